@@ -1,0 +1,182 @@
+"""Train `pocket` on 80 classes of CIFAR-100 and write what the package ships.
+
+    KINTUNE_TEST_DATA=... python scripts/train_pocket.py --data $KINTUNE_TEST_DATA/data/cifar100
+
+reads `train.parquet` and `test.parquet` (columns `image.bytes`, `label`) and writes
+`pocket.safetensors` (float16), `pocket.json` (input statistics, labels),
+`pocket.prototypes.safetensors` (class means of the training images) and `pocket.md` (the model
+card). About 25 minutes on two idle cores. The epochs are fixed beforehand: the test images are read
+once, after the last.
+
+Four superclasses (20 classes) are never shown to the network, so that they can serve as its near
+target: household furniture, large carnivores, fruit and vegetables, vehicles 1.
+"""
+
+import argparse
+import io
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
+
+from kintune.backbones.pocket import POCKET_IMAGE_SIZE, PocketNet
+
+HELD_OUT = (
+    *("bed", "chair", "couch", "table", "wardrobe"),
+    *("bear", "leopard", "lion", "tiger", "wolf"),
+    *("apple", "mushroom", "orange", "pear", "sweet_pepper"),
+    *("bicycle", "bus", "motorcycle", "pickup_truck", "train"),
+)
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+BATCH_SIZE, PEAK_LR, MOMENTUM, WEIGHT_DECAY, WARM_UP = 128, 0.2, 0.9, 5e-4, 0.1
+OUTPUT = Path(__file__).parent.parent / "src/kintune/backbones"
+
+
+def read_parquet(path: Path) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """uint8 images (n, 3, 32, 32) and int64 labels (n,) of the classes kept, and their names."""
+    table = pq.read_table(path)
+    info = json.loads(table.schema.metadata[b"huggingface"])
+    names: list[str] = info["info"]["features"]["label"]["names"]
+    kept = [name for name in names if name not in HELD_OUT]
+    new_label = {names.index(name): index for index, name in enumerate(kept)}
+    images, labels = [], []
+    for row in table.to_pylist():
+        if row["label"] in new_label:
+            picture = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
+            images.append(np.asarray(picture).transpose(2, 0, 1))
+            labels.append(new_label[row["label"]])
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels), kept
+
+
+def normalised(images: torch.Tensor) -> torch.Tensor:
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    x = (images.float() / 255 - mean) / std
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def augmented(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Shift by up to 4 pixels (reflected) and mirror, drawn for each image."""
+    n, _, height, width = images.shape
+    padded = F.pad(images.float(), (4, 4, 4, 4), mode="reflect").to(torch.uint8)
+    top, left = torch.randint(0, 9, (2, n), generator=generator)
+    mirrored = torch.rand(n, generator=generator) < 0.5
+    columns = torch.arange(width).repeat(n, 1)
+    columns[mirrored] = columns[mirrored].flip(1)
+    rows = top[:, None] + torch.arange(height)
+    columns = left[:, None] + columns
+    picked = padded[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Linear warm-up, then half a cosine to zero."""
+    done = step / steps
+    if done < WARM_UP:
+        return PEAK_LR * done / WARM_UP
+    return PEAK_LR * 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+
+
+def train(images: torch.Tensor, labels: torch.Tensor, epochs: int, seed: int) -> PocketNet:
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    network = PocketNet(int(labels.max()) + 1).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        network.parameters(), PEAK_LR, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
+    )
+    per_epoch = len(images) // BATCH_SIZE
+    for epoch in range(epochs):
+        started, losses = time.monotonic(), []
+        order = torch.randperm(len(images), generator=generator)
+        for index in range(per_epoch):
+            batch = order[index * BATCH_SIZE : (index + 1) * BATCH_SIZE]
+            optimizer.param_groups[0]["lr"] = learning_rate(
+                epoch * per_epoch + index, epochs * per_epoch
+            )
+            x = normalised(augmented(images[batch], generator))
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = F.cross_entropy(network(x).float(), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        seconds = time.monotonic() - started
+        print(f"epoch {epoch + 1}/{epochs} loss {np.mean(losses):.3f} {seconds:.0f} s", flush=True)
+    return network
+
+
+@torch.no_grad()
+def penultimate(network: PocketNet, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (n, 192) before the head and logits (n, classes), batch statistics frozen."""
+    network.eval()
+    features: list[torch.Tensor] = []
+    hook = network.fc.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
+    logits = torch.cat([network(normalised(part)) for part in images.split(500)])
+    hook.remove()
+    return torch.cat(features), logits
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the two parquet files")
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    started = time.monotonic()
+    images, labels, names = read_parquet(args.data / "train.parquet")
+    network = train(images, labels, args.epochs, args.seed)
+    minutes = (time.monotonic() - started) / 60
+
+    weights = {key: value.half().contiguous() for key, value in network.state_dict().items()
+               if not key.endswith("num_batches_tracked")}
+    # What is measured from here on is what ships: the weights after rounding to 16 bits.
+    network.load_state_dict({key: value.float() for key, value in weights.items()}, strict=False)
+    features, _ = penultimate(network, images)
+    counts = torch.bincount(labels)
+    means = torch.stack([features[labels == label].mean(0) for label in range(len(names))])
+    test_images, test_labels, _ = read_parquet(args.data / "test.parquet")
+    _, logits = penultimate(network, test_images)
+    accuracy = (logits.argmax(1) == test_labels).float().mean().item()
+    print(f"test top-1 accuracy {accuracy:.4f} on {len(test_labels)} images, {minutes:.0f} minutes")
+
+    facts = {
+        "architecture": "pocket",
+        "num_classes": len(names),
+        "mean": MEAN,
+        "std": STD,
+        "input_size": (3, POCKET_IMAGE_SIZE, POCKET_IMAGE_SIZE),
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "source": "CIFAR-100, 80 classes",
+        "labels": names,
+        "held_out_classes": HELD_OUT,
+        "training": {
+            "images": len(images), "epochs": args.epochs, "seed": args.seed,
+            "batch_size": BATCH_SIZE, "peak_lr": PEAK_LR, "momentum": MOMENTUM,
+            "weight_decay": WEIGHT_DECAY, "schedule": "warm-up 10 %, cosine to 0",
+            "augmentation": "shift 4 px, mirror", "torch": torch.__version__,
+        },
+        "test_images": len(test_labels),
+        "test_top1_error": round(1 - accuracy, 4),
+    }
+    args.output.mkdir(parents=True, exist_ok=True)
+    save_file(weights, args.output / "pocket.safetensors")
+    (args.output / "pocket.json").write_text(json.dumps(facts, indent=1) + "\n")
+    save_arrays(
+        {"means": means.numpy(), "counts": counts.numpy()},
+        args.output / "pocket.prototypes.raw.safetensors",
+    )
+
+
+if __name__ == "__main__":
+    main()

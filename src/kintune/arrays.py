@@ -1,0 +1,16 @@
+"""Array types: dtype and shape are part of a signature, and are checked in the test run.
+
+Letters: n images, d features, c classes, s source classes, t target classes.
+"""
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+
+FeatureArray = Float32[np.ndarray, "n d"]
+LabelArray = Int64[np.ndarray, " n"]
+IndexArray = Int64[np.ndarray, " n"]
+MeanArray = Float32[np.ndarray, "c d"]
+WeightArray = Float64[np.ndarray, " c"]
+CountArray = Int64[np.ndarray, " c"]
+CentreArray = Float32[np.ndarray, " d"]
+CostArray = Float64[np.ndarray, "s t"]

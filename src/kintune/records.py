@@ -1,0 +1,68 @@
+"""The one kind of record that crosses a process or a disk."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kintune.errors import OptionError
+
+
+class Record(BaseModel):
+    """Frozen, keyword-only, validated on the way in, round-trips through JSON.
+
+    Non-finite numbers are refused: what has no value is `None`, `null` in JSON.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The record in a JSON file.
+
+        Raises:
+            OptionError: the file is missing or is not this record; all its faults at once.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise OptionError(f"{path}: cannot be read ({error.strerror}).") from None
+        except ValidationError as error:
+            raise OptionError(f"{path}: not a {cls.__name__}. {faults(error)}") from None
+
+
+def faults(error: ValidationError) -> str:
+    """All faults of a record in one line each: field, rule, value got."""
+    lines = [
+        f"{'.'.join(str(part) for part in fault['loc']) or 'record'}: {fault['msg']}, "
+        f"got {fault['input']!r}"
+        for fault in error.errors(include_url=False)
+    ]
+    return "; ".join(lines)
+
+
+def content_id(value: Any, digits: int = 12) -> str:
+    """The first `digits` hexadecimal digits of the SHA-256 of a JSON value, floats rounded to 10
+    significant digits, keys sorted: equal settings get equal ids.
+
+    >>> content_id({"lr": 0.1 + 0.2}) == content_id({"lr": 0.3})
+    True
+    """
+    text = json.dumps(_rounded(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.10g}")
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(entry) for entry in value]
+    return value

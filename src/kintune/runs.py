@@ -1,0 +1,120 @@
+"""Runs on disk: one folder a run, its name the hash of its configuration, the only truth.
+
+    <id>/config.json        RunConfig: all that decides the result, and nothing else
+    <id>/environment.json   where, when and with which versions it ran
+    <id>/metrics.csv        one row an epoch
+    <id>/result.json        RunResult, written last
+    <id>/model/             the fine-tuned network (`kintune.training.model_folder`)
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kintune.hyperparameters import Hyperparameters
+from kintune.inputs import InputSpec
+from kintune.records import Record, content_id
+
+RunStatus = Literal["complete", "diverged", "failed"]
+
+
+class RunConfig(Record):
+    """All that decides the result of a run. No time, host, path or output folder belongs here."""
+
+    model: str
+    """Name of the architecture, as `load_backbone` takes it."""
+    model_kwargs: dict[str, Any] = {}
+    weights_sha256: str
+    """Of the starting weights; empty when they are drawn at random."""
+    initialization: Literal["pretrained", "random"] = "pretrained"
+    trainable: Literal["all", "head"] = "all"
+    """`head` freezes the network and its batch statistics and trains the new head alone."""
+    input: InputSpec
+    data_sha256: str
+    """Content hash of the data set with its splits."""
+    hyperparameters: Hyperparameters
+    seed: int = 0
+    threads: int = Field(default=1, ge=1)
+    """CPU threads: another number gives other last bits."""
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that name this configuration."""
+        return content_id(self.to_json())
+
+
+class RunResult(Record):
+    """What one run gave. A diverged or failed run is a result, with its reason."""
+
+    id: str
+    hyperparameters: Hyperparameters
+    effective_lr: float
+    status: RunStatus
+    reason: str | None = None
+    validation_top1_error: float | None = None
+    """At the end of training, a fraction; None when the run did not get there."""
+    validation_average_class_error: float | None = None
+    best_epoch: int | None = None
+    """Epoch (from 1) with the lowest validation error: recorded beside, never selected on."""
+    best_epoch_validation_top1_error: float | None = None
+    train_loss: float | None = None
+    """Mean cross-entropy over the last epoch."""
+    seed: int = 0
+    seconds: float
+    """Wall-clock time of training and its evaluations."""
+
+
+@dataclass(frozen=True)
+class RunStore:
+    """The runs in one folder."""
+
+    root: Path
+
+    def folder(self, config: RunConfig) -> Path:
+        """Where this configuration's run lives."""
+        return self.root / config.id
+
+    def finished(self, config: RunConfig) -> RunResult | None:
+        """The result of this configuration, if it has one."""
+        return read_result(self.folder(config))
+
+    def results(self) -> list[RunResult]:
+        """Every finished run, ordered by effective learning rate."""
+        found = [result for _, result in self._finished_folders()]
+        return sorted(found, key=lambda result: (result.effective_lr, result.id))
+
+    def _finished_folders(self) -> Iterator[tuple[Path, RunResult]]:
+        for path in sorted(self.root.glob("*/result.json")):
+            yield path.parent, RunResult.read(path)
+
+
+def read_result(folder: Path) -> RunResult | None:
+    """The result in a run folder, or None where the run has not finished."""
+    path = folder / "result.json"
+    return RunResult.read(path) if path.exists() else None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one whole, never a part."""
+    write_atomically(path, json.dumps(value, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary neighbour, flush it to disk, then take the name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
