@@ -1,0 +1,80 @@
+"""Loading of the reference tables that ship beside this file."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, TypeAdapter
+
+from kintune.records import Record
+
+FOLDER = Path(__file__).parent
+
+
+class ReferenceRow(Record):
+    """One target data set: how near it lies to the source, and which rate was best for it."""
+
+    target: str
+    similarity: float | None = None
+    """The paper's, of the extractor of its table: comparable inside that table alone."""
+    relative_distance: float | None = None
+    effective_lr: float = Field(gt=0)
+    """Best effective learning rate η' found."""
+    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    images: int = Field(ge=1)
+    """Training images."""
+    classes: int = Field(ge=2)
+
+    @property
+    def steps(self) -> float:
+        """Optimisation steps of the run."""
+        return self.epochs * self.images / self.batch_size
+
+    @property
+    def nearness(self) -> float:
+        """Grows as the target gets nearer to the source; orders the rows of one table."""
+        if self.relative_distance is not None:
+            return -self.relative_distance
+        return self.similarity if self.similarity is not None else 0.0
+
+
+class ReferenceTable(Record):
+    """Rows that share a source, a network and a way of measuring."""
+
+    source: str
+    network: str
+    origin: str
+    """Who measured it and how."""
+    prototypes_from: Literal["images", "head"]
+    weights_sha256: str | None = None
+    """Of the starting weights, where they are known: the table of exactly this network."""
+    rows: tuple[ReferenceRow, ...] = Field(min_length=1)
+
+    def ranks(self) -> tuple[float, ...]:
+        """Place of each row among the rows: 0 the nearest to the source, 1 the farthest."""
+        order = sorted(range(len(self.rows)), key=lambda index: -self.rows[index].nearness)
+        last = max(1, len(self.rows) - 1)
+        return tuple(order.index(index) / last for index in range(len(self.rows)))
+
+
+@cache
+def load_reference_tables() -> tuple[ReferenceTable, ...]:
+    """The paper's Table 4, column by column, and the tables measured with `pocket`."""
+    tables = TypeAdapter(tuple[ReferenceTable, ...])
+    names = ("paper_table4.json", "pocket.json")
+    return tuple(
+        table for name in names for table in tables.validate_json((FOLDER / name).read_bytes())
+    )
+
+
+@cache
+def reference_distances(prototypes_from: Literal["images", "head"]) -> tuple[float, ...]:
+    """Relative distances of known targets, ascending: the scale on which a new one finds its place.
+
+    Made by `scripts/measure_reference_distances.py`.
+    """
+    scale = TypeAdapter(dict[str, dict[str, dict[str, float]]])
+    measured = scale.validate_json((FOLDER / "relative_distances.json").read_bytes())
+    networks = measured[prototypes_from].values()
+    return tuple(sorted(value for targets in networks for value in targets.values()))
