@@ -1,0 +1,96 @@
+"""What every test stands on: checked array shapes, a cache of its own, and the real data."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Before the modules are first imported: from then on a wrong shape or dtype is an error.
+install_import_hook(
+    ["kintune.similarity", "kintune.prototypes", "kintune.features"], "beartype.beartype"
+)
+
+# Before torch is imported, and for child processes: the last bits depend on the thread count.
+os.environ["OMP_NUM_THREADS"] = "2"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fail-on-skip", action="store_true", help="a skipped test is a failure")
+    parser.addoption(
+        "--allow-skip",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="with --fail-on-skip: a skip whose reason holds this text is expected (repeatable)",
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    unexpected = _unexpected_skips(session.config)
+    if unexpected and session.exitstatus in (
+        pytest.ExitCode.OK,
+        pytest.ExitCode.NO_TESTS_COLLECTED,
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    unexpected = _unexpected_skips(config)
+    if unexpected:
+        terminalreporter.section("skipped, and not expected to be", red=True)
+        for reason in unexpected:
+            terminalreporter.line(reason)
+
+
+def _unexpected_skips(config: pytest.Config) -> list[str]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not config.getoption("fail_on_skip"):
+        return []
+    reasons = [
+        f"{report.nodeid}: {report.longrepr[2]}" for report in reporter.getreports("skipped")
+    ]
+    allowed = config.getoption("allow_skip")
+    return [reason for reason in reasons if not any(text in reason for text in allowed)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from or left in the person's own cache; child processes inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KINTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with `data/` and `models/` that the real-data tests read."""
+    root = os.environ.get("KINTUNE_TEST_DATA")
+    if not root:
+        pytest.skip("KINTUNE_TEST_DATA is not set")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def real_data(test_data: Path) -> Path:
+    """A folder of image sets, `NAME/{train,test}/CLASS/*.jpg`."""
+    return test_data / "data"
+
+
+@pytest.fixture(scope="session")
+def real_models(test_data: Path) -> Path:
+    """A folder of pretrained networks, each a `.safetensors` with its `.json`."""
+    return test_data / "models"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium that playwright can drive."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("no Chromium on PATH")
+    return path
