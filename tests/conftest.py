@@ -67,7 +67,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def test_data() -> Path:
+def real_root() -> Path:
     """The folder with `data/` and `models/` that the real-data tests read."""
     root = os.environ.get("KINTUNE_TEST_DATA")
     if not root:
@@ -76,15 +76,15 @@ def test_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_data(test_data: Path) -> Path:
+def real_data(real_root: Path) -> Path:
     """A folder of image sets, `NAME/{train,test}/CLASS/*.jpg`."""
-    return test_data / "data"
+    return real_root / "data"
 
 
 @pytest.fixture(scope="session")
-def real_models(test_data: Path) -> Path:
+def real_models(real_root: Path) -> Path:
     """A folder of pretrained networks, each a `.safetensors` with its `.json`."""
-    return test_data / "models"
+    return real_root / "models"
 
 
 @pytest.fixture(scope="session")
