@@ -1,0 +1,40 @@
+"""Every default that is not a fact of the data or the network, in one place."""
+
+MOMENTUM = 0.9
+WEIGHT_DECAY = 1e-4
+USUAL_LR = 0.01
+"""Learning rate that most fine-tuning uses, with `MOMENTUM` and `WEIGHT_DECAY` (section 3.1)."""
+
+VAL_FRACTION = 0.2
+RUNS = 3
+SEED = 0
+
+MAX_BATCH_SIZE = 256
+MIN_BATCH_SIZE = 16
+MIN_STEPS_PER_EPOCH = 40
+STEP_BUDGET = 2000
+MAX_EPOCHS = 100
+LONG_SECONDS = 3600
+"""A plan longer than this on a CPU is warned of."""
+
+
+def batch_size_for(images: int) -> int:
+    """Largest power of two up to 256 that leaves 40 steps an epoch, at least 16.
+
+    >>> [batch_size_for(images) for images in (100, 1600, 50_000)]
+    [16, 32, 256]
+    """
+    size = MAX_BATCH_SIZE
+    while size > MIN_BATCH_SIZE and images / size < MIN_STEPS_PER_EPOCH:
+        size //= 2
+    return size
+
+
+def epochs_for(images: int, batch_size: int) -> int:
+    """Epochs that fill the step budget, at least 1 and at most 100.
+
+    >>> epochs_for(1600, 32)
+    40
+    """
+    steps_per_epoch = max(1, images // batch_size)
+    return min(MAX_EPOCHS, max(1, round(STEP_BUDGET / steps_per_epoch)))

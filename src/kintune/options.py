@@ -1,0 +1,190 @@
+"""What a person can set, as records: the command line's flags and the Python API's keywords.
+
+Each record checks its values when it is made, and all its faults are reported together.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from pydantic import Field, ValidationError
+
+from kintune import defaults
+from kintune.errors import OptionError
+from kintune.hyperparameters import AugmentationName, RegularizerName, ScheduleName
+from kintune.records import Record
+
+Positional = tyro.conf.Positional
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+
+
+class Options(Record):
+    """Base of all options: faults are told in the words of the command line."""
+
+    as_json: Annotated[Flag, tyro.conf.arg(name="json")] = False
+    """Print one JSON object on stdout and nothing else."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            lines = [_fault(fault) for fault in error.errors(include_url=False)]
+            raise OptionError("\n".join(lines)) from None
+
+
+def _fault(fault: Any) -> str:
+    name = "--" + str(fault["loc"][0]).replace("_", "-") if fault["loc"] else "options"
+    return f"{name}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {fault['input']!r}."
+
+
+class DataOptions(Options):
+    data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
+    """Folder of class folders, with or without train/val/test; CSV with path,label[,split]; or
+    sklearn:digits."""
+    skip_unreadable: Flag = False
+    """Go on without image files that cannot be read; they are recorded."""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = defaults.VAL_FRACTION
+    """Share of the training images drawn for validation where the data has no validation split."""
+
+
+class ModelOptions(Options):
+    model: str
+    """A timm name (resnet50), torchvision:NAME, or pocket, the embedded network."""
+    weights: Path | None = None
+    """Local weights, .safetensors or a plain PyTorch checkpoint; a .json beside it is read."""
+    model_kwargs: tuple[str, ...] = ()
+    """Arguments of the architecture, each KEY=VALUE, such as pad_type=same."""
+    image_size: Annotated[int, Field(ge=8)] | None = None
+    """Side of the crop that the network sees, pixels; the network's own by default."""
+    mean: tuple[float, float, float] | None = None
+    """Mean of the input channels, RGB in 0 to 1."""
+    std: tuple[float, float, float] | None = None
+    """Standard deviation of the input channels."""
+
+
+class SourceOptions(Options):
+    source: Path | None = None
+    """The source domain's images (a folder) or saved prototypes (a file); else the network itself
+    tells."""
+
+
+class TrainingOptions(Options):
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    """Images a step; by default at most 256 with at least 40 steps an epoch."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Passes over the training images; by default 2000 steps in all."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = defaults.MOMENTUM
+    """Momentum m; the learning rate follows it, so that the effective rate stays."""
+    weight_decay: Annotated[float, Field(ge=0)] = defaults.WEIGHT_DECAY
+    """Weight decay λ."""
+    regularizer: RegularizerName = "l2"
+    """What weight decay pulls towards: zero (l2) or the pretrained weights (l2-sp)."""
+    schedule: ScheduleName = "step"
+    """Shape of the learning rate: step divides by 10 at 1/2 and 5/6 of training."""
+    augmentation: AugmentationName = "random_resized_crop"
+    """How training images are varied."""
+
+
+class MachineOptions(Options):
+    output: Path | None = None
+    """Folder for everything that is written; runs/DATA-MODEL by default."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = defaults.SEED
+    """Seed of splits, new head, order and augmentation."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads; all cores by default. Another number gives other last bits."""
+
+
+class SimilarityOptions(SourceOptions, ModelOptions, DataOptions):
+    """How near the images are to what the network was trained on.
+
+    Example: kintune similarity photos/ --model resnet50
+    """
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
+
+
+class RecommendOptions(TrainingOptions, SimilarityOptions):
+    """A range of effective learning rates before any training, with reasons and doubts.
+
+    Example: kintune recommend photos/ --model resnet50 --epochs 20
+    """
+
+
+class FinetuneOptions(MachineOptions, TrainingOptions, ModelOptions, DataOptions):
+    """One fine-tuning run. The same command again resumes it or returns its result.
+
+    Example: kintune finetune photos/ --model resnet50 --lr 0.01 --epochs 20
+    """
+
+    lr: Annotated[float, Field(gt=0)] = defaults.USUAL_LR
+    """Learning rate η."""
+    from_scratch: Flag = False
+    """Start from random weights instead of the pretrained ones."""
+    head_only: Flag = False
+    """Freeze the network and train the new head alone."""
+    dry_run: Flag = False
+    """Show plan, time and disk, and start nothing."""
+
+
+class TuneOptions(MachineOptions, TrainingOptions, SourceOptions, ModelOptions, DataOptions):
+    """The main job: measure, recommend, search in a handful of runs, keep the best, report.
+
+    Example: kintune tune photos/ --model resnet50 --runs 3
+    """
+
+    runs: Annotated[int, Field(ge=1)] = defaults.RUNS
+    """Configurations to train; 1 trains the recommendation alone."""
+    compare_default: Flag = False
+    """Also train the usual default, lr 0.01 with momentum 0.9."""
+    dry_run: Flag = False
+    """Show plan, time and disk, and start nothing."""
+
+
+class CheckOptions(Options):
+    """Look for files that will not load, duplicates, leaks between train and test, tiny classes.
+
+    Example: kintune check photos/
+    """
+
+    data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
+    """Folder of class folders, or CSV with path,label[,split]."""
+
+
+class PredictOptions(Options):
+    """Classify images with a finished model.
+
+    Example: kintune predict runs/photos-resnet50/best new/*.jpg
+    """
+
+    model: Positional[Path]
+    """Model folder, as `tune` and `finetune` write it."""
+    images: Positional[tuple[Path, ...]]
+    """Image files."""
+    top: Annotated[int, Field(ge=1)] = 1
+    """How many classes to print for each image."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
+
+
+class ReportOptions(Options):
+    """Write the report page of an output folder again.
+
+    Example: kintune report runs/photos-resnet50
+    """
+
+    folder: Positional[Path]
+    """Output folder of `tune` or `finetune`."""
+
+
+class DemoOptions(Options):
+    """The main job on what is embedded: the pocket network and scikit-learn's digits.
+
+    Example: kintune demo
+    """
+
+    output: Path = Path("runs/demo")
+    """Folder for everything that is written."""
+

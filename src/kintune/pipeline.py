@@ -1,0 +1,184 @@
+"""The walk: from a folder of images and a network to a fine-tuned model with the evidence."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from kintune import defaults
+from kintune.hyperparameters import Hyperparameters
+from kintune.options import FinetuneOptions, Options, RecommendOptions, SimilarityOptions, TuneOptions
+from kintune.plan import plan_runs, say_plan
+from kintune.progress import announce
+from kintune.recommend import Recommendation, recommend
+from kintune.report import write_report
+from kintune.results import Plan, TrainingSummary
+from kintune.runners import LocalRunner
+from kintune.runs import RunResult, write_json
+from kintune.search import Bracket, around, best_run, search
+from kintune.similarity import Similarity
+from kintune.stages import (
+    Task,
+    evaluate_best,
+    keep_model,
+    load_task,
+    measure,
+    open_output,
+    run_config,
+    task_facts,
+    task_identity,
+)
+from kintune.training import fine_tune, versions
+
+
+def tune(options: TuneOptions) -> TrainingSummary | Plan:
+    """Measure, recommend, search in a handful of runs, keep the best model, write the report.
+
+    The same call again goes on where it was stopped: a finished run is never run twice.
+    """
+    task = load_task(options)
+    similarity = measure(task, options.source)
+    recommendation = _recommendation(task, similarity, options)
+    space = around(recommendation)
+    announce(recommendation.explanation)
+
+    output = options.output or Path("runs") / task.name
+    plan = plan_runs(task, space.at(space.effective_lr.best), options, options.runs, output)
+    say_plan(plan)
+    if options.dry_run:
+        return plan
+
+    folder = open_output(output, task_identity(task))
+    write_json(folder / "similarity.json", similarity.to_json())
+    write_json(folder / "recommendation.json", recommendation.to_json())
+    runner = LocalRunner(task.backbone, task.dataset, folder / "runs", device=task.device)
+
+    def train(settings: Hyperparameters) -> RunResult:
+        return next(runner.run([run_config(task, settings, options)]))
+
+    results = search(space, Bracket(), train, options.runs)
+    labels = {results[0].id: "recommended"}
+    if options.compare_default:
+        results.append(train(_usual_default(space.base)))
+        labels.setdefault(results[-1].id, "usual default")
+    return _conclude(task, options, folder, results, labels)
+
+
+def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
+    """One run. The same call again resumes it, or returns its result."""
+    task = load_task(options, pretrained=not options.from_scratch)
+    facts = task_facts(task, options)
+    settings = Hyperparameters(
+        lr=options.lr,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        batch_size=facts.batch_size,
+        epochs=facts.epochs,
+        regularizer=options.regularizer,
+        schedule=options.schedule,
+        augmentation=options.augmentation,
+    )
+    config = run_config(task, settings, options).model_copy(
+        update={
+            "initialization": "random" if options.from_scratch else "pretrained",
+            "trainable": "head" if options.head_only else "all",
+        }
+    )
+    output = options.output or Path("runs") / f"{task.name}-{config.id}"
+    plan = plan_runs(task, settings, options, 1, output)
+    say_plan(plan)
+    if options.dry_run:
+        return plan
+    folder = output.absolute()
+    result = fine_tune(task.backbone, task.dataset, config, folder, device=task.device)
+    return _conclude(task, options, folder, [result], {})
+
+
+def similarity(options: SimilarityOptions) -> Similarity:
+    """How near the images are to what the network was trained on."""
+    return measure(load_task(options), options.source)
+
+
+def recommendation(options: RecommendOptions) -> Recommendation:
+    """Hyperparameters before any training."""
+    task = load_task(options)
+    return _recommendation(task, measure(task, options.source), options)
+
+
+def _recommendation(
+    task: Task, similarity: Similarity, options: RecommendOptions | TuneOptions
+) -> Recommendation:
+    return recommend(
+        similarity,
+        task_facts(task, options),
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        regularizer=options.regularizer,
+    )
+
+
+def _usual_default(base: Hyperparameters) -> Hyperparameters:
+    """What most fine-tuning uses whatever the data: lr 0.01, momentum 0.9, decay 0.0001."""
+    usual = {
+        "lr": defaults.USUAL_LR,
+        "momentum": defaults.MOMENTUM,
+        "weight_decay": defaults.WEIGHT_DECAY,
+    }
+    return base.model_copy(update=usual)
+
+
+def _conclude(
+    task: Task,
+    options: TuneOptions | FinetuneOptions,
+    folder: Path,
+    results: list[RunResult],
+    labels: dict[str, str],
+) -> TrainingSummary:
+    """Choose, test, keep and report."""
+    chosen = best_run(results)
+    best = model_path = None
+    if chosen is not None:
+        alone = isinstance(options, FinetuneOptions)
+        model_folder = folder / "model" if alone else folder / "runs" / chosen.id / "model"
+        best = evaluate_best(task, chosen, model_folder, folder)
+        model_path = model_folder if alone else folder / "best"
+        if not alone:
+            keep_model(model_folder, model_path)
+    summary = TrainingSummary(
+        status="no run completed" if best is None else "complete",
+        runs=tuple(results),
+        best=best,
+        model_path=str(model_path) if model_path else None,
+        report_path=str(folder / "report.html"),
+        command=command(options, folder),
+        facts=task.facts(),
+        labels=labels,
+        versions=versions(),
+        device=task.device,
+    )
+    write_json(folder / "summary.json", summary.to_json())
+    write_report(folder)
+    return summary
+
+
+def command(options: Options, folder: Path) -> str:
+    """The command line that repeats this with the same options."""
+    name = type(options).__name__.removesuffix("Options").lower()
+    words = ["kintune", name]
+    for field, value in options.model_dump(exclude_defaults=True).items():
+        words += _words(field, value)
+    if "output" not in options.model_fields_set:
+        words += ["--output", str(folder)]
+    return shlex.join(words)
+
+
+def _words(field: str, value: Any) -> list[str]:
+    if field in ("as_json", "dry_run"):
+        return []
+    if field == "data":
+        return [value]
+    flag = "--" + field.replace("_", "-")
+    if value is True:
+        return [flag]
+    if isinstance(value, tuple):
+        return [flag, *(str(part) for part in value)]
+    return [flag, str(value)]

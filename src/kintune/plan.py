@@ -1,0 +1,67 @@
+"""What a command would do and cost, said before it starts."""
+
+from pathlib import Path
+
+from kintune import defaults
+from kintune.hyperparameters import Hyperparameters
+from kintune.options import MachineOptions
+from kintune.progress import announce
+from kintune.results import Plan
+from kintune.stages import Task, run_config
+from kintune.training import estimate_seconds
+
+BYTES_PER_WEIGHT = 4
+COPIES_A_RUN = 3
+"""The model, and while it trains a checkpoint of weights and velocity."""
+
+
+def plan_runs(
+    task: Task, settings: Hyperparameters, options: MachineOptions, runs: int, output: Path
+) -> Plan:
+    """Time a few steps and add up what `runs` runs of these settings would cost."""
+    config = run_config(task, settings, options)
+    weights = sum(parameter.numel() for parameter in task.backbone.network.parameters())
+    images = len(task.dataset.splits["train"])
+    return Plan(
+        data=task.dataset.source,
+        model=task.backbone.name,
+        training_images=images,
+        validation_images=len(task.dataset.splits["val"]),
+        test_images=len(task.dataset.splits["test"]),
+        classes=len(task.dataset.classes),
+        runs=runs,
+        effective_lr=settings.effective_lr,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        steps=settings.epochs * max(1, images // settings.batch_size),
+        seconds=runs * estimate_seconds(task.backbone, task.dataset, config, task.device),
+        disk_bytes=(runs + 1) * COPIES_A_RUN * weights * BYTES_PER_WEIGHT,
+        device=task.device,
+        output=str(output.absolute()),
+    )
+
+
+def say_plan(plan: Plan) -> None:
+    """Tell the plan on stderr, with a warning when it is long."""
+    announce(
+        f"plan: {plan.runs} x {plan.epochs} epochs of {plan.training_images} images, batch size "
+        f"{plan.batch_size}, momentum {plan.momentum:g}, weight decay {plan.weight_decay:g}, from "
+        f"lr {plan.lr:.3g}; about {_duration(plan.seconds)} on {plan.device}, up to "
+        f"{plan.disk_bytes / 1e6:.0f} MB in {plan.output}"
+    )
+    if plan.seconds > defaults.LONG_SECONDS and plan.device == "cpu":
+        announce(
+            "warning: that is more than an hour on a CPU; fewer --epochs or --runs, a smaller "
+            "--image-size or a GPU (--device cuda) shorten it."
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,330 @@
+"""From what is known before training to a range of effective learning rates.
+
+The paper's finding is a tendency (section 3.3, Table 4): the nearer the target, the smaller the best
+effective learning rate. Its distances belong to its own extractors, so only the *order* of the
+targets within a column is used: a new target finds its place on the scale of relative distances,
+and the references near that place vote on the logarithm of the rate. A table measured with exactly
+the user's network votes by relative distance itself, and weighs more.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
+
+from pydantic import Field
+
+from kintune import defaults
+from kintune.errors import IncomparableError
+from kintune.hyperparameters import Hyperparameters, RegularizerName, lr_for
+from kintune.records import Record
+from kintune.reference import (
+    ReferenceRow,
+    ReferenceTable,
+    load_reference_tables,
+    reference_distances,
+)
+from kintune.similarity import Similarity
+
+RANGE = 0.8
+"""Nominal share of cases in which the best rate lies in the range."""
+RANK_WIDTH = 0.25
+"""Kernel width over ranks (0 nearest, 1 farthest)."""
+DISTANCE_WIDTH = 0.1
+"""Kernel width over relative distances, within the table of the same network."""
+OWN_TABLE_WEIGHT = 4.0
+RATE_NOISE = 0.25
+"""Decades by which a reference's best rate is uncertain: its grid's spacing and the flat optimum."""
+SHORTER, SHORTER_AT_MOST = 1 / 3, 1 / 2
+"""Exponents of images seen by which a rate grows when the budget shrinks: best guess, high edge."""
+MIN_TRAVEL = 20.0
+"""Least effective rate times steps at the best guess: below it training does not converge."""
+LOWEST, HIGHEST = 1e-4, 3.0
+
+
+class TaskFacts(Record):
+    """What is known of a fine-tuning before it starts."""
+
+    images: int = Field(ge=1)
+    """Training images."""
+    classes: int = Field(ge=2)
+    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    weights_sha256: str
+    """Of the network's starting weights."""
+
+    @property
+    def steps(self) -> int:
+        """Optimisation steps."""
+        return self.epochs * max(1, self.images // self.batch_size)
+
+
+class RateRange(Record):
+    """Effective learning rates: where the best one is expected, and the best guess."""
+
+    low: float = Field(gt=0)
+    best: float = Field(gt=0)
+    high: float = Field(gt=0)
+
+
+class Evidence(Record):
+    """One reference that voted."""
+
+    source: str
+    network: str
+    target: str
+    relative_distance: float | None
+    reference_effective_lr: float
+    """Best rate of the reference at its own batch size and budget."""
+    effective_lr: float
+    """The same carried to this task's batch size and budget."""
+    weight: float
+    """Share of the vote."""
+    origin: str
+
+
+class Recommendation(Record):
+    """Hyperparameters to start from, with the reasons and the doubts."""
+
+    similarity: Similarity
+    effective_lr: RateRange
+    lr: float
+    momentum: float
+    weight_decay: float
+    batch_size: int
+    epochs: int
+    regularizer: RegularizerName
+    confidence: float
+    """Share of the paper's 35 reference optima, each left out, that such a range holds."""
+    confidence_label: str
+    explanation: str
+    evidence: tuple[Evidence, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """The best guess as one run's hyperparameters."""
+        return Hyperparameters(
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            regularizer=self.regularizer,
+        )
+
+
+@dataclass(frozen=True)
+class _Vote:
+    table: ReferenceTable
+    row: ReferenceRow
+    weight: float
+
+
+def recommend(
+    similarity: Similarity,
+    task: TaskFacts,
+    *,
+    momentum: float = defaults.MOMENTUM,
+    weight_decay: float = defaults.WEIGHT_DECAY,
+    regularizer: RegularizerName = "l2",
+) -> Recommendation:
+    """A range of effective learning rates for a task, a best guess, and the evidence for both.
+
+    Args:
+        similarity: the target measured against the network's source domain.
+        task: size and budget of the fine-tuning.
+        momentum: any value serves at the same effective rate (section 3.3); `lr` follows it.
+        weight_decay: λ, kept as given.
+        regularizer: kept as given.
+
+    Raises:
+        IncomparableError: the similarity was measured with prototypes no reference scale knows.
+    """
+    place = rank_of(similarity)
+    votes = _votes(similarity, task, place)
+    rates = _rate_range(votes, task)
+    return Recommendation(
+        similarity=similarity,
+        effective_lr=rates,
+        lr=lr_for(rates.best, momentum),
+        momentum=momentum,
+        weight_decay=weight_decay,
+        batch_size=task.batch_size,
+        epochs=task.epochs,
+        regularizer=regularizer,
+        confidence=leave_one_out_coverage(),
+        confidence_label=_confidence_label(votes),
+        explanation=_explanation(similarity, place, rates, momentum, votes),
+        evidence=_evidence(votes, task),
+        warnings=_warnings(similarity, task, votes),
+    )
+
+
+def rank_of(similarity: Similarity) -> float:
+    """Share of the known targets that lie nearer to their source, 0 to 1."""
+    if similarity.prototypes_from not in ("images", "head"):
+        raise IncomparableError(
+            f"prototypes from {similarity.prototypes_from!r} have no reference scale; "
+            "use prototypes from images or from the head."
+        )
+    scale = reference_distances("head" if similarity.prototypes_from == "head" else "images")
+    return sum(value < similarity.relative_distance for value in scale) / len(scale)
+
+
+def carried(row: ReferenceRow, task: TaskFacts, exponent: float = SHORTER) -> float:
+    """A reference's best effective rate at this task's batch size and budget.
+
+    In proportion to the batch size (Goyal et al. 2017, arXiv:1706.02677), times
+    (images the reference saw / images this task will see) ** exponent where this task sees fewer:
+    a shorter training must travel as far in fewer steps. The exponent is a convention between "the
+    rate stays" (0) and "the distance stays" (1).
+    """
+    seen = task.steps * task.batch_size
+    shortage = max(1.0, row.epochs * row.images / seen)
+    return row.effective_lr * task.batch_size / row.batch_size * shortage**exponent
+
+
+@cache
+def leave_one_out_coverage() -> float:
+    """Share of the paper's 35 optima that the range drawn from the other 34 holds, at their own
+    batch size and budget and with their rank in their own column known."""
+    tables = _paper_tables()
+    held: list[bool] = []
+    for table in tables:
+        for row, place in zip(table.rows, table.ranks(), strict=True):
+            votes = [vote for vote in _paper_votes(place) if vote.row is not row]
+            task = TaskFacts(
+                images=row.images,
+                classes=row.classes,
+                batch_size=row.batch_size,
+                epochs=row.epochs,
+                weights_sha256="",
+            )
+            rates = _rate_range(votes, task)
+            held.append(rates.low <= row.effective_lr <= rates.high)
+    return sum(held) / len(held)
+
+
+def _paper_tables() -> tuple[ReferenceTable, ...]:
+    return tuple(t for t in load_reference_tables() if t.weights_sha256 is None)
+
+
+def _paper_votes(place: float) -> list[_Vote]:
+    return [
+        _Vote(table, row, _kernel(rank - place, RANK_WIDTH))
+        for table in _paper_tables()
+        for row, rank in zip(table.rows, table.ranks(), strict=True)
+    ]
+
+
+def _own_votes(similarity: Similarity, task: TaskFacts) -> list[_Vote]:
+    """Votes of tables measured with exactly this network, by relative distance."""
+    votes: list[_Vote] = []
+    for table in load_reference_tables():
+        same_measure = table.prototypes_from == similarity.prototypes_from
+        if table.weights_sha256 == task.weights_sha256 and same_measure:
+            for row in table.rows:
+                if row.relative_distance is not None:
+                    gap = row.relative_distance - similarity.relative_distance
+                    weight = OWN_TABLE_WEIGHT * _kernel(gap, DISTANCE_WIDTH)
+                    votes.append(_Vote(table, row, weight))
+    return votes
+
+
+def _votes(similarity: Similarity, task: TaskFacts, place: float) -> list[_Vote]:
+    votes = _own_votes(similarity, task) + _paper_votes(place)
+    return sorted(votes, key=lambda vote: -vote.weight)
+
+
+def _kernel(gap: float, width: float) -> float:
+    return math.exp(-0.5 * (gap / width) ** 2)
+
+
+def _rate_range(votes: Sequence[_Vote], task: TaskFacts) -> RateRange:
+    """Weighted mean and spread of the carried log rates, never below what can converge."""
+    total = sum(vote.weight for vote in votes)
+    shares = [vote.weight / total for vote in votes]
+    logs = [math.log10(carried(vote.row, task)) for vote in votes]
+    highest = [math.log10(carried(vote.row, task, SHORTER_AT_MOST)) for vote in votes]
+    mean = sum(share * log for share, log in zip(shares, logs, strict=True))
+    variance = sum(share * (log - mean) ** 2 for share, log in zip(shares, logs, strict=True))
+    reach = NormalDist().inv_cdf(0.5 + RANGE / 2) * math.sqrt(variance + RATE_NOISE**2)
+    upwards = sum(s * (h - log) for s, h, log in zip(shares, highest, logs, strict=True))
+    converging = math.log10(MIN_TRAVEL / task.steps)
+    best = max(mean, converging)
+    low = max(mean - reach, converging - 0.5)
+    high = max(mean + reach + upwards, best + reach)
+    bounded = [min(max(10**value, LOWEST), HIGHEST) for value in (min(low, best), best, high)]
+    return RateRange(low=bounded[0], best=bounded[1], high=bounded[2])
+
+
+def _evidence(votes: Sequence[_Vote], task: TaskFacts, most: int = 8) -> tuple[Evidence, ...]:
+    total = sum(vote.weight for vote in votes)
+    return tuple(
+        Evidence(
+            source=vote.table.source,
+            network=vote.table.network,
+            target=vote.row.target,
+            relative_distance=vote.row.relative_distance,
+            reference_effective_lr=vote.row.effective_lr,
+            effective_lr=carried(vote.row, task),
+            weight=vote.weight / total,
+            origin=vote.table.origin,
+        )
+        for vote in votes[:most]
+    )
+
+
+def _confidence_label(votes: Sequence[_Vote]) -> str:
+    own = [vote for vote in votes if vote.table.weights_sha256 is not None]
+    return "medium" if sum(vote.weight for vote in own) > OWN_TABLE_WEIGHT / 2 else "low"
+
+
+def _explanation(
+    similarity: Similarity,
+    place: float,
+    rates: RateRange,
+    momentum: float,
+    votes: Sequence[_Vote],
+) -> str:
+    nearest = ", ".join(dict.fromkeys(vote.row.target for vote in votes[:4]))
+    return (
+        f"Your images lie at a relative distance of {similarity.relative_distance:.2f} from "
+        f"{similarity.source} (0 is the source itself, 1 is unrelated): farther than "
+        f"{place:.0%} of the reference sets. References at such a distance ({nearest}) point to an "
+        f"effective learning rate of about {rates.best:.3g}, that is lr "
+        f"{lr_for(rates.best, momentum):.3g} with momentum {momentum:g}. Expect the best between "
+        f"{rates.low:.3g} and {rates.high:.3g}; confidence: {_confidence_label(votes)}."
+    )
+
+
+def _warnings(
+    similarity: Similarity, task: TaskFacts, votes: Sequence[_Vote]
+) -> tuple[str, ...]:
+    found: list[str] = []
+    if not any(vote.table.weights_sha256 for vote in votes):
+        found.append(
+            "No reference was measured with this network: the range rests on the order of the "
+            "paper's data sets, measured with other networks."
+        )
+    if similarity.prototypes_from == "head":
+        found.append(
+            "The source's class prototypes come from the network's head, not from source images: "
+            "the distance ranks targets but has no unit."
+        )
+    low, high = similarity.interval
+    if high - low > 0.1:
+        found.append(f"The distance is uncertain ({low:.2f} to {high:.2f}): more images would help.")
+    if task.images < 10 * task.classes:
+        found.append(
+            f"Only {task.images} training images for {task.classes} classes: "
+            "errors of single runs will be noisy."
+        )
+    if task.steps < 500:
+        found.append(
+            f"A short training ({task.steps} steps) favours larger rates than the references; "
+            "the range is widened upwards."
+        )
+    return tuple(found)
