@@ -1,0 +1,205 @@
+"""Images decoded once, on disk: later runs map them instead of decoding again.
+
+    <cache root>/images/<key>/pixels.bin      uint8 RGB, image after image
+                              index.npz       offsets (n,), sizes (n, 2), sha256 (n, 32)
+                              manifest.json   what it was made from, and the unreadable files
+
+The key holds path, size and times of change of every file, the scale and the decoder's version,
+so that a changed folder is never served from an old entry. An entry is built in a temporary
+neighbour and takes its name whole; of two processes that build it at once the first wins.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kintune.datasets.decode import (
+    DECODER_VERSION,
+    DecodedFile,
+    ImageScale,
+    decode_file,
+    quiet_decoding,
+)
+from kintune.datasets.images import DecodedImages
+from kintune.errors import DataError
+from kintune.progress import progress_bar
+from kintune.records import Record
+
+_CHUNK = 256  # files in flight: decoded images waiting to be written, held in memory
+_ABANDONED_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class CachedImages:
+    """The decoded form of n files, in their order."""
+
+    images: DecodedImages
+    """All n; an unreadable file's image is empty (0, 0, 3)."""
+    sha256: tuple[str, ...]
+    """Of each file's bytes, hexadecimal."""
+    unreadable: Mapping[int, str]
+    """Index of each file that does not load, and why."""
+
+
+class CacheManifest(Record):
+    """What a cache entry was made from."""
+
+    decoder_version: int
+    shorter_side: int
+    interpolation: str
+    files: int
+    first_file: str
+    unreadable: dict[int, str]
+
+
+def cache_root() -> Path:
+    """`$KINTUNE_CACHE`, else `~/.cache/kintune`; it need not exist."""
+    return Path(os.environ.get("KINTUNE_CACHE") or "~/.cache/kintune").expanduser().absolute()
+
+
+def cached_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
+    """Decode files, or map what an earlier call decoded.
+
+    Args:
+        paths: absolute paths, at least one.
+        scale: size of the decoded images.
+
+    Raises:
+        DataError: the cache cannot be written or is damaged. Unreadable files do not raise.
+    """
+    entry = cache_root() / "images" / _key(paths, scale)
+    if not entry.exists():
+        with building(entry) as folder:
+            _build(folder, paths, scale)
+    return _open(entry, scale)
+
+
+@contextmanager
+def building(entry: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `entry` in one step when the block ends without an error.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    folder = None
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(entry.parent)
+        folder = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".building-"))
+        yield folder
+        _take_name(folder, entry)
+    except OSError as error:
+        raise DataError(
+            f"{entry.parent}: the cache cannot be written ({error.strerror or error}). Make room "
+            "there, or set the environment variable KINTUNE_CACHE to a folder that can be written."
+        ) from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def decoded_files(
+    paths: Sequence[str], scale: ImageScale | None, description: str
+) -> Iterator[DecodedFile]:
+    """Decode files in threads (PIL releases the interpreter's lock), in order, with a bar.
+
+    At most a few hundred decoded images are in memory at once.
+    """
+    workers = min(32, os.cpu_count() or 1)
+    with (
+        quiet_decoding(),
+        ThreadPoolExecutor(workers) as pool,
+        progress_bar(description, len(paths)) as advance,
+    ):
+        for start in range(0, len(paths), _CHUNK):
+            chunk = paths[start : start + _CHUNK]
+            for decoded in pool.map(decode_file, chunk, [scale] * len(chunk)):
+                yield decoded
+                advance()
+
+
+def _key(paths: Sequence[str], scale: ImageScale) -> str:
+    digest = hashlib.sha256(f"{DECODER_VERSION} {scale}".encode())
+    for path in paths:
+        digest.update(b"\0" + os.fsencode(path) + _stamp(path).encode())
+    return digest.hexdigest()[:32]
+
+
+def _stamp(path: str) -> str:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return "\0unreadable"
+    # The time of the inode's change also sees a file replaced by one of equal size and time.
+    return f"\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
+    sizes = np.zeros((len(paths), 2), np.int64)
+    sha256 = np.zeros((len(paths), 32), np.uint8)
+    unreadable: dict[int, str] = {}
+    with (folder / "pixels.bin").open("wb") as blob:
+        for index, decoded in enumerate(decoded_files(paths, scale, "decoding images")):
+            sha256[index] = np.frombuffer(decoded.sha256, np.uint8)
+            if decoded.pixels is None:
+                unreadable[index] = decoded.reason
+            else:
+                sizes[index] = decoded.pixels.shape[:2]
+                blob.write(decoded.pixels.data)
+        blob.flush()
+        os.fsync(blob.fileno())
+    lengths = sizes.prod(axis=1) * 3
+    np.savez(folder / "index.npz", offsets=lengths.cumsum() - lengths, sizes=sizes, sha256=sha256)
+    manifest = CacheManifest(
+        decoder_version=DECODER_VERSION,
+        shorter_side=scale.shorter_side,
+        interpolation=scale.interpolation,
+        files=len(paths),
+        first_file=paths[0],
+        unreadable=unreadable,
+    )
+    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
+
+
+def _open(entry: Path, scale: ImageScale) -> CachedImages:
+    try:
+        manifest = CacheManifest.model_validate_json((entry / "manifest.json").read_bytes())
+        with np.load(entry / "index.npz") as index:
+            offsets, sizes, sha256 = index["offsets"], index["sizes"], index["sha256"]
+        length = int(sizes.prod(axis=1).sum()) * 3
+        # Copy-on-write: torch warns about arrays that cannot be written, and none is.
+        blob = entry / "pixels.bin"
+        pixels = np.memmap(blob, np.uint8, "c", shape=(length,)) if length else np.empty(0, "u1")
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{entry}: damaged image cache ({error}). Delete this folder.") from error
+    images = DecodedImages(
+        pixels=pixels, offsets=offsets, sizes=sizes, shorter_side=scale.shorter_side
+    )
+    digests = tuple(digest.tobytes().hex() for digest in sha256)
+    return CachedImages(images, digests, manifest.unreadable)
+
+
+def _take_name(folder: Path, entry: Path) -> None:
+    try:
+        folder.rename(entry)
+    except OSError:
+        if not entry.exists():  # else another process built the same entry first
+            raise
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Delete what killed processes left behind."""
+    for folder in parent.glob(".building-*"):
+        with suppress(OSError):
+            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if time.time() - newest > _ABANDONED_SECONDS:
+                shutil.rmtree(folder)

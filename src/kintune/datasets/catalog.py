@@ -1,0 +1,52 @@
+"""From what a user names to the reader that knows it."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+from kintune.datasets.digits import read_digits
+from kintune.datasets.readers import DatasetReader, Listing, read_csv, read_folder
+from kintune.errors import DataError
+
+CATALOG: Mapping[str, DatasetReader] = {
+    "sklearn:digits": read_digits,
+}
+"""Data sets that are known by name. A new one is one line here and its reader."""
+
+
+def list_images(source: str | Path) -> Listing:
+    """The images of a folder, of a CSV table or of a name in `CATALOG`.
+
+    Raises:
+        DataError: there is no such source, or it does not fit together.
+    """
+    if str(source) in CATALOG:
+        return CATALOG[str(source)](str(source))
+    path = Path(source).expanduser().absolute()
+    if path.is_dir():
+        return _read_listable_folder(path)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return read_csv(str(path))
+    if path.exists():
+        raise DataError(
+            f"{path}: is a file, not a folder of class folders nor a .csv table with the columns "
+            "path,label[,split]."
+        )
+    raise DataError(f"{path}: no such folder.{_near(path)}")
+
+
+def _read_listable_folder(path: Path) -> Listing:
+    try:
+        if not any(path.iterdir()):
+            raise DataError(f"{path}: is empty. It should hold a folder of images for each class.")
+        return read_folder(str(path))
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}).") from None
+
+
+def _near(path: Path) -> str:
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = [str(path.parent / name) for name in difflib.get_close_matches(path.name, siblings)]
+    near += difflib.get_close_matches(path.name, CATALOG)
+    known = ", ".join(CATALOG)
+    return f" Did you mean {' or '.join(near)}?" if near else f" Known by name: {known}."

@@ -1,0 +1,140 @@
+"""A source of images -> `ImageDataset`."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kintune.arrays import IndexArray, LabelArray
+from kintune.datasets.cache import CachedImages, cached_images
+from kintune.datasets.catalog import list_images
+from kintune.datasets.decode import DECODER_VERSION, ImageScale
+from kintune.datasets.images import SPLITS, ImageDataset, Split, UnreadableFile
+from kintune.datasets.readers import ImageEntry, Listing, shown
+from kintune.datasets.splits import stratified_draw
+from kintune.errors import DataError, OptionError
+from kintune.inputs import InputSpec
+
+
+def load_dataset(
+    source: str | Path,
+    input: InputSpec,  # noqa: A002 - the name everywhere for what a network expects
+    *,
+    skip_unreadable: bool = False,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+) -> ImageDataset:
+    """Read, check and decode a data set; where it has no validation split, draw one from train.
+
+    Every file is tried before anything else happens. The decoded images are cached on disk
+    (`kintune.datasets.cache`), so that the second time takes no decoding.
+
+    Args:
+        source: a folder of class folders, with or without train, val and test; a CSV table
+            `path,label[,split]`; or a name of the catalog, `sklearn:digits`.
+        input: gives the shorter side and the interpolation of the decoded images.
+        skip_unreadable: go on without the files that do not load; they are recorded.
+        val_fraction: share of each training class that is drawn for validation.
+        seed: of that draw.
+
+    Raises:
+        DataError: the source cannot be used; the text says why and what to do.
+        OptionError: `val_fraction` is not between 0 and 1.
+    """
+    if not 0 < val_fraction < 1:
+        raise OptionError(f"val_fraction is {val_fraction}; it must lie between 0 and 1.")
+    listing = list_images(source)
+    _check_classes(listing, listing.entries)
+    scale = ImageScale(input.shorter_side, input.interpolation)
+    cached = cached_images([entry.path for entry in listing.entries], scale)
+    skipped = _skipped(listing, cached, skip_unreadable)
+    readable = np.setdiff1d(np.arange(len(listing.entries)), list(cached.unreadable))
+    entries = [listing.entries[index] for index in readable]
+    _check_classes(listing, entries)
+    labels = np.searchsorted(listing.classes, [entry.label for entry in entries])
+    splits, validation = _splits(entries, labels, val_fraction, seed)
+    return ImageDataset(
+        name=listing.name,
+        source=listing.source,
+        classes=listing.classes,
+        paths=tuple(entry.path for entry in entries),
+        labels=labels,
+        splits=splits,
+        images=cached.images.select(readable),
+        content_hash=_content_hash(entries, [cached.sha256[i] for i in readable], validation),
+        skipped=skipped,
+        notes=(*listing.notes, validation, *_skipped_notes(skipped)),
+    )
+
+
+def _check_classes(listing: Listing, entries: Sequence[ImageEntry]) -> None:
+    """At least two classes with at least two training images each."""
+    if len(listing.classes) < 2:
+        raise DataError(
+            f"{listing.source}: only one class ({', '.join(listing.classes)}). To tell images "
+            f"apart, at least two are needed.{_deeper(listing)}"
+        )
+    labels = [entry.label for entry in entries if entry.split == "train"]
+    counts = dict.fromkeys(listing.classes, 0)
+    for label in labels:
+        counts[label] += 1
+    small = [f"{name} ({count})" for name, count in counts.items() if count < 2]
+    if small:
+        raise DataError(
+            f"{listing.source}: classes with fewer than 2 usable training images: {shown(small)}. "
+            "One trains and one validates: add images, or take the class away."
+        )
+
+
+def _deeper(listing: Listing) -> str:
+    """Where a folder holds nothing but the folder that was meant."""
+    inner = Path(listing.source, listing.classes[0])
+    has_folders = inner.is_dir() and any(path.is_dir() for path in inner.iterdir())
+    return f" Did you mean {inner}?" if has_folders else ""
+
+
+def _skipped(
+    listing: Listing, cached: CachedImages, skip_unreadable: bool
+) -> tuple[UnreadableFile, ...]:
+    files = tuple(
+        UnreadableFile(path=listing.entries[index].path, reason=reason)
+        for index, reason in sorted(cached.unreadable.items())
+    )
+    if files and not skip_unreadable:
+        listed = "\n".join(f"  {file.path}: {file.reason}" for file in files)
+        raise DataError(
+            f"{listing.source}: {len(files)} of {len(listing.entries)} files cannot be read as "
+            f"images:\n{listed}\nMend or delete them, or go on without them: --skip-unreadable"
+        )
+    return files
+
+
+def _skipped_notes(skipped: tuple[UnreadableFile, ...]) -> tuple[str, ...]:
+    return (f"left out {len(skipped)} unreadable files",) if skipped else ()
+
+
+def _splits(
+    entries: Sequence[ImageEntry], labels: LabelArray, val_fraction: float, seed: int
+) -> tuple[Mapping[Split, IndexArray], str]:
+    """The splits, and where validation came from in words."""
+    named = np.array([entry.split for entry in entries])
+    splits: dict[Split, IndexArray] = {split: np.flatnonzero(named == split) for split in SPLITS}
+    if len(splits["val"]):
+        return splits, f"validation: the {len(splits['val'])} images of the validation split"
+    train = splits["train"]
+    kept, drawn = stratified_draw(labels[train], val_fraction, seed)
+    splits |= {"train": train[kept], "val": train[drawn]}
+    return splits, (
+        f"validation: {len(drawn)} of {len(train)} training images, {100 * val_fraction:g} % of "
+        f"each class, drawn with seed {seed}"
+    )
+
+
+def _content_hash(entries: Sequence[ImageEntry], digests: Sequence[str], validation: str) -> str:
+    digest = hashlib.sha256(f"decoder {DECODER_VERSION}\n{validation}\n".encode())
+    for entry, file_digest in zip(entries, digests, strict=True):
+        label = os.fsencode(entry.label)
+        digest.update(b"%s\0%s\0%s\n" % (entry.split.encode(), label, file_digest.encode()))
+    return digest.hexdigest()
