@@ -1,0 +1,150 @@
+"""The page as one HTML text. Everything read from files is escaped by the template engine."""
+
+import base64
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from kintune.report import confusion, curves, rates, wording
+from kintune.report.images import Gallery, Sample
+from kintune.report.reading import Evaluation, Output, Similarity, SourceClass, Summary
+
+_RIGHT, _WRONG, _PAIRS = 12, 24, 12
+_PICTURED_CLASSES, _PICTURES, _NEIGHBOURS = 12, 3, 3
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """A target class, images of it, and the source classes nearest to it."""
+
+    target_class: str
+    images: list[str]
+    sources: list[SourceClass]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What the winner made of the evaluated images."""
+
+    right: list[Sample]
+    wrong: list[Sample]
+    pairs: list[confusion.ConfusedPair]
+    scores: list[confusion.ClassScore]
+    rows: list[list[tuple[int, float]]]
+    """Count and share of the row, for few classes."""
+    picture: str | None
+    """The confusion matrix as an image, for many classes."""
+    interval: tuple[float, float]
+
+
+def render_page(output: Output) -> str:
+    """The whole page."""
+    environment = Environment(
+        loader=PackageLoader("kintune.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=wording.percent,
+        number=wording.number,
+        duration=wording.duration,
+        counted=wording.counted,
+    )
+    return environment.get_template("page.html.j2").render(_context(output))
+
+
+def _context(output: Output) -> dict[str, object]:
+    gallery = Gallery(output.evaluation) if output.evaluation else None
+    recommendation = output.recommendation
+    script = _text("page.js")
+    return {
+        "output": output,
+        "title": _title(output),
+        "best": output.winner,
+        "statuses": Counter(run.status for run in output.runs).most_common(),
+        "seconds": sum(run.seconds or 0.0 for run in output.runs),
+        "compared": [run for run in output.runs if run.id in output.summary.labels],
+        "test_error": _test_error(output),
+        "error_figures": [rates.error_figure(output, width) for width in rates.WIDTHS],
+        "evidence_figures": [
+            rates.evidence_figure(recommendation, width) for width in rates.WIDTHS if recommendation
+        ],
+        "curve_figures": [curves.curve_figure(output, q) for q in (curves.LOSS, curves.ERROR)],
+        "neighbours": _neighbours(output.similarity, gallery),
+        "results": _results(output.evaluation, gallery),
+        "missing": sorted(gallery.missing) if gallery else [],
+        "notes": _notes(output.summary),
+        "versions": _versions(output.summary),
+        "css": Markup(_text("page.css")),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+
+
+def _text(name: str) -> str:
+    return files("kintune.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _title(output: Output) -> str:
+    data = output.summary.facts.data
+    return f"{output.model} on {data.name}" if data else f"{output.model} fine-tuned"
+
+
+def _notes(summary: Summary) -> list[str]:
+    facts = summary.facts
+    parts = (facts.data, facts.model, summary)
+    return [note for part in parts if part for note in part.notes]
+
+
+def _versions(summary: Summary) -> list[tuple[str, str]]:
+    device = [("device", summary.device)] if summary.device else []
+    return [*device, *summary.versions.items()]
+
+
+def _test_error(output: Output) -> float | None:
+    if output.summary.best:
+        return output.summary.best.test_top1_error
+    evaluation = output.evaluation
+    return evaluation.top1_error if evaluation and evaluation.split == "test" else None
+
+
+def _neighbours(similarity: Similarity | None, gallery: Gallery | None) -> list[Neighbours]:
+    """Target classes in the order of their nearest source class, the nearest first."""
+    found: defaultdict[str, list[SourceClass]] = defaultdict(list)
+    for entry in similarity.nearest_source_classes if similarity else ():
+        found[entry.target_class].append(entry)
+    nearest = sorted(found, key=lambda name: min(entry.cost for entry in found[name]))
+    return [
+        Neighbours(
+            name,
+            gallery.of_class(name, _PICTURES) if gallery and rank < _PICTURED_CLASSES else [],
+            sorted(found[name], key=lambda entry: -entry.share)[:_NEIGHBOURS],
+        )
+        for rank, name in enumerate(nearest)
+    ]
+
+
+def _results(evaluation: Evaluation | None, gallery: Gallery | None) -> Results | None:
+    if not evaluation or not gallery or not evaluation.paths:
+        return None
+    matrix = confusion.confusion_matrix(evaluation)
+    has_table = len(matrix) <= confusion.TABLE_CLASSES
+    shares = confusion.shares_of_rows(matrix)
+    rows = [
+        list(zip(*pair, strict=True)) for pair in zip(matrix.tolist(), shares.tolist(), strict=True)
+    ]
+    return Results(
+        right=gallery.right(_RIGHT),
+        wrong=gallery.wrong(_WRONG),
+        pairs=confusion.confused_pairs(evaluation, _PAIRS),
+        scores=confusion.class_scores(evaluation),
+        rows=rows if has_table else [],
+        picture=None if has_table else confusion.confusion_picture(matrix),
+        interval=wording.wilson_interval(evaluation.top1_error, len(evaluation.paths)),
+    )

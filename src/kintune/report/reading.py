@@ -1,0 +1,330 @@
+"""What the report knows: the files of an output folder as typed values, absent parts as None.
+
+Keys that the report does not show are ignored, so that a file may say more than is read here.
+"""
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from kintune.errors import OptionError
+from kintune.hyperparameters import Hyperparameters
+from kintune.records import faults
+
+UNFINISHED = "unfinished"
+"""Status of a run that has not written a result."""
+
+
+class Part(BaseModel):
+    """A JSON object of which the report shows these keys."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+PartType = TypeVar("PartType", bound=Part)
+
+
+class Run(Part):
+    """One run; `status` is `unfinished` where no result has been written."""
+
+    id: str
+    hyperparameters: Hyperparameters
+    status: str
+    reason: str | None = None
+    validation_top1_error: float | None = None
+    seconds: float | None = None
+
+    @property
+    def effective_lr(self) -> float:
+        """η' = η / (1 - m)."""
+        return self.hyperparameters.effective_lr
+
+
+class Configuration(Part):
+    """`config.json` of a run."""
+
+    model: str
+    hyperparameters: Hyperparameters
+
+
+class Best(Part):
+    """The winner, as `tune.json` names it."""
+
+    id: str
+    test_top1_error: float | None = None
+
+
+class Skipped(Part):
+    """An image that would not load."""
+
+    path: str
+    reason: str = ""
+
+
+class DataFacts(Part):
+    """The data set of a tuning."""
+
+    name: str
+    source: str = ""
+    classes: tuple[str, ...] = ()
+    counts: dict[str, int] = {}
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class ModelFacts(Part):
+    """The network of a tuning."""
+
+    name: str
+    domain: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class Facts(Part):
+    """What a tuning worked on."""
+
+    data: DataFacts | None = None
+    model: ModelFacts | None = None
+
+
+class Summary(Part):
+    """`tune.json`."""
+
+    status: str = "running"
+    runs: tuple[Run, ...] = ()
+    best: Best | None = None
+    model_path: str | None = None
+    command: str | None = None
+    facts: Facts = Facts()
+    labels: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    device: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class SourceClass(Part):
+    """A source class that a target class's mass flows from."""
+
+    target_class: str
+    source_class: str
+    cost: float
+    share: float
+
+
+class Similarity(Part):
+    """`similarity.json`."""
+
+    source: str = ""
+    distance: float | None = None
+    similarity: float | None = None
+    gamma: float | None = None
+    relative_distance: float | None = None
+    interval: tuple[float, float] | None = None
+    prototypes_from: str = ""
+    images: int | None = None
+    classes: int | None = None
+    nearest_source_classes: tuple[SourceClass, ...] = ()
+
+
+class RateRange(Part):
+    """Recommended effective learning rates."""
+
+    low: float = Field(gt=0)
+    best: float = Field(gt=0)
+    high: float = Field(gt=0)
+
+
+class EvidenceRow(Part):
+    """A past result that the recommendation leans on."""
+
+    source: str
+    target: str
+    effective_lr: float = Field(gt=0)
+    relative_distance: float | None = None
+    weight: float
+    origin: str = ""
+
+
+class Recommendation(Part):
+    """`recommendation.json`."""
+
+    effective_lr: RateRange
+    lr: float
+    momentum: float
+    weight_decay: float
+    batch_size: int
+    epochs: int
+    regularizer: str | None = None
+    confidence: float | None = Field(default=None, ge=0, le=1)
+    confidence_label: str = ""
+    explanation: str = ""
+    evidence: tuple[EvidenceRow, ...] = ()
+    warnings: tuple[str, ...] = ()
+    similarity: Similarity | None = None
+
+
+class Evaluation(Part):
+    """`evaluation.json`: the winner's prediction for each of m images."""
+
+    split: str
+    paths: tuple[str, ...]
+    classes: tuple[str, ...]
+    labels: tuple[int, ...]
+    predictions: tuple[int, ...]
+    confidences: tuple[float, ...]
+    top1_error: float
+    average_class_error: float | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        columns = (self.labels, self.predictions, self.confidences)
+        if any(len(column) != len(self.paths) for column in columns):
+            raise ValueError("paths, labels, predictions and confidences differ in length")
+        known = range(len(self.classes))
+        if any(index not in known for index in (*self.labels, *self.predictions)):
+            raise ValueError(f"a label or prediction is outside the {len(known)} classes")
+        return self
+
+
+def _finite_or_none(text: str | None) -> float | None:
+    value = float(text) if text else math.nan
+    return value if math.isfinite(value) else None
+
+
+Measured = Annotated[float | None, BeforeValidator(_finite_or_none)]
+
+
+class EpochMetrics(Part):
+    """A row of `metrics.csv`; what was not finite is None."""
+
+    epoch: int
+    train_loss: Measured = None
+    validation_top1_error: Measured = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """An output folder. `is_tune` is False for the folder of a single run."""
+
+    folder: Path
+    is_tune: bool
+    summary: Summary
+    runs: tuple[Run, ...]
+    curves: Mapping[str, tuple[EpochMetrics, ...]]
+    winner: Run | None
+    recommendation: Recommendation | None
+    similarity: Similarity | None
+    evaluation: Evaluation | None
+    model: str
+
+    @property
+    def is_going(self) -> bool:
+        """Whether runs, or the choice among them, are still to come."""
+        if self.is_tune:
+            return self.summary.status == "running"
+        return any(run.status == UNFINISHED for run in self.runs)
+
+    def name_of(self, run: Run) -> str:
+        """What sets a run apart: its label, and whether it is the best; mostly nothing."""
+        best = "best" if run == self.winner else ""
+        return ", ".join(name for name in (best, self.summary.labels.get(run.id, "")) if name)
+
+
+def read_output(folder: Path) -> Output:
+    """The parts of an output folder of `tune` or `finetune` that have been written so far.
+
+    Raises:
+        OptionError: nothing of Kintune is in the folder, or a file is not what it should be.
+    """
+    summary = _read(folder / "tune.json", Summary)
+    alone = folder / "config.json"
+    run_folders = [folder] if alone.exists() else _run_folders(folder)
+    recommendation = _read(folder / "recommendation.json", Recommendation)
+    if summary is None and recommendation is None and not run_folders:
+        raise OptionError(
+            f"{folder}: holds no output of Kintune (no tune.json, recommendation.json, config.json "
+            "or runs/*/config.json). Name the folder that was given as --output."
+        )
+    summary = summary or Summary()
+    configurations = {path: _configuration(path) for path in run_folders}
+    runs = _runs(summary, configurations)
+    similarity = _read(folder / "similarity.json", Similarity)
+    return Output(
+        folder=folder,
+        is_tune=not alone.exists(),
+        summary=summary,
+        runs=runs,
+        curves={_run_id(path): _read_metrics(path / "metrics.csv") for path in run_folders},
+        winner=_winner(summary, runs),
+        recommendation=recommendation,
+        similarity=similarity or (recommendation.similarity if recommendation else None),
+        evaluation=_read(folder / "evaluation.json", Evaluation),
+        model=_model_name(summary, configurations),
+    )
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob("runs/*/config.json"))
+
+
+def _run_id(run_folder: Path) -> str:
+    result = _read(run_folder / "result.json", Run)
+    return result.id if result else run_folder.name
+
+
+def _configuration(run_folder: Path) -> Configuration:
+    path = run_folder / "config.json"
+    return _parse(path, path.read_bytes(), Configuration)
+
+
+def _runs(summary: Summary, configurations: Mapping[Path, Configuration]) -> tuple[Run, ...]:
+    """The runs of `tune.json`, else of its folders, by effective learning rate."""
+    found = {run.id: run for run in summary.runs}
+    for path, configuration in configurations.items():
+        hyperparameters = configuration.hyperparameters
+        unfinished = Run(id=path.name, hyperparameters=hyperparameters, status=UNFINISHED)
+        run = _read(path / "result.json", Run) or unfinished
+        found.setdefault(run.id, run)
+    return tuple(sorted(found.values(), key=lambda run: (run.effective_lr, run.id)))
+
+
+def _winner(summary: Summary, runs: tuple[Run, ...]) -> Run | None:
+    """The run that `tune.json` names, else the lowest validation error so far."""
+    if summary.best:
+        return next((run for run in runs if run.id == summary.best.id), None)
+    measured = [run for run in runs if run.validation_top1_error is not None]
+    return min(measured, key=lambda run: run.validation_top1_error or 0.0, default=None)
+
+
+def _model_name(summary: Summary, configurations: Mapping[Path, Configuration]) -> str:
+    if summary.facts.model:
+        return summary.facts.model.name
+    return next((entry.model for entry in configurations.values()), "network")
+
+
+def _read(path: Path, kind: type[PartType]) -> PartType | None:
+    return _parse(path, path.read_bytes(), kind) if path.exists() else None
+
+
+def _parse(path: Path, content: bytes, kind: type[PartType]) -> PartType:
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise OptionError(f"{path}: cannot be shown in a report. {faults(error)}") from None
+
+
+def _read_metrics(path: Path) -> tuple[EpochMetrics, ...]:
+    """The epochs so far; the last line of a run that is going on may be half written."""
+    if not path.exists():
+        return ()
+    with path.open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if None not in row.values()]
+    try:
+        return tuple(EpochMetrics.model_validate(row) for row in rows)
+    except ValidationError as error:
+        raise OptionError(f"{path}: cannot be shown in a report. {faults(error)}") from None
