@@ -12,6 +12,7 @@ from torch import nn
 
 POCKET_WIDTHS = (16, 48, 96, 192)
 POCKET_IMAGE_SIZE = 32
+POCKET_CLASSES = 80
 
 
 class PreActivationBlock(nn.Module):

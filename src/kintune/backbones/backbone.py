@@ -1,0 +1,227 @@
+"""A pretrained network with all that is known about it: `load_backbone` -> `Backbone`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kintune.backbones.architectures import build_network, build_pretrained, find_door
+from kintune.backbones.facts import (
+    BackboneOverrides,
+    Testimony,
+    Witness,
+    header_facts,
+    sidecar_facts,
+)
+from kintune.backbones.heads import find_head, head_rows, replaced_head
+from kintune.backbones.weights import WeightsFile, load_weights, read_weights, weights_sha256
+from kintune.errors import ModelError
+from kintune.inputs import InputSpec
+from kintune.records import content_id
+
+POCKET_WEIGHTS = Path(__file__).parent / "pocket.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A network, where it comes from and what input it expects. Never trained in place."""
+
+    name: str
+    """As given: `mobilenetv2_100`, `torchvision:resnet18`, `pocket`."""
+    model_kwargs: dict[str, Any]
+    """Arguments of the architecture."""
+    network: nn.Module
+    """In evaluation mode, with its source head when that was loaded."""
+    head_name: str
+    """Dotted path of the last linear layer (or 1x1 convolution of the pooled features)."""
+    num_features: int
+    """Width d of the features before the head."""
+    input: InputSpec
+    domain: str
+    """What it was trained on, e.g. `ImageNet-1k`."""
+    num_source_classes: int | None
+    """Rows of the source head; None when no head was loaded."""
+    source_labels: tuple[str, ...]
+    """Names of the source classes, `class 0` ... where unknown; empty without a head."""
+    weights_sha256: str
+    """Of the tensors in the order of their names; empty for random weights."""
+    notes: tuple[str, ...]
+    """What was used and who said it, for the person to read."""
+
+    @property
+    def extractor(self) -> str:
+        """Names what decides the features: architecture, weights and input.
+
+        Features and prototypes can be compared only where this is equal.
+        """
+        architecture = _without_tag(self.name)
+        identity = [architecture, self.model_kwargs, self.weights_sha256, self.input.to_json()]
+        return f"{architecture}@{self.input.image_size}px-{content_id(identity)}"
+
+
+def load_backbone(
+    model: str,
+    *,
+    weights: Path | None = None,
+    overrides: BackboneOverrides | None = None,
+    pretrained: bool = True,
+) -> Backbone:
+    """Load a pretrained network.
+
+    What is known about it is taken from, in this order: `overrides`, the `.json` beside the weights
+    file, the safetensors header, the model's own defaults. The number of source classes is that of
+    the head's rows in the file.
+
+    Args:
+        model: a timm name, `torchvision:NAME` or `pocket`.
+        weights: a local file; None takes the published weights, out of the cache where they are.
+        overrides: what the person says.
+        pretrained: False gives random weights where `weights` is None.
+
+    Raises:
+        ModelError: unknown model, unusable weights, no network, or a transformer.
+        OptionError: a model argument that is not `key=value`.
+    """
+    if model == "pocket" and weights is None and pretrained:
+        weights = POCKET_WEIGHTS
+    file = None if weights is None else read_weights(weights)
+    testimony = _testimony(model, file, overrides or BackboneOverrides(), pretrained)
+    spec, model_kwargs = testimony.input_spec(), testimony.model_kwargs()
+    with _own_random_state(seed=0):
+        if file is not None:
+            network, head_name, has_head = _from_file(model, model_kwargs, file, spec.image_size)
+        else:
+            build = build_pretrained if pretrained else build_network
+            network, has_head = build(model, model_kwargs), pretrained
+            head_name = find_head(network, model, spec.image_size)
+    rows, width = head_rows(network, head_name).shape
+    return Backbone(
+        name=model,
+        model_kwargs=model_kwargs,
+        network=network.eval(),
+        head_name=head_name,
+        num_features=width,
+        input=spec,
+        domain=_domain(model, file, testimony),
+        num_source_classes=rows if has_head else None,
+        source_labels=_labels(testimony, rows) if has_head else (),
+        weights_sha256=weights_sha256(network) if file is not None or pretrained else "",
+        notes=_notes(model, file, testimony, rows if has_head else None, pretrained),
+    )
+
+
+def with_new_head(backbone: Backbone, num_classes: int, seed: int) -> nn.Module:
+    """A copy of the network with a new head: weights from N(0, 0.01^2), bias 0.
+
+    They are drawn from a generator of their own: the same seed and shape give the same head.
+    """
+    return replaced_head(backbone.network, backbone.head_name, num_classes, seed)
+
+
+def randomly_initialised(backbone: Backbone, num_classes: int, seed: int) -> nn.Module:
+    """The same architecture from scratch, with the head that `with_new_head` draws.
+
+    Torch's global random state stays as it was.
+    """
+    with _own_random_state(seed):
+        network = build_network(backbone.name, backbone.model_kwargs, num_classes)
+    return replaced_head(network, backbone.head_name, num_classes, seed)
+
+
+def _from_file(
+    model: str, model_kwargs: dict[str, Any], file: WeightsFile, image_size: int
+) -> tuple[nn.Module, str, bool]:
+    network = build_network(model, model_kwargs)
+    head_name = find_head(network, model, image_size)
+    in_file = file.tensors.get(f"{head_name}.weight")
+    if in_file is not None and len(in_file) != len(head_rows(network, head_name)):
+        network = build_network(model, model_kwargs, num_classes=len(in_file))
+    return network, head_name, load_weights(network, file, head_name)
+
+
+def _testimony(
+    model: str, file: WeightsFile | None, overrides: BackboneOverrides, pretrained: bool
+) -> Testimony:
+    door, name = find_door(model)
+    defaults = door.defaults(name)
+    witnesses = [Witness("the flags", overrides.facts())]
+    if file is not None:
+        sidecar = sidecar_facts(file.path)
+        if sidecar is not None:
+            witnesses.append(Witness(str(file.path.with_suffix(".json")), sidecar))
+        header = header_facts(file.path, file.metadata)
+        witnesses.append(Witness(f"the header of {file.path}", header))
+        for witness in witnesses:
+            _check_architecture(model, witness)
+    if file is not None or not pretrained:
+        # Labels and domain are of the published weights, which these are not.
+        defaults = defaults.model_copy(update={"labels": None, "source": None})
+    witnesses.append(Witness(f"{door.label}'s defaults for {name}", defaults))
+    return Testimony(tuple(witnesses))
+
+
+def _check_architecture(model: str, witness: Witness) -> None:
+    said = witness.facts.architecture
+    if said is not None and _without_tag(said) != _without_tag(model):
+        raise ModelError(
+            f"{witness.name} says that these are weights of {said}, but --model is {model}. "
+            f"Pass --model {said}."
+        )
+
+
+def _labels(testimony: Testimony, rows: int) -> tuple[str, ...]:
+    labels = testimony.value("labels")
+    if labels is None:
+        return tuple(f"class {index}" for index in range(rows))
+    if len(labels) != rows:
+        raise ModelError(
+            f"{testimony.name('labels')}: {len(labels)} labels, but the head has {rows} rows. "
+            "Give one label a row, or none."
+        )
+    return labels
+
+
+def _domain(model: str, file: WeightsFile | None, testimony: Testimony) -> str:
+    if testimony.value("source") is not None:
+        return testimony.value("source")
+    return model if file is None else file.path.stem
+
+
+def _notes(
+    model: str, file: WeightsFile | None, testimony: Testimony, rows: int | None, pretrained: bool
+) -> tuple[str, ...]:
+    if file is None and not pretrained:
+        return ("Random weights.", *testimony.notes())
+    origin = f"published weights of {model}" if file is None else str(file.path)
+    notes = [f"Weights: {origin}.", *testimony.notes()]
+    if rows is None:
+        notes.append(
+            f"Warning: {origin} holds no head: the source head was not loaded, so there are no "
+            "source classes. Prototypes of the source need --source."
+        )
+    else:
+        notes.append(f"Source head loaded: {rows} classes.")
+    guessed = [key for key in ("mean", "std") if testimony.said_by(key) is testimony.witnesses[-1]]
+    if file is not None and guessed:
+        notes.append(
+            f"Warning: nothing beside {file.path} says its input's {' and '.join(guessed)}, so the "
+            "model's own defaults are used. Wrong statistics make a network confidently wrong: "
+            f"pass --mean and --std, or write {file.path.with_suffix('.json').name} beside it."
+        )
+    return tuple(notes)
+
+
+def _without_tag(model: str) -> str:
+    return model.partition(".")[0]
+
+
+@contextmanager
+def _own_random_state(seed: int) -> Iterator[None]:
+    """Draws inside depend on `seed`, and torch's CPU generator is put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

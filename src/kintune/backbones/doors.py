@@ -1,0 +1,73 @@
+"""Where architectures come from. Names are those behind the door's prefix."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import nn
+from typing_extensions import override
+
+from kintune.backbones.facts import WeightsFacts
+from kintune.backbones.pocket import POCKET_CLASSES, POCKET_IMAGE_SIZE, PocketNet
+from kintune.errors import ModelError
+
+
+class Door(ABC):
+    """One place that architectures come from."""
+
+    label: str
+    """How the place is called in messages."""
+    prefix: str = ""
+    """What goes before the name of an architecture in `--model`."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Every name that it knows."""
+
+    @abstractmethod
+    def build(self, name: str, model_kwargs: dict[str, Any], num_classes: int | None) -> nn.Module:
+        """The network with random weights; `num_classes` None takes the architecture's default.
+
+        Raises:
+            TypeError: an argument that the architecture does not take.
+        """
+
+    @abstractmethod
+    def pretrained(self, name: str, model_kwargs: dict[str, Any]) -> nn.Module:
+        """The network with its published weights.
+
+        Raises:
+            ModelError: there are none, or they cannot be had.
+            TypeError: an argument that the architecture does not take.
+        """
+
+    @abstractmethod
+    def defaults(self, name: str) -> WeightsFacts:
+        """What is known about the published weights; the input is always among it."""
+
+
+class PocketDoor(Door):
+    """The embedded network; its published weights are a local file, of this package."""
+
+    label = "kintune"
+
+    @override
+    def names(self) -> list[str]:
+        return ["pocket"]
+
+    @override
+    def build(self, name: str, model_kwargs: dict[str, Any], num_classes: int | None) -> nn.Module:
+        return PocketNet(num_classes or POCKET_CLASSES, **model_kwargs)
+
+    @override
+    def pretrained(self, name: str, model_kwargs: dict[str, Any]) -> nn.Module:
+        raise ModelError(f"{name}: its weights come with the package, as a file.")
+
+    @override
+    def defaults(self, name: str) -> WeightsFacts:
+        return WeightsFacts(
+            mean=(0.5, 0.5, 0.5),
+            std=(0.25, 0.25, 0.25),
+            input_size=(3, POCKET_IMAGE_SIZE, POCKET_IMAGE_SIZE),
+            crop_pct=1.0,
+            interpolation="bilinear",
+        )

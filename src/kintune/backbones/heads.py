@@ -1,0 +1,136 @@
+"""The head: the linear map from features to logits, found by running the network once."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from kintune.errors import ModelError
+
+HEAD_STD = 0.01
+ATTENTION_PROJECTIONS = {"to_qkv", "q", "qk", "kv", "query", "q_proj", "in_proj"}
+
+
+def find_head(network: nn.Module, model: str, image_size: int) -> str:
+    """Dotted path of the layer that gives the logits: a linear layer, or a 1x1 convolution of the
+    pooled features, which is the same map.
+
+    Raises:
+        ModelError: a transformer, a network with two heads, or one that ends otherwise.
+    """
+    _refuse_uncovered(network, model)
+    outputs: dict[str, Tensor] = {}
+
+    def remember(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            outputs[name] = output
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(remember(name))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear)
+        or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+    ]
+    try:
+        logits = _probe(network, model, image_size)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name, output in reversed(outputs.items()):
+        if output.numel() == logits.numel() and torch.equal(output.flatten(), logits.flatten()):
+            return name
+    raise ModelError(
+        f"{model}: its output does not come straight from a linear layer, so it has no head that "
+        "can be replaced. Choose a network that ends in one, e.g. resnet50 or mobilenetv2_100."
+    )
+
+
+def penultimate_features(
+    network: nn.Module, head_name: str, batch: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Input and output of the head for a batch of images (b, 3, s, s).
+
+    Returns:
+        Features (b, d) and logits (b, K), in the network's mode and precision.
+    """
+    seen: list[Tensor] = []
+
+    def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0])
+
+    handle = network.get_submodule(head_name).register_forward_pre_hook(hook)
+    try:
+        logits = network(batch)
+    finally:
+        handle.remove()
+    return seen[0].flatten(1), logits
+
+
+def head_rows(network: nn.Module, head_name: str) -> Tensor:
+    """The head's weight as a matrix (K, d)."""
+    return _weight(network.get_submodule(head_name)).detach().flatten(1)
+
+
+def replaced_head(network: nn.Module, head_name: str, num_classes: int, seed: int) -> nn.Module:
+    """A copy of a network with a new head: weights from N(0, 0.01^2), bias 0.
+
+    The weights are drawn from a generator of their own, so they depend on `seed` and shape alone.
+    """
+    network = copy.deepcopy(network)
+    width = head_rows(network, head_name).shape[1]
+    if isinstance(network.get_submodule(head_name), nn.Linear):
+        head = torch.nn.utils.skip_init(nn.Linear, width, num_classes)
+    else:
+        head = torch.nn.utils.skip_init(nn.Conv2d, width, num_classes, kernel_size=1)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.zero_()
+        weight = _weight(head)
+        weight.copy_(torch.randn(weight.shape, generator=generator) * HEAD_STD)
+    network.set_submodule(head_name, head.train(network.training))
+    return network
+
+
+def _weight(head: nn.Module) -> Tensor:
+    return head.get_parameter("weight")
+
+
+def _refuse_uncovered(network: nn.Module, model: str) -> None:
+    if getattr(network, "aux_logits", False):
+        raise ModelError(
+            f"{model}: has a second head for training, which is not covered. Pass --model-kwargs "
+            "aux_logits=false, or choose another network, e.g. resnet50."
+        )
+    for module in network.modules():
+        children = {name for name, _ in module.named_children()}
+        if (
+            isinstance(module, nn.MultiheadAttention)
+            or children & ATTENTION_PROJECTIONS
+            or any(name.startswith("qkv") for name in children)
+        ):
+            raise ModelError(
+                f"{model}: transformers and AdamW are not covered yet "
+                f"(found {type(module).__name__}). Choose a convolutional network, e.g. resnet50."
+            )
+
+
+def _probe(network: nn.Module, model: str, image_size: int) -> Tensor:
+    noise = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    training = network.training
+    try:
+        with torch.inference_mode():
+            output = network.eval()(noise)
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"{model}: does not take images of {image_size} px ({error}). Give another size by "
+            "--image-size."
+        ) from None
+    finally:
+        network.train(training)
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        raise ModelError(f"{model}: its output is no table of logits (images, classes).")
+    return output
