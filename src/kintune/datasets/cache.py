@@ -9,32 +9,24 @@ so that a changed folder is never served from an old entry. An entry is built in
 neighbour and takes its name whole; of two processes that build it at once the first wins.
 """
 
+import functools
 import hashlib
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kintune.datasets.decode import (
-    DECODER_VERSION,
-    DecodedFile,
-    ImageScale,
-    decode_file,
-    quiet_decoding,
-)
+from kintune.datasets.decode import DECODER_VERSION, ImageScale, decode_file, in_threads
 from kintune.datasets.images import DecodedImages
 from kintune.errors import DataError
-from kintune.progress import progress_bar
 from kintune.records import Record
 
-_CHUNK = 256  # files in flight: decoded images waiting to be written, held in memory
 _ABANDONED_SECONDS = 3600.0
 
 
@@ -77,9 +69,14 @@ def cached_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
         DataError: the cache cannot be written or is damaged. Unreadable files do not raise.
     """
     entry = cache_root() / "images" / _key(paths, scale)
-    if not entry.exists():
-        with building(entry) as folder:
-            _build(folder, paths, scale)
+    if entry.exists():
+        cached = _open(entry, scale)
+        unreadable = [paths[index] for index in cached.unreadable]
+        if not (unreadable and _any_loads(unreadable, scale)):
+            return cached
+        shutil.rmtree(entry, ignore_errors=True)
+    with building(entry) as folder:
+        _build(folder, paths, scale)
     return _open(entry, scale)
 
 
@@ -107,24 +104,10 @@ def building(entry: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def decoded_files(
-    paths: Sequence[str], scale: ImageScale | None, description: str
-) -> Iterator[DecodedFile]:
-    """Decode files in threads (PIL releases the interpreter's lock), in order, with a bar.
-
-    At most a few hundred decoded images are in memory at once.
-    """
-    workers = min(32, os.cpu_count() or 1)
-    with (
-        quiet_decoding(),
-        ThreadPoolExecutor(workers) as pool,
-        progress_bar(description, len(paths)) as advance,
-    ):
-        for start in range(0, len(paths), _CHUNK):
-            chunk = paths[start : start + _CHUNK]
-            for decoded in pool.map(decode_file, chunk, [scale] * len(chunk)):
-                yield decoded
-                advance()
+def _any_loads(paths: Sequence[str], scale: ImageScale) -> bool:
+    """Try files again that did not load: the fault may have been the disk's or the network's."""
+    decode = functools.partial(decode_file, scale=scale)
+    return any(file.pixels is not None for file in in_threads(decode, paths, "trying again"))
 
 
 def _key(paths: Sequence[str], scale: ImageScale) -> str:
@@ -147,8 +130,9 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
     sizes = np.zeros((len(paths), 2), np.int64)
     sha256 = np.zeros((len(paths), 32), np.uint8)
     unreadable: dict[int, str] = {}
+    decode = functools.partial(decode_file, scale=scale)
     with (folder / "pixels.bin").open("wb") as blob:
-        for index, decoded in enumerate(decoded_files(paths, scale, "decoding images")):
+        for index, decoded in enumerate(in_threads(decode, paths, "decoding images")):
             sha256[index] = np.frombuffer(decoded.sha256, np.uint8)
             if decoded.pixels is None:
                 unreadable[index] = decoded.reason

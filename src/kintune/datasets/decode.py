@@ -2,11 +2,13 @@
 
 import hashlib
 import io
+import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -14,12 +16,17 @@ from PIL.ExifTags import Base
 
 from kintune.datasets.images import ImageArray
 from kintune.inputs import Interpolation
+from kintune.progress import progress_bar
+
+T = TypeVar("T")
 
 DECODER_VERSION = 1
 """Raise it when the same file would give other pixels: caches are keyed by it."""
 
 MAX_ASPECT = 3
 """A longer side beyond this many shorter sides is cropped centrally."""
+
+_FILES_IN_FLIGHT = 256  # results that wait in memory for their turn
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -79,12 +86,22 @@ def decode_file(path: str, scale: ImageScale | None) -> DecodedFile:
     return DecodedFile(hashlib.sha256(content).digest(), pixels)
 
 
-@contextmanager
-def quiet_decoding() -> Iterator[None]:
-    """Silence PIL's warnings about odd files, in all threads: enter it once, around them."""
-    with warnings.catch_warnings():
+def in_threads(work: Callable[[str], T], paths: Sequence[str], description: str) -> Iterator[T]:
+    """What `work` gives for each file, in order, with a bar; PIL releases the interpreter's lock.
+
+    At most a few hundred results are in memory at once. PIL's warnings about odd files are
+    silenced meanwhile.
+    """
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        progress_bar(description, len(paths)) as advance,
+    ):
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
+        for start in range(0, len(paths), _FILES_IN_FLIGHT):
+            for result in pool.map(work, paths[start : start + _FILES_IN_FLIGHT]):
+                yield result
+                advance()
 
 
 def _upright_rgb(content: bytes, scale: ImageScale | None) -> Image.Image:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from kintune.datasets.cache import decoded_files
 from kintune.datasets.catalog import list_images
-from kintune.datasets.decode import DecodedFile
+from kintune.datasets.decode import decode_file, in_threads
 from kintune.datasets.images import SPLITS
 from kintune.datasets.readers import ImageEntry, Listing
 from kintune.records import Record
@@ -54,15 +53,14 @@ def check_dataset(source: str | Path) -> HealthReport:
     """
     listing = list_images(source)
     paths = [entry.path for entry in listing.entries]
-    same_pixels: dict[bytes, list[ImageEntry]] = defaultdict(list)
+    same_pixels: dict[str, list[ImageEntry]] = defaultdict(list)
     unreadable: list[Problem] = []
-    decoded = decoded_files(paths, None, "checking images")
-    for entry, file in zip(listing.entries, decoded, strict=True):
-        if file.pixels is None:
-            unreadable.append(_unreadable(entry, file))
+    found = in_threads(_pixel_digest, paths, "checking images")
+    for entry, (digest, reason) in zip(listing.entries, found, strict=True):
+        if reason:
+            unreadable.append(Problem(kind="unreadable", message=reason, paths=(entry.path,)))
         else:
-            shape = repr(file.pixels.shape).encode()
-            same_pixels[hashlib.sha256(shape + file.pixels.tobytes()).digest()].append(entry)
+            same_pixels[digest].append(entry)
     readable = [entry for group in same_pixels.values() for entry in group]
     problems = (
         *unreadable,
@@ -77,8 +75,13 @@ def check_dataset(source: str | Path) -> HealthReport:
     )
 
 
-def _unreadable(entry: ImageEntry, file: DecodedFile) -> Problem:
-    return Problem(kind="unreadable", message=file.reason, paths=(entry.path,))
+def _pixel_digest(path: str) -> tuple[str, str]:
+    """Hash of the decoded pixels, or why there are none."""
+    file = decode_file(path, scale=None)
+    if file.pixels is None:
+        return "", file.reason
+    shape = repr(file.pixels.shape).encode()
+    return hashlib.sha256(shape + file.pixels.tobytes()).hexdigest(), ""
 
 
 def _repeated(group: Sequence[ImageEntry]) -> Problem:

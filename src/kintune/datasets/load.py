@@ -46,14 +46,15 @@ def load_dataset(
     if not 0 < val_fraction < 1:
         raise OptionError(f"val_fraction is {val_fraction}; it must lie between 0 and 1.")
     listing = list_images(source)
-    _check_classes(listing, listing.entries)
+    _check_class_sizes(listing, listing.entries)
     scale = ImageScale(input.shorter_side, input.interpolation)
     cached = cached_images([entry.path for entry in listing.entries], scale)
     skipped = _skipped(listing, cached, skip_unreadable)
     readable = np.setdiff1d(np.arange(len(listing.entries)), list(cached.unreadable))
     entries = [listing.entries[index] for index in readable]
-    _check_classes(listing, entries)
-    labels = np.searchsorted(listing.classes, [entry.label for entry in entries])
+    _check_class_sizes(listing, entries)
+    position = {name: label for label, name in enumerate(listing.classes)}
+    labels = np.array([position[entry.label] for entry in entries], dtype=np.int64)
     splits, validation = _splits(entries, labels, val_fraction, seed)
     return ImageDataset(
         name=listing.name,
@@ -69,13 +70,8 @@ def load_dataset(
     )
 
 
-def _check_classes(listing: Listing, entries: Sequence[ImageEntry]) -> None:
-    """At least two classes with at least two training images each."""
-    if len(listing.classes) < 2:
-        raise DataError(
-            f"{listing.source}: only one class ({', '.join(listing.classes)}). To tell images "
-            f"apart, at least two are needed.{_deeper(listing)}"
-        )
+def _check_class_sizes(listing: Listing, entries: Sequence[ImageEntry]) -> None:
+    """At least two training images in each class."""
     labels = [entry.label for entry in entries if entry.split == "train"]
     counts = dict.fromkeys(listing.classes, 0)
     for label in labels:
@@ -86,13 +82,6 @@ def _check_classes(listing: Listing, entries: Sequence[ImageEntry]) -> None:
             f"{listing.source}: classes with fewer than 2 usable training images: {shown(small)}. "
             "One trains and one validates: add images, or take the class away."
         )
-
-
-def _deeper(listing: Listing) -> str:
-    """Where a folder holds nothing but the folder that was meant."""
-    inner = Path(listing.source, listing.classes[0])
-    has_folders = inner.is_dir() and any(path.is_dir() for path in inner.iterdir())
-    return f" Did you mean {inner}?" if has_folders else ""
 
 
 def _skipped(

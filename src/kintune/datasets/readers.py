@@ -73,9 +73,16 @@ def read_folder(source: str) -> Listing:
     ]
     if not entries:
         raise DataError(_nothing_found(root, [label for _, label, _ in class_folders], ignored))
-    classes = {label for split, label, _ in class_folders if split == "train"}
-    notes = _ignored_notes(ignored) + _stray_notes({folder.parent for *_, folder in class_folders})
-    return _listing(root, root.name, entries, classes, notes)
+    parents = {folder.parent for *_, folder in class_folders}
+    return _checked(
+        Listing(
+            name=root.name,
+            source=source,
+            entries=_ordered(entries),
+            classes=tuple(label for split, label, _ in class_folders if split == "train"),
+            notes=_ignored_notes(ignored) + _stray_notes(parents),
+        )
+    )
 
 
 def read_csv(source: str) -> Listing:
@@ -98,38 +105,46 @@ def read_csv(source: str) -> Listing:
     _refuse_paths(table, "named more than once", _repeated(entry.path for entry in entries))
     missing = [entry.path for entry in entries if not Path(entry.path).is_file()]
     _refuse_paths(table, "that do not exist", missing)
-    classes = {entry.label for entry in entries if entry.split == "train"}
-    return _listing(table, table.stem, entries, classes, ())
-
-
-def _listing(
-    source: Path,
-    name: str,
-    entries: list[ImageEntry],
-    classes: set[str],
-    notes: tuple[str, ...],
-) -> Listing:
-    if not any(entry.split == "train" for entry in entries):
-        raise DataError(f"{source}: no training images: all belong to val or test.")
-    unknown = sorted(
-        {f"{entry.split}/{entry.label}" for entry in entries}
-        - {f"{split}/{label}" for split in SPLITS for label in classes}
+    return _checked(
+        Listing(
+            name=table.stem,
+            source=source,
+            entries=_ordered(entries),
+            classes=tuple(sorted({entry.label for entry in entries if entry.split == "train"})),
+        )
     )
+
+
+def _ordered(entries: Iterable[ImageEntry]) -> tuple[ImageEntry, ...]:
+    order = {split: position for position, split in enumerate(SPLITS)}
+    return tuple(sorted(entries, key=lambda entry: (order[entry.split], entry.label, entry.path)))
+
+
+def _checked(listing: Listing) -> Listing:
+    if not any(entry.split == "train" for entry in listing.entries):
+        raise DataError(f"{listing.source}: no training images: all belong to val or test.")
+    if len(listing.classes) < 2:
+        raise DataError(
+            f"{listing.source}: only one class ({', '.join(listing.classes)}). To tell images "
+            f"apart, at least two are needed.{_deeper(listing)}"
+        )
+    known = set(listing.classes)
+    unknown = {
+        f"{entry.split}/{entry.label}" for entry in listing.entries if entry.label not in known
+    }
     if unknown:
         raise DataError(
-            f"{source}: classes that train does not have: {shown(unknown)}. Every class of val and "
-            "test needs training images under the same name."
+            f"{listing.source}: classes that train does not have: {shown(sorted(unknown))}. Every "
+            "class of val and test needs training images under the same name."
         )
-    order = {split: position for position, split in enumerate(SPLITS)}
-    return Listing(
-        name=name,
-        source=str(source),
-        entries=tuple(
-            sorted(entries, key=lambda entry: (order[entry.split], entry.label, entry.path))
-        ),
-        classes=tuple(sorted(classes)),
-        notes=notes,
-    )
+    return listing
+
+
+def _deeper(listing: Listing) -> str:
+    """Where a folder holds nothing but the folder that was meant."""
+    inner = Path(listing.source, *listing.classes)
+    has_folders = inner.is_dir() and any(path.is_dir() for path in inner.iterdir())
+    return f" Did you mean {inner}?" if has_folders else ""
 
 
 def _class_folders(root: Path) -> Iterator[tuple[Split, str, Path]]:
