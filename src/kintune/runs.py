@@ -1,10 +1,10 @@
 """Runs on disk: one folder a run, its name the hash of its configuration, the only truth.
 
-    <id>/config.json        RunConfig: all that decides the result, and nothing else
-    <id>/environment.json   where, when and with which versions it ran
-    <id>/metrics.csv        one row an epoch
-    <id>/result.json        RunResult, written last
-    <id>/model/             the fine-tuned network (`kintune.training.model_folder`)
+<id>/config.json        RunConfig: all that decides the result, and nothing else
+<id>/environment.json   where, when and with which versions it ran
+<id>/metrics.csv        one row an epoch
+<id>/result.json        RunResult, written last
+<id>/model/             the fine-tuned network (`kintune.training.model_folder`)
 """
 
 import json
@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.inputs import InputSpec
 from kintune.records import Record, content_id
@@ -68,6 +69,28 @@ class RunResult(Record):
     seed: int = 0
     seconds: float
     """Wall-clock time of training and its evaluations."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the numbers should know, e.g. that versions changed on the way."""
+
+
+def result_without_errors(
+    config: RunConfig,
+    status: Literal["diverged", "failed"],
+    reason: str,
+    seconds: float,
+    notes: tuple[str, ...] = (),
+) -> RunResult:
+    """The result of a run that did not get to its end."""
+    return RunResult(
+        id=config.id,
+        hyperparameters=config.hyperparameters,
+        effective_lr=config.hyperparameters.effective_lr,
+        status=status,
+        reason=reason,
+        seed=config.seed,
+        seconds=seconds,
+        notes=notes,
+    )
 
 
 @dataclass(frozen=True)
@@ -106,15 +129,25 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary neighbour, flush it to disk, then take the name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write to a temporary neighbour, flush it to disk, then take the name.
+
+    Raises:
+        OptionError: it cannot be written; what was there before is kept.
+    """
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OptionError(
+            f"{path}: cannot be written ({error.strerror}). What was there before is kept. Make "
+            "room or choose another folder."
+        ) from error

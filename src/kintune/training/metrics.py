@@ -1,0 +1,59 @@
+"""What is written of every epoch: `metrics.csv`, which is the truth, and TensorBoard beside it."""
+
+import csv
+import io
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from kintune.records import Record
+from kintune.runs import write_atomically
+
+NAME = "metrics.csv"
+
+
+class EpochMetrics(Record):
+    """One row of `metrics.csv`."""
+
+    epoch: int
+    """From 1."""
+    lr: float
+    """Learning rate of the epoch's last step."""
+    train_loss: float
+    """Mean cross-entropy over the epoch, on augmented images and while the weights move."""
+    validation_loss: float | None = None
+    """None where the epoch was not evaluated."""
+    validation_top1_error: float | None = None
+    validation_average_class_error: float | None = None
+    weight_norm: float
+    """Euclidean norm of the trained parameters."""
+    seconds: float
+    """Wall-clock time since the run began, pauses left out."""
+
+
+def write_metrics(folder: Path, rows: list[EpochMetrics]) -> None:
+    """Replace `metrics.csv`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(EpochMetrics.model_fields), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.to_json() for row in rows)
+    write_atomically(folder / NAME, text.getvalue().encode())
+
+
+def read_metrics(folder: Path) -> list[EpochMetrics]:
+    """The rows of `metrics.csv`, none where there is no such file."""
+    path = folder / NAME
+    if not path.exists():
+        return []
+    with path.open(newline="") as stream:
+        return [
+            EpochMetrics.model_validate({key: value or None for key, value in row.items()})
+            for row in csv.DictReader(stream)
+        ]
+
+
+def write_tensorboard(writer: SummaryWriter, row: EpochMetrics) -> None:
+    """The same numbers as scalars against the epoch."""
+    for name, value in row.to_json().items():
+        if name != "epoch" and value is not None:
+            writer.add_scalar(name, value, row.epoch)

@@ -1,0 +1,165 @@
+"""One writer and one configuration a run folder, and the record of where it ran."""
+
+import fcntl
+import os
+import platform
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from kintune.errors import OptionError
+from kintune.records import Record
+from kintune.runs import RunConfig, write_json
+
+PACKAGES = ("kintune", "torch", "timm", "numpy")
+
+
+class Environment(Record):
+    """Where a run ran: not part of its configuration, though last bits may depend on it."""
+
+    versions: dict[str, str]
+    processor: str
+    device: str
+    host: str
+    started: str
+    """UTC, ISO 8601."""
+
+    def differences(self, later: "Environment") -> tuple[str, ...]:
+        """What changed of that on which last bits depend."""
+        before = {**self.versions, "processor": self.processor, "device": self.device}
+        after = {**later.versions, "processor": later.processor, "device": later.device}
+        return tuple(
+            f"{key} {before.get(key)} -> {value}"
+            for key, value in after.items()
+            if before.get(key) != value
+        )
+
+
+class Starts(Record):
+    """`environment.json`: one entry each time the run was begun or gone on with."""
+
+    starts: tuple[Environment, ...]
+
+
+def note_environment(folder: Path, device: str) -> tuple[str, ...]:
+    """Add this process to `environment.json`.
+
+    Returns:
+        A note for each time that versions, processor or device had changed on going on.
+    """
+    path = folder / "environment.json"
+    before = Starts.read(path).starts if path.exists() else ()
+    starts = (*before, this_environment(device))
+    write_json(path, Starts(starts=starts).to_json())
+    changes = (first.differences(then) for first, then in pairwise(starts))
+    return tuple(
+        f"Gone on with under others ({', '.join(change)}): the last bits may differ."
+        for change in changes
+        if change
+    )
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a run folder alone. The operating system frees it when the process dies.
+
+    Raises:
+        OptionError: another process holds it, or the folder cannot be written.
+    """
+    path = folder / "lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise OptionError(
+            f"{folder}: cannot be written ({error.strerror}). Choose another folder."
+        ) from None
+    try:
+        _lock(handle, folder)
+        os.truncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(handle, 200, 0).decode() or "another process"
+        raise OptionError(
+            f"{folder}: {holder} is writing this run. Wait for it, stop it, or choose another "
+            "folder."
+        ) from None
+
+
+def claim(folder: Path, config: RunConfig) -> None:
+    """Write the configuration, or make sure that it is the one the folder holds.
+
+    Raises:
+        OptionError: the folder holds another configuration; the message names the differences.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        write_json(path, config.to_json())
+        return
+    held = _flat(RunConfig.read(path).to_json())
+    asked = _flat(config.to_json())
+    differences = [
+        f"{key} is {held.get(key)} there and {asked.get(key)} here"
+        for key in sorted(held.keys() | asked.keys())
+        if held.get(key) != asked.get(key)
+    ]
+    if differences:
+        raise OptionError(
+            f"{folder}: holds a run of another configuration: {'; '.join(differences)}. "
+            "Choose another folder, or the same settings to go on."
+        )
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    for key, entry in value.items():
+        if isinstance(entry, dict):
+            entries |= _flat(entry, f"{prefix}{key}.")
+        else:
+            entries[prefix + key] = entry
+    return entries
+
+
+def this_environment(device: str) -> Environment:
+    """The machine and the versions that this process runs with."""
+    return Environment(
+        versions=versions(),
+        processor=_processor(),
+        device=device,
+        host=socket.gethostname(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide the bits of a result."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
