@@ -125,7 +125,9 @@ def penultimate(network: PocketNet, images: torch.Tensor) -> tuple[torch.Tensor,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the two parquet files")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with the two parquet files"
+    )
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
@@ -137,8 +139,11 @@ def main() -> None:
     network = train(images, labels, args.epochs, args.seed)
     minutes = (time.monotonic() - started) / 60
 
-    weights = {key: value.half().contiguous() for key, value in network.state_dict().items()
-               if not key.endswith("num_batches_tracked")}
+    weights = {
+        key: value.half().contiguous()
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
     # What is measured from here on is what ships: the weights after rounding to 16 bits.
     network.load_state_dict({key: value.float() for key, value in weights.items()}, strict=False)
     features, _ = penultimate(network, images)
@@ -161,10 +166,16 @@ def main() -> None:
         "labels": names,
         "held_out_classes": HELD_OUT,
         "training": {
-            "images": len(images), "epochs": args.epochs, "seed": args.seed,
-            "batch_size": BATCH_SIZE, "peak_lr": PEAK_LR, "momentum": MOMENTUM,
-            "weight_decay": WEIGHT_DECAY, "schedule": "warm-up 10 %, cosine to 0",
-            "augmentation": "shift 4 px, mirror", "torch": torch.__version__,
+            "images": len(images),
+            "epochs": args.epochs,
+            "seed": args.seed,
+            "batch_size": BATCH_SIZE,
+            "peak_lr": PEAK_LR,
+            "momentum": MOMENTUM,
+            "weight_decay": WEIGHT_DECAY,
+            "schedule": "warm-up 10 %, cosine to 0",
+            "augmentation": "shift 4 px, mirror",
+            "torch": torch.__version__,
         },
         "test_images": len(test_labels),
         "test_top1_error": round(1 - accuracy, 4),

@@ -38,6 +38,8 @@ def _fault(fault: Any) -> str:
 
 
 class DataOptions(Options):
+    """Which images."""
+
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
     """Folder of class folders, with or without train/val/test; CSV with path,label[,split]; or
     sklearn:digits."""
@@ -48,6 +50,8 @@ class DataOptions(Options):
 
 
 class ModelOptions(Options):
+    """Which network."""
+
     model: str
     """A timm name (resnet50), torchvision:NAME, or pocket, the embedded network."""
     weights: Path | None = None
@@ -63,12 +67,16 @@ class ModelOptions(Options):
 
 
 class SourceOptions(Options):
+    """What stands for the source domain."""
+
     source: Path | None = None
     """The source domain's images (a folder) or saved prototypes (a file); else the network itself
     tells."""
 
 
 class TrainingOptions(Options):
+    """How to train, apart from the rate."""
+
     batch_size: Annotated[int, Field(ge=2)] | None = None
     """Images a step; by default at most 256 with at least 40 steps an epoch."""
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -86,6 +94,8 @@ class TrainingOptions(Options):
 
 
 class MachineOptions(Options):
+    """Where and with what to run."""
+
     output: Path | None = None
     """Folder for everything that is written; runs/DATA-MODEL by default."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = defaults.SEED
@@ -187,4 +197,3 @@ class DemoOptions(Options):
 
     output: Path = Path("runs/demo")
     """Folder for everything that is written."""
-

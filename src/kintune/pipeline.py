@@ -6,12 +6,20 @@ from typing import Any
 
 from kintune import defaults
 from kintune.hyperparameters import Hyperparameters
-from kintune.options import FinetuneOptions, Options, RecommendOptions, SimilarityOptions, TuneOptions
+from kintune.options import (
+    DemoOptions,
+    FinetuneOptions,
+    Options,
+    RecommendOptions,
+    ReportOptions,
+    SimilarityOptions,
+    TuneOptions,
+)
 from kintune.plan import plan_runs, say_plan
 from kintune.progress import announce
 from kintune.recommend import Recommendation, recommend
 from kintune.report import write_report
-from kintune.results import Plan, TrainingSummary
+from kintune.results import Plan, ReportPath, TrainingSummary
 from kintune.runners import LocalRunner
 from kintune.runs import RunResult, write_json
 from kintune.search import Bracket, around, best_run, search
@@ -28,6 +36,8 @@ from kintune.stages import (
     task_identity,
 )
 from kintune.training import fine_tune, versions
+
+DEMO_EPOCHS = 12
 
 
 def tune(options: TuneOptions) -> TrainingSummary | Plan:
@@ -102,6 +112,17 @@ def recommendation(options: RecommendOptions) -> Recommendation:
     """Hyperparameters before any training."""
     task = load_task(options)
     return _recommendation(task, measure(task, options.source), options)
+
+
+def demo(options: DemoOptions) -> TrainingSummary | Plan:
+    """The main job on what is embedded, beside the usual default."""
+    flags = {"data": "sklearn:digits", "model": "pocket", "compare_default": True}
+    return tune(TuneOptions(**flags, epochs=DEMO_EPOCHS, output=options.output))
+
+
+def report(options: ReportOptions) -> ReportPath:
+    """Write the page of an output folder again."""
+    return ReportPath(report_path=str(write_report(options.folder).absolute()))
 
 
 def _recommendation(

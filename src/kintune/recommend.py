@@ -1,7 +1,7 @@
 """From what is known before training to a range of effective learning rates.
 
-The paper's finding is a tendency (section 3.3, Table 4): the nearer the target, the smaller the best
-effective learning rate. Its distances belong to its own extractors, so only the *order* of the
+The paper's finding is a tendency (section 3.3, Table 4): the nearer the target, the smaller the
+best effective learning rate. Its distances belong to its own extractors, so only the *order* of the
 targets within a column is used: a new target finds its place on the scale of relative distances,
 and the references near that place vote on the logarithm of the rate. A table measured with exactly
 the user's network votes by relative distance itself, and weighs more.
@@ -35,7 +35,7 @@ DISTANCE_WIDTH = 0.1
 """Kernel width over relative distances, within the table of the same network."""
 OWN_TABLE_WEIGHT = 4.0
 RATE_NOISE = 0.25
-"""Decades by which a reference's best rate is uncertain: its grid's spacing and the flat optimum."""
+"""Decades by which a reference's best rate is uncertain: a coarse grid, a flat optimum."""
 SHORTER, SHORTER_AT_MOST = 1 / 3, 1 / 2
 """Exponents of images seen by which a rate grows when the budget shrinks: best guess, high edge."""
 MIN_TRAVEL = 20.0
@@ -300,9 +300,7 @@ def _explanation(
     )
 
 
-def _warnings(
-    similarity: Similarity, task: TaskFacts, votes: Sequence[_Vote]
-) -> tuple[str, ...]:
+def _warnings(similarity: Similarity, task: TaskFacts, votes: Sequence[_Vote]) -> tuple[str, ...]:
     found: list[str] = []
     if not any(vote.table.weights_sha256 for vote in votes):
         found.append(
@@ -316,7 +314,9 @@ def _warnings(
         )
     low, high = similarity.interval
     if high - low > 0.1:
-        found.append(f"The distance is uncertain ({low:.2f} to {high:.2f}): more images would help.")
+        found.append(
+            f"The distance is uncertain ({low:.2f} to {high:.2f}): more images would help."
+        )
     if task.images < 10 * task.classes:
         found.append(
             f"Only {task.images} training images for {task.classes} classes: "

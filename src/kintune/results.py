@@ -32,6 +32,17 @@ class TrainingSummary(Record):
     versions: dict[str, str]
     device: str
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether there is a model."""
+        return self.best is not None
+
+
+class ReportPath(Record):
+    """What `report` returns."""
+
+    report_path: str
+
 
 class Plan(Record):
     """What a command would do, and what it would cost."""
@@ -57,3 +68,8 @@ class Plan(Record):
     """Upper estimate of what the output folder will hold."""
     device: str
     output: str
+
+    @property
+    def succeeded(self) -> bool:
+        """A plan was asked for and made."""
+        return True

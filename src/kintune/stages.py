@@ -1,4 +1,4 @@
-"""The steps that commands share: prepare data and network, measure, describe a run, keep results."""
+"""The steps that commands share: prepare, measure, describe a run, keep results."""
 
 import os
 import shutil

@@ -1,0 +1,5 @@
+"""`python -m kintune` is `kintune`."""
+
+from kintune.cli import main
+
+main()

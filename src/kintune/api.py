@@ -1,0 +1,48 @@
+"""The commands as Python functions: the keywords are the command line's flags."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from kintune.options import FinetuneOptions, TuneOptions
+
+if TYPE_CHECKING:
+    from kintune.results import Plan, TrainingSummary
+
+
+def tune(data: str | os.PathLike[str], **flags: Any) -> "TrainingSummary | Plan":
+    """Measure, recommend, search in a handful of runs, keep the best model, write the report.
+
+    Args:
+        data: folder of class folders, or CSV with path,label[,split].
+        **flags: the flags of `kintune tune` with underscores; see `kintune.options.TuneOptions`.
+
+    Returns:
+        All runs, the best of them and where its model is; a `Plan` with `dry_run=True`.
+
+    Raises:
+        KintuneError: an input cannot be used; the text says which, why and what to do.
+    """
+    options = TuneOptions(data=os.fspath(data), **flags)
+    from kintune.pipeline import tune as walk
+
+    return walk(options)
+
+
+def finetune(data: str | os.PathLike[str], **flags: Any) -> "TrainingSummary | Plan":
+    """One fine-tuning run; the same call again resumes it or returns its result.
+
+    Args:
+        data: folder of class folders, or CSV with path,label[,split].
+        **flags: the flags of `kintune finetune` with underscores; see
+            `kintune.options.FinetuneOptions`.
+
+    Returns:
+        The run, its test error and where its model is; a `Plan` with `dry_run=True`.
+
+    Raises:
+        KintuneError: an input cannot be used; the text says which, why and what to do.
+    """
+    options = FinetuneOptions(data=os.fspath(data), **flags)
+    from kintune.pipeline import finetune as walk
+
+    return walk(options)

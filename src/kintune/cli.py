@@ -1,0 +1,153 @@
+"""The command line: one record of options, one call and one way to print for each command."""
+
+import errno
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import tyro
+
+from kintune import tables
+from kintune.errors import KintuneError
+from kintune.options import (
+    CheckOptions,
+    DemoOptions,
+    FinetuneOptions,
+    Options,
+    PredictOptions,
+    RecommendOptions,
+    ReportOptions,
+    SimilarityOptions,
+    TuneOptions,
+)
+from kintune.records import Record
+
+DESCRIPTION = """How should I fine-tune it? Give a folder of images and a pretrained network.
+
+kintune tune photos/ --model resnet50 measures how near the images are to what the network was
+trained on, recommends a range of effective learning rates, tries a handful of runs and keeps the
+best model with the evidence. kintune demo shows it on embedded data."""
+INTERRUPTED = 130
+USERS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: what it takes, what it does, how a person reads the answer."""
+
+    options: type[Options]
+    call: Callable[[Any], Record]
+    show: Callable[[Any], str]
+    succeeded: Callable[[Any], bool]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 on success, 1 when it could not, 2 when it was misspelt."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(f"kintune {version('kintune')}")
+        return
+    try:
+        sys.exit(_run(words))
+    except KintuneError as error:
+        sys.exit(_complain(f"error: {error}"))
+    except KeyboardInterrupt as stop:
+        _complain(str(stop) or "stopped; the same command goes on from here.")
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno not in USERS_DISK:
+            raise
+        sys.exit(_complain(f"error: {error.filename or 'disk'}: {error.strerror}."))
+
+
+def _run(words: list[str]) -> int:
+    options: Options = tyro.extras.subcommand_cli_from_dict(
+        {name: command.options for name, command in COMMANDS.items()},
+        prog="kintune",
+        description=DESCRIPTION,
+        args=words,
+    )
+    command = next(c for c in COMMANDS.values() if type(options) is c.options)
+    # Whatever a library prints must not end up in the answer.
+    with redirect_stdout(sys.stderr):
+        result = command.call(options)
+    print(json.dumps(result.to_json(), indent=1) if options.as_json else command.show(result))
+    return 0 if command.succeeded(result) else 1
+
+
+def _complain(text: str) -> int:
+    print(f"kintune: {text}", file=sys.stderr)
+    return 1
+
+
+# Each call imports what it needs, so that --help does not wait for torch.
+
+
+def _tune(options: TuneOptions) -> Record:
+    from kintune.pipeline import tune
+
+    return tune(options)
+
+
+def _finetune(options: FinetuneOptions) -> Record:
+    from kintune.pipeline import finetune
+
+    return finetune(options)
+
+
+def _similarity(options: SimilarityOptions) -> Record:
+    from kintune.pipeline import similarity
+
+    return similarity(options)
+
+
+def _recommend(options: RecommendOptions) -> Record:
+    from kintune.pipeline import recommendation
+
+    return recommendation(options)
+
+
+def _check(options: CheckOptions) -> Record:
+    from kintune.datasets import check_dataset
+
+    return check_dataset(options.data)
+
+
+def _predict(options: PredictOptions) -> Record:
+    from kintune.pipeline import predictions
+
+    return predictions(options)
+
+
+def _report(options: ReportOptions) -> Record:
+    from kintune.pipeline import report
+
+    return report(options)
+
+
+def _demo(options: DemoOptions) -> Record:
+    from kintune.pipeline import demo
+
+    return demo(options)
+
+
+def _always(_: Any) -> bool:
+    return True
+
+
+COMMANDS = {
+    "tune": Command(TuneOptions, _tune, tables.summary_table, lambda run: run.succeeded),
+    "similarity": Command(SimilarityOptions, _similarity, tables.similarity_table, _always),
+    "recommend": Command(RecommendOptions, _recommend, tables.recommendation_table, _always),
+    "finetune": Command(
+        FinetuneOptions, _finetune, tables.summary_table, lambda run: run.succeeded
+    ),
+    "check": Command(CheckOptions, _check, tables.health_table, lambda health: not health.problems),
+    "predict": Command(PredictOptions, _predict, tables.prediction_table, _always),
+    "report": Command(ReportOptions, _report, tables.report_line, _always),
+    "demo": Command(DemoOptions, _demo, tables.summary_table, lambda run: run.succeeded),
+}

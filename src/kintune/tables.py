@@ -1,0 +1,160 @@
+"""What a person reads on stdout: results as short plain tables."""
+
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from kintune.results import BestRun, Plan, ReportPath, TrainingSummary
+from kintune.runs import RunResult
+
+if TYPE_CHECKING:
+    from kintune.datasets import HealthReport
+    from kintune.predict import Predictions
+    from kintune.recommend import Recommendation
+    from kintune.similarity import Similarity
+
+MOST_CLASSES = 12
+
+
+def similarity_table(measured: "Similarity") -> str:
+    """Distance with its interval, and the nearest source class of each target class."""
+    low, high = measured.interval
+    domains = f"{measured.target} against {measured.source} ({measured.model})"
+    size = f"{measured.images} images, {measured.classes} classes"
+    value = f"relative distance  {measured.relative_distance:.3f}"
+    scale = f"90 % interval {low:.3f} to {high:.3f}; 0 = the source itself, 1 = unrelated"
+    lines = [f"{domains}: {size}", f"{value}  ({scale})"]
+    if measured.distance is not None and measured.similarity is not None:
+        lines.append(
+            f"earth mover's distance {measured.distance:.3f}, "
+            f"similarity exp(-{measured.gamma} d) {measured.similarity:.4f}"
+        )
+    else:
+        lines.append("distance and similarity of the paper need source images: --source FOLDER")
+    nearest: dict[str, list[str]] = {}
+    for neighbour in measured.nearest_source_classes:
+        text = f"{neighbour.source_class} ({neighbour.cost:.2f})"
+        nearest.setdefault(neighbour.target_class, []).append(text)
+    rows = [(target, ", ".join(sources)) for target, sources in nearest.items()]
+    table = _table(("class", "nearest source classes (cosine distance)"), rows[:MOST_CLASSES])
+    more = len(rows) - MOST_CLASSES
+    return "\n".join([*lines, table, *([f"... and {more} more classes"] if more > 0 else [])])
+
+
+def recommendation_table(advice: "Recommendation") -> str:
+    """The advice in words, the numbers, the evidence and the doubts."""
+    rates = advice.effective_lr
+    spread = f"{rates.best:.3g}  (range {rates.low:.3g} to {rates.high:.3g})"
+    coverage = f"range holds {advice.confidence:.0%} of the paper's optima, each left out"
+    rows = [
+        ("effective learning rate", spread),
+        ("lr", f"{advice.lr:.3g}"),
+        ("momentum", f"{advice.momentum:g}"),
+        ("weight decay", f"{advice.weight_decay:g} ({advice.regularizer})"),
+        ("batch size", str(advice.batch_size)),
+        ("epochs", str(advice.epochs)),
+        ("confidence", f"{advice.confidence_label} ({coverage})"),
+    ]
+    evidence = [
+        (
+            row.source,
+            row.network,
+            row.target,
+            f"{row.reference_effective_lr:g}",
+            f"{row.effective_lr:.3g}",
+            f"{row.weight:.0%}",
+        )
+        for row in advice.evidence
+    ]
+    head = ("source", "network", "reference", "its best rate", "carried to this budget", "vote")
+    warnings = [f"warning: {warning}" for warning in advice.warnings]
+    return "\n".join(
+        [
+            advice.explanation,
+            "",
+            _table(("setting", "value"), rows),
+            _table(head, evidence),
+            *warnings,
+        ]
+    )
+
+
+def summary_table(summary: TrainingSummary | Plan) -> str:
+    """All runs, the best one, where the model is; the report's path alone on the last line."""
+    if isinstance(summary, Plan):
+        return _plan_text(summary)
+    table = _table(
+        ("run", "effective lr", "lr", "momentum", "validation error", "seconds", "status"),
+        [_run_row(run, summary.labels.get(run.id, "")) for run in summary.runs],
+    )
+    lines = [table]
+    if summary.best is not None:
+        lines.append(_best_text(summary.best))
+        lines.append(f"model   {summary.model_path}")
+    else:
+        lines.append("no run completed: see the reasons above and in the report")
+    lines.append(f"repeat  {summary.command}")
+    return "\n".join([*lines, summary.report_path])
+
+
+def _plan_text(plan: Plan) -> str:
+    rows = [(name.replace("_", " "), str(value)) for name, value in plan.to_json().items()]
+    return _table(("plan", ""), rows)
+
+
+def _run_row(run: RunResult, label: str) -> tuple[str, ...]:
+    error = run.validation_top1_error
+    return (
+        f"{run.id} {label}".strip(),
+        f"{run.effective_lr:.4g}",
+        f"{run.hyperparameters.lr:.4g}",
+        f"{run.hyperparameters.momentum:g}",
+        "-" if error is None else f"{error:.2%}",
+        f"{run.seconds:.0f}",
+        run.status if run.reason is None else f"{run.status}: {run.reason}",
+    )
+
+
+def _best_text(best: BestRun) -> str:
+    tested = best.test_top1_error
+    test = "no test split to read" if tested is None else f"test error {tested:.2%}"
+    return (
+        f"best    effective lr {best.effective_lr:.4g}: "
+        f"validation error {best.validation_top1_error:.2%}, {test}"
+    )
+
+
+def health_table(health: "HealthReport") -> str:
+    """Every problem with its files."""
+    lines = [
+        f"{problem.kind}: {problem.message}" + "".join(f"\n    {path}" for path in problem.paths)
+        for problem in health.problems
+    ]
+    counts = ", ".join(f"{count} {name}" for name, count in health.counts.items())
+    return "\n".join([*lines, *health.notes, f"{health.source}: {counts}"])
+
+
+def prediction_table(predictions: "Predictions") -> str:
+    """One line a file: path, class, confidence, then further classes, separated by tabs."""
+    return "\n".join(
+        "\t".join([each.path, *(f"{label}\t{confidence:.4f}" for label, confidence in each.top)])
+        for each in predictions.predictions
+    )
+
+
+def report_line(report: ReportPath) -> str:
+    """The page's path."""
+    return report.report_path
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    table = Table(*head, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    stream = StringIO()
+    # Wide and without colour: what is piped into a file or another program must not wrap.
+    Console(file=stream, width=200, no_color=True, highlight=False, markup=False).print(table)
+    return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().splitlines())

@@ -1,0 +1,207 @@
+"""The command line as a person meets it, each command in a process of its own where it matters."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kintune.cli import COMMANDS, main
+
+
+def run(*words, **environment):
+    """A command in its own process: exit code, stdout, stderr."""
+    return subprocess.run(
+        [sys.executable, "-m", "kintune", *words], capture_output=True, text=True, check=False
+    )
+
+
+def call(capsys, *words):
+    """A command in this process: exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    out, err = capsys.readouterr()
+    return stop.value.code, out, err
+
+
+def write_images(folder, per_class=12, classes=("cat", "dog"), size=24, seed=0):
+    rng = np.random.default_rng(seed)
+    for index, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for number in range(per_class):
+            shade = 60 + 130 * index
+            pixels = np.clip(shade + rng.normal(0, 15, (size, size, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    write_images(tmp_path / "photos/train")
+    write_images(tmp_path / "photos/test", per_class=4, seed=1)
+    return tmp_path / "photos"
+
+
+def one_message(code, out, err, *words, expected=1):
+    assert code == expected
+    assert out == ""
+    assert "Traceback" not in err
+    complaint = err[err.index("kintune: error:") :]
+    assert all(word in complaint for word in words), complaint
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_of_every_command_has_an_example(command, capsys):
+    code, out, _ = call(capsys, command, "--help")
+    assert code == 0
+    assert f"Example: kintune {command}" in " ".join(out.split())
+
+
+def test_version(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out.startswith("kintune ")
+
+
+def test_misspelt_flags_exit_with_2():
+    done = run("tune", "photos", "--modle", "pocket")
+    assert done.returncode == 2
+    assert "--modle" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--lr", "-1"), "--lr"),
+        (("--momentum", "1"), "--momentum"),
+        (("--epochs", "0"), "--epochs"),
+        (("--device", "tpu"), "--device"),
+    ],
+)
+def test_values_out_of_range(words, expected, photos, capsys):
+    found = call(capsys, "finetune", str(photos), "--model", "pocket", *words)
+    one_message(*found, expected)
+
+
+def test_no_folder(tmp_path, capsys):
+    found = call(capsys, "tune", str(tmp_path / "nothing"), "--model", "pocket")
+    one_message(*found, str(tmp_path / "nothing"))
+
+
+def test_empty_folder(tmp_path, capsys):
+    one_message(*call(capsys, "tune", str(tmp_path), "--model", "pocket"), str(tmp_path))
+
+
+def test_one_class(tmp_path, capsys):
+    write_images(tmp_path / "photos", classes=("cat",))
+    found = call(capsys, "tune", str(tmp_path / "photos"), "--model", "pocket")
+    one_message(*found, "cat")
+
+
+def test_a_class_with_one_image(photos, capsys):
+    for path in list((photos / "train/dog").iterdir())[1:]:
+        path.unlink()
+    one_message(*call(capsys, "tune", str(photos), "--model", "pocket"), "dog")
+
+
+@pytest.mark.parametrize("content", [b"this is text", None])
+def test_unreadable_images_are_all_listed(photos, content, capsys):
+    broken = [photos / "train/cat/a.jpg", photos / "test/dog/b.jpg"]
+    for path in broken:
+        Image.fromarray(np.zeros((50, 50, 3), np.uint8)).save(path)
+        path.write_bytes(content or path.read_bytes()[:-300])
+    found = call(capsys, "tune", str(photos), "--model", "pocket")
+    one_message(*found, *(str(path) for path in broken), "--skip-unreadable")
+    code, out, _ = call(capsys, "check", str(photos))
+    assert code == 1
+    assert all(str(path) in out for path in broken)
+
+
+def test_unknown_model(photos, capsys):
+    one_message(*call(capsys, "tune", str(photos), "--model", "resnet5O"), "resnet5O", "resnet50")
+
+
+def test_weights_of_another_shape(photos, tmp_path, capsys):
+    from safetensors.numpy import save_file
+
+    save_file({"stem.weight": np.zeros((3, 3), np.float32)}, tmp_path / "w.safetensors")
+    words = ("--model", "pocket", "--weights", str(tmp_path / "w.safetensors"))
+    one_message(*call(capsys, "tune", str(photos), *words), "w.safetensors", "stem.weight")
+
+
+def test_output_that_cannot_be_written(photos, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    words = ("--model", "pocket", "--epochs", "1", "--output", str(tmp_path / "file/out"))
+    one_message(*call(capsys, "tune", str(photos), *words), "--output", "file/out")
+
+
+def test_output_of_another_task_is_refused(photos, tmp_path, capsys):
+    words = ("--model", "pocket", "--epochs", "1", "--runs", "1", "--output", str(tmp_path / "o"))
+    assert call(capsys, "tune", str(photos), *words)[0] == 0
+    other = write_images(tmp_path / "other", seed=5)
+    one_message(*call(capsys, "tune", str(other), *words), "data is", "another")
+
+
+def test_tune_answers_with_one_json_object_and_goes_on_where_it_was(photos, tmp_path, capsys):
+    words = ("tune", str(photos), "--model", "pocket", "--epochs", "2", "--json", "--threads", "1")
+    words += ("--output", str(tmp_path / "out"))
+    code, out, _ = call(capsys, *words, "--runs", "2")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["status"] == "complete"
+    assert len({r["hyperparameters"]["lr"] for r in answer["runs"]}) == 2
+    best = answer["best"]
+    assert best["validation_top1_error"] == min(r["validation_top1_error"] for r in answer["runs"])
+    assert 0 <= best["test_top1_error"] <= 1
+    assert all(answer[key].startswith("/") for key in ("model_path", "report_path"))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/result.json")}
+    again = json.loads(call(capsys, *words, "--runs", "3")[1])
+    assert [r["id"] for r in again["runs"][:2]] == [r["id"] for r in answer["runs"]]
+    assert len(again["runs"]) == 3
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+    code, out, _ = call(capsys, "predict", answer["model_path"], str(photos / "test/cat/0.png"))
+    assert code == 0
+    assert out.split("\t")[1] in ("cat", "dog")
+
+
+def test_similarity_and_recommend_answer_with_the_promised_keys(photos, capsys):
+    words = (str(photos), "--model", "pocket", "--json")
+    measured = json.loads(call(capsys, "similarity", *words)[1])
+    expected = (
+        "model source target distance similarity gamma relative_distance interval "
+        "prototypes_from images classes nearest_source_classes"
+    )
+    assert set(expected.split()) <= set(measured)
+    low, high = measured["interval"]
+    assert low <= measured["relative_distance"] <= high
+    advice = json.loads(call(capsys, "recommend", *words)[1])
+    expected = (
+        "similarity effective_lr lr momentum weight_decay batch_size epochs regularizer "
+        "confidence evidence warnings"
+    )
+    assert set(expected.split()) <= set(advice)
+    assert set(advice["effective_lr"]) == {"low", "best", "high"}
+
+
+def test_a_dry_run_starts_nothing(photos, tmp_path, capsys):
+    words = ("--model", "pocket", "--dry-run", "--output", str(tmp_path / "out"), "--json")
+    code, out, _ = call(capsys, "tune", str(photos), *words)
+    plan = json.loads(out)
+    assert code == 0
+    assert plan["seconds"] > 0
+    assert plan["disk_bytes"] > 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_diverged_run_has_null_and_a_reason(photos, tmp_path, capsys):
+    words = ("--model", "pocket", "--epochs", "2", "--lr", "1e9", "--output", str(tmp_path / "o"))
+    code, out, _ = call(capsys, "finetune", str(photos), *words, "--json")
+    answer = json.loads(out)
+    assert code == 1
+    assert answer["best"] is None
+    assert answer["runs"][0]["status"] == "diverged"
+    assert answer["runs"][0]["validation_top1_error"] is None
+    assert answer["runs"][0]["reason"]

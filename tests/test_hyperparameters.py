@@ -1,0 +1,63 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from kintune.hyperparameters import Hyperparameters, lr_for
+from kintune.records import content_id
+
+rates = st.floats(1e-5, 10)
+momenta = st.floats(0, 0.99)
+
+
+def settings(**changes):
+    return Hyperparameters(**{"lr": 0.01, "batch_size": 32, "epochs": 2, **changes})
+
+
+@given(rates, momenta, momenta, st.just(0.0) | st.floats(1e-8, 1e-2))
+def test_moves_between_momenta_keep_what_is_equivalent_and_come_back(lr, m, other, decay):
+    start = settings(lr=lr, momentum=m, weight_decay=decay)
+    moved = start.with_momentum(other)
+    assert math.isclose(moved.effective_lr, start.effective_lr, rel_tol=1e-12)
+    assert math.isclose(moved.decay_per_step, start.decay_per_step, rel_tol=1e-12)
+    back = moved.with_momentum(m)
+    assert math.isclose(back.lr, start.lr, rel_tol=1e-12)
+    assert math.isclose(back.weight_decay, start.weight_decay, rel_tol=1e-12)
+
+
+def test_the_reporting_coordinate_is_not_kept_when_momentum_moves():
+    start = settings(lr=0.01, momentum=0.9, weight_decay=1e-4)
+    moved = start.with_momentum(0.0)
+    assert start.effective_weight_decay == pytest.approx(0.01)
+    assert moved.effective_weight_decay == pytest.approx(0.0001)
+
+
+def test_effective_rate_of_the_default_is_a_tenth():
+    assert settings().effective_lr == pytest.approx(0.1)
+    assert lr_for(0.1, 0.0) == 0.1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr": 0},
+        {"lr": -1},
+        {"lr": math.nan},
+        {"momentum": 1},
+        {"momentum": -0.1},
+        {"weight_decay": -1},
+        {"batch_size": 0},
+        {"epochs": 0},
+        {"unknown": 1},
+    ],
+)
+def test_values_out_of_range_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        settings(**wrong)
+
+
+def test_settings_that_differ_in_the_last_bits_have_one_identity():
+    assert content_id(settings(lr=0.1 * 3).to_json()) == content_id(settings(lr=0.3).to_json())
+    assert content_id(settings(lr=0.3).to_json()) != content_id(settings(lr=0.3001).to_json())

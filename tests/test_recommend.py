@@ -1,0 +1,110 @@
+import math
+
+import pytest
+
+from kintune import recommend as module
+from kintune.recommend import TaskFacts, carried, leave_one_out_coverage, rank_of, recommend
+from kintune.reference import load_reference_tables, reference_distances
+from kintune.similarity import Similarity
+
+
+def similarity(relative_distance, prototypes_from="head"):
+    return Similarity(
+        model="m",
+        source="s",
+        target="t",
+        distance=None,
+        similarity=None,
+        relative_distance=relative_distance,
+        interval=(relative_distance - 0.02, relative_distance + 0.02),
+        prototypes_from=prototypes_from,
+        images=1000,
+        classes=10,
+    )
+
+
+def task(epochs=40, images=1600, batch_size=32):
+    return TaskFacts(
+        images=images, classes=10, batch_size=batch_size, epochs=epochs, weights_sha256="unknown"
+    )
+
+
+def test_nearer_targets_get_smaller_rates():
+    scale = reference_distances("head")
+    advice = [recommend(similarity(d), task(epochs=100)) for d in (scale[0] - 0.1, scale[-1] + 0.1)]
+    assert advice[0].effective_lr.best < advice[1].effective_lr.best / 2
+
+
+def test_the_range_holds_the_best_guess_and_lr_follows_momentum():
+    advice = recommend(similarity(0.7), task(), momentum=0.0)
+    assert advice.effective_lr.low <= advice.effective_lr.best <= advice.effective_lr.high
+    assert advice.lr == pytest.approx(advice.effective_lr.best)
+    usual = recommend(similarity(0.7), task(), momentum=0.9)
+    assert usual.effective_lr == advice.effective_lr
+    assert usual.lr == pytest.approx(advice.lr / 10)
+    assert usual.hyperparameters.effective_lr == pytest.approx(usual.effective_lr.best)
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 8, 40])
+def test_a_short_budget_never_gets_a_rate_that_cannot_converge(epochs):
+    facts = task(epochs=epochs)
+    rates = recommend(similarity(reference_distances("head")[0]), facts).effective_lr
+    assert rates.best * facts.steps >= min(module.MIN_TRAVEL, module.HIGHEST * facts.steps) - 1e-9
+
+
+def test_a_shorter_budget_widens_the_range_upwards():
+    short = recommend(similarity(0.7), task(epochs=8)).effective_lr
+    long = recommend(similarity(0.7), task(epochs=80)).effective_lr
+    assert short.high > long.high
+    assert short.best > long.best
+
+
+def test_rates_are_carried_in_proportion_to_the_batch_size():
+    row = load_reference_tables()[0].rows[0]
+    same = TaskFacts(
+        images=row.images, classes=2, batch_size=256, epochs=row.epochs, weights_sha256=""
+    )
+    assert carried(row, same) == pytest.approx(row.effective_lr, rel=0.01)
+    smaller = same.model_copy(update={"batch_size": 64})
+    assert carried(row, smaller) == pytest.approx(row.effective_lr / 4, rel=0.01)
+
+
+def test_rank_counts_the_references_that_lie_nearer():
+    scale = reference_distances("head")
+    assert rank_of(similarity(scale[0] - 0.01)) == 0.0
+    assert rank_of(similarity(scale[-1] + 0.01)) == 1.0
+
+
+def test_the_stated_coverage_is_the_left_out_one():
+    coverage = leave_one_out_coverage()
+    assert coverage * 35 == pytest.approx(round(coverage * 35))
+    assert 0.6 <= coverage <= 1.0
+
+
+def test_the_paper_table_is_whole():
+    paper = [table for table in load_reference_tables() if table.weights_sha256 is None]
+    assert len(paper) == 5
+    assert sum(len(table.rows) for table in paper) == 35
+    resnet = {row.target: row for row in paper[0].rows}
+    assert (resnet["Dogs"].similarity, resnet["Dogs"].effective_lr) == (0.862, 0.001)
+    # The quality that the paper's own tables support: nearest reference in decades, left out.
+    errors = [
+        abs(math.log10(row.effective_lr) - math.log10(nearest.effective_lr))
+        for table in paper
+        for row in table.rows
+        for nearest in [
+            min(
+                (other for other in table.rows if other is not row),
+                key=lambda other, row=row: abs((other.similarity or 0) - (row.similarity or 0)),
+            )
+        ]
+    ]
+    assert sum(errors) / len(errors) == pytest.approx(0.57, abs=0.005)
+
+
+def test_evidence_and_doubts_are_told():
+    advice = recommend(similarity(0.7), task())
+    assert advice.evidence[0].weight >= advice.evidence[-1].weight
+    assert all(row.origin for row in advice.evidence)
+    assert advice.confidence_label == "low"
+    assert any("No reference was measured with this network" in w for w in advice.warnings)
