@@ -8,15 +8,20 @@ from kintune.backbones.backbone import (
     randomly_initialised,
     with_new_head,
 )
+from kintune.backbones.endings import MeanFeature, mean_feature
 from kintune.backbones.facts import BackboneOverrides
-from kintune.backbones.heads import penultimate_features
+from kintune.backbones.heads import head_rows, normalised, penultimate_features
 
 __all__ = [
     "POCKET_WEIGHTS",
     "Backbone",
     "BackboneOverrides",
+    "MeanFeature",
     "build_network",
+    "head_rows",
     "load_backbone",
+    "mean_feature",
+    "normalised",
     "penultimate_features",
     "randomly_initialised",
     "with_new_head",

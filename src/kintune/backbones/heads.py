@@ -1,4 +1,4 @@
-"""The head: the linear map from features to logits, found by running the network once."""
+"""Both ends of a network: what goes in, and the head, the linear map from features to logits."""
 
 import copy
 from collections.abc import Callable
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kintune.errors import ModelError
+from kintune.inputs import InputSpec
 
 HEAD_STD = 0.01
 ATTENTION_PROJECTIONS = {"to_qkv", "q", "qk", "kv", "query", "q_proj", "in_proj"}
@@ -67,6 +68,13 @@ def penultimate_features(
     finally:
         handle.remove()
     return seen[0].flatten(1), logits
+
+
+def normalised(images: Tensor, spec: InputSpec) -> Tensor:
+    """RGB in [0, 1], float32 (b, 3, s, s), minus mean, over standard deviation; channels last."""
+    mean = images.new_tensor(spec.mean)[:, None, None]
+    std = images.new_tensor(spec.std)[:, None, None]
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def head_rows(network: nn.Module, head_name: str) -> Tensor:
