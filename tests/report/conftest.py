@@ -92,7 +92,7 @@ def similarity(classes: tuple[str, ...]) -> dict[str, Any]:
             "target_class": name,
             "source_class": f"source of {name}",
             "cost": 0.1 * rank,
-            "share": 0.7,
+            "share": 0.25,
         }
         for rank, name in enumerate(classes, start=1)
     ]
@@ -159,7 +159,6 @@ def tune_summary(runs: list[dict[str, Any]], classes: tuple[str, ...]) -> dict[s
         "labels": {"aaaa00000002": "recommended", "aaaa00000003": "usual default"},
         "versions": {"torch": "2.15.0", "python": "3.11.7"},
         "device": "cpu",
-        "notes": [],
     }
 
 
@@ -176,7 +175,7 @@ def make_tune(tmp_path: Path) -> MakeTune:
         runs.append(result(DIVERGED, 1.0, None))
         for run in runs:
             write_run(folder / "runs" / run["id"], run)
-        write(folder / "tune.json", tune_summary(runs, classes))
+        write(folder / "summary.json", tune_summary(runs, classes))
         write(folder / "similarity.json", similarity(classes))
         write(folder / "recommendation.json", recommendation())
         write(folder / "evaluation.json", evaluation(folder, classes, images))

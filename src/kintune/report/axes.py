@@ -33,7 +33,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Maps [low, high] onto the pixels from start to end; values outside are held at the edge."""
+    """Maps [low, high] onto the pixels from start to end; other values fall outside of them."""
 
     low: float
     high: float
@@ -43,10 +43,10 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """The pixel of a value, to a tenth."""
-        low, high, held = self.low, self.high, min(max(value, self.low), self.high)
+        low, high = self.low, self.high
         if self.is_log:
-            low, high, held = math.log(low), math.log(high), math.log(held)
-        return round(self.start + (held - low) / (high - low) * (self.end - self.start), 1)
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return round(self.start + (value - low) / (high - low) * (self.end - self.start), 1)
 
     def ticks(self, at_most: int, *, in_percent: bool = False) -> tuple[Tick, ...]:
         """Round values within the range."""

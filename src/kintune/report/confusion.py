@@ -87,7 +87,7 @@ def confusion_picture(matrix: ConfusionMatrix) -> str:
     shares = shares_of_rows(matrix)
     pixels = np.zeros((*matrix.shape, 4), dtype=np.uint8)
     pixels[..., :3] = np.where(np.eye(len(matrix), dtype=bool)[..., None], _RIGHT, _WRONG)
-    pixels[..., 3] = np.where(matrix > 0, np.round(60 + 195 * np.sqrt(shares)), 0)
+    pixels[..., 3] = np.where(matrix > 0, np.round(120 + 135 * np.sqrt(shares)), 0)
     stream = io.BytesIO()
     Image.fromarray(pixels, "RGBA").save(stream, "PNG", optimize=True)
     return data_uri(stream.getvalue(), "image/png")

@@ -46,6 +46,8 @@ class Line:
     is_winner: bool
     end_x: float
     end_y: float
+    is_outside: bool
+    """Whether its end lies above the figure."""
     label_y: float | None = None
     """Where the rate stands beside the line's end; None where there is no room."""
 
@@ -89,17 +91,19 @@ def curve_figure(output: Output, quantity: Quantity) -> CurveFigure | None:
 def _lines(
     output: Output, series: _Series, x: Scale, y: Scale, quantity: Quantity
 ) -> tuple[Line, ...]:
+    far = -_HEIGHT  # above the top: the browser clips the line there
     return tuple(
         Line(
             name=describe_run(run, output.name_of(run)),
             rate=number(run.effective_lr),
-            points=" ".join(f"{x(epoch)},{y(value)}" for epoch, value in values),
+            points=" ".join(f"{x(epoch)},{max(y(value), far)}" for epoch, value in values),
             tips="|".join(f"epoch {epoch}: {quantity.say(value)}" for epoch, value in values),
             rank=rank,
             rank_share=round(rank / max(len(series) - 1, 1), 3),
             is_winner=run == output.winner,
             end_x=x(values[-1][0]),
-            end_y=y(values[-1][1]),
+            end_y=max(y(values[-1][1]), _TOP),
+            is_outside=y(values[-1][1]) < _TOP,
         )
         for rank, (run, values) in enumerate(series.items())
     )

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from kintune.datasets.decode import ImageScale, decode_file
 from kintune.report.reading import Evaluation
 
 _SIDE = 112
@@ -74,10 +74,11 @@ class Gallery:
     def _shown(self, order: Iterable[int]) -> Iterator[tuple[int, str]]:
         for index in order:
             path = self.evaluation.paths[index]
-            try:
-                yield index, data_uri(_square_jpeg(Path(path)), "image/jpeg")
-            except (OSError, ValueError, Image.DecompressionBombError):
+            thumbnail = _square_jpeg(path)
+            if thumbnail is None:
                 self.missing.add(path)
+            else:
+                yield index, data_uri(thumbnail, "image/jpeg")
 
 
 def data_uri(content: bytes, kind: str) -> str:
@@ -85,12 +86,11 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _square_jpeg(path: Path) -> bytes:
-    with Image.open(path) as image:
-        image.draft("RGB", (_SIDE, _SIDE))
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    side = min(_SIDE, *upright.size)
-    small = ImageOps.fit(upright, (side, side), Image.Resampling.LANCZOS)
+def _square_jpeg(path: str) -> bytes | None:
+    pixels = decode_file(path, ImageScale(_SIDE, "bicubic")).pixels
+    if pixels is None:
+        return None
     stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=_QUALITY, optimize=True)
+    square = ImageOps.fit(Image.fromarray(pixels), (_SIDE, _SIDE))
+    square.save(stream, "JPEG", quality=_QUALITY, optimize=True)
     return stream.getvalue()

@@ -14,7 +14,7 @@ from kintune.report.images import Gallery, Sample
 from kintune.report.reading import Evaluation, Output, Similarity, SourceClass, Summary
 
 _RIGHT, _WRONG, _PAIRS = 12, 24, 12
-_PICTURED_CLASSES, _PICTURES, _NEIGHBOURS = 12, 3, 3
+_PICTURED_CLASSES, _PICTURES, _NEIGHBOURS = 8, 3, 3
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def _context(output: Output) -> dict[str, object]:
             rates.evidence_figure(recommendation, width) for width in rates.WIDTHS if recommendation
         ],
         "curve_figures": [curves.curve_figure(output, q) for q in (curves.LOSS, curves.ERROR)],
+        "pictured": _PICTURED_CLASSES,
         "neighbours": _neighbours(output.similarity, gallery),
         "results": _results(output.evaluation, gallery),
         "missing": sorted(gallery.missing) if gallery else [],
-        "notes": _notes(output.summary),
         "versions": _versions(output.summary),
         "css": Markup(_text("page.css")),
         "script": Markup(script),
@@ -92,14 +92,9 @@ def _text(name: str) -> str:
 
 
 def _title(output: Output) -> str:
-    data = output.summary.facts.data
-    return f"{output.model} on {data.name}" if data else f"{output.model} fine-tuned"
-
-
-def _notes(summary: Summary) -> list[str]:
-    facts = summary.facts
-    parts = (facts.data, facts.model, summary)
-    return [note for part in parts if part for note in part.notes]
+    data, similarity = output.summary.facts.data, output.similarity
+    target = data.name if data else similarity.target if similarity else ""
+    return f"{output.model} on {target}" if target else f"{output.model}, fine-tuned"
 
 
 def _versions(summary: Summary) -> list[tuple[str, str]]:
@@ -124,7 +119,7 @@ def _neighbours(similarity: Similarity | None, gallery: Gallery | None) -> list[
         Neighbours(
             name,
             gallery.of_class(name, _PICTURES) if gallery and rank < _PICTURED_CLASSES else [],
-            sorted(found[name], key=lambda entry: -entry.share)[:_NEIGHBOURS],
+            sorted(found[name], key=lambda entry: entry.cost)[:_NEIGHBOURS],
         )
         for rank, name in enumerate(nearest)
     ]

@@ -10,8 +10,8 @@ from kintune.report.wording import counted, number, percent
 
 WIDTHS = (800, 350)
 """Pixels of a figure on a wide and on a narrow screen: text keeps its size on both."""
-_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 360, 54, 12, 48
-_BAND_ROW, _LOST_ROW = 24, 28
+_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 360, 64, 12, 48
+_BAND_ROW, _LOST_ROW, _MARGIN = 24, 28, 14
 _LETTER, _LINE = 6.8, 15
 
 
@@ -95,33 +95,48 @@ def error_figure(output: Output, width: int) -> RateFigure | None:
 
 
 def evidence_figure(recommendation: Recommendation, width: int) -> RateFigure | None:
-    """The best rates of past results in one row, larger where they weigh more."""
+    """The best rates of past results, piled up, larger where they weigh more."""
     rows, band = recommendation.evidence, recommendation.effective_lr
     if not rows:
         return None
     heaviest = max(row.weight for row in rows) or 1.0
-    margin, top, bottom = 12, _BAND_ROW, 74
-    x = log_scale([row.effective_lr for row in rows] + _edges(band), margin, width - margin)
+    radii = [max(2.5, 8 * math.sqrt(max(row.weight, 0.0) / heaviest)) for row in rows]
+    x = log_scale([row.effective_lr for row in rows] + _edges(band), _MARGIN, width - _MARGIN)
+    columns = [x(row.effective_lr) for row in rows]
+    heights = _stacked(columns, radii)
+    bottom = _BAND_ROW + max(50.0, max(heights) + 12)
     marks = tuple(
         Mark(
-            x=x(row.effective_lr),
-            y=(top + bottom) / 2,
+            x=column,
+            y=round(bottom - height, 1),
             tip=f"{row.source} → {row.target}: best at {number(row.effective_lr)}, "
-            f"weight {number(row.weight)}",
-            size=round(2 + 7 * math.sqrt(max(row.weight, 0.0) / heaviest), 1),
+            f"{percent(row.weight, 0)} of the weight",
+            kind="reference",
+            size=round(radius, 1),
         )
-        for row in rows
+        for row, column, height, radius in zip(rows, columns, heights, radii, strict=True)
     )
     frame = Frame(
         width=width,
-        height=116,
-        left=margin,
-        right=width - margin,
-        top=top,
+        height=round(bottom) + 42,
+        left=_MARGIN,
+        right=width - _MARGIN,
+        top=_BAND_ROW,
         bottom=bottom,
         x_ticks=x.ticks(_ticks_for(width)),
     )
     return RateFigure(frame=frame, band=_band(band, x), marks=marks)
+
+
+def _stacked(columns: Sequence[float], radii: Sequence[float]) -> list[float]:
+    """Heights above the axis at which circles of one column stand on each other."""
+    tops: dict[int, float] = {}
+    heights: list[float] = []
+    for column, radius in zip(columns, radii, strict=True):
+        foot = tops.get(round(column / 8), 6.0)
+        heights.append(foot + radius)
+        tops[round(column / 8)] = foot + 2 * radius + 3
+    return heights
 
 
 def describe_run(run: Run, name: str = "") -> str:

@@ -38,6 +38,7 @@ class Run(Part):
     reason: str | None = None
     validation_top1_error: float | None = None
     seconds: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def effective_lr(self) -> float:
@@ -53,7 +54,7 @@ class Configuration(Part):
 
 
 class Best(Part):
-    """The winner, as `tune.json` names it."""
+    """The winner, as `summary.json` names it."""
 
     id: str
     test_top1_error: float | None = None
@@ -93,9 +94,8 @@ class Facts(Part):
 
 
 class Summary(Part):
-    """`tune.json`."""
+    """`summary.json`, written when all runs have ended."""
 
-    status: str = "running"
     runs: tuple[Run, ...] = ()
     best: Best | None = None
     model_path: str | None = None
@@ -104,22 +104,24 @@ class Summary(Part):
     labels: dict[str, str] = {}
     versions: dict[str, str] = {}
     device: str | None = None
-    notes: tuple[str, ...] = ()
 
 
 class SourceClass(Part):
-    """A source class that a target class's mass flows from."""
+    """A source class near a target class."""
 
     target_class: str
     source_class: str
     cost: float
+    """Cosine distance of the two class means."""
     share: float
+    """Of the target's images, those in the target class."""
 
 
 class Similarity(Part):
     """`similarity.json`."""
 
     source: str = ""
+    target: str = ""
     distance: float | None = None
     similarity: float | None = None
     gamma: float | None = None
@@ -143,8 +145,11 @@ class EvidenceRow(Part):
     """A past result that the recommendation leans on."""
 
     source: str
+    network: str = ""
     target: str
     effective_lr: float = Field(gt=0)
+    """Carried to this task."""
+    reference_effective_lr: float | None = None
     relative_distance: float | None = None
     weight: float
     origin: str = ""
@@ -209,10 +214,10 @@ class EpochMetrics(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """An output folder. `is_tune` is False for the folder of a single run."""
+    """What an output folder holds."""
 
-    folder: Path
-    is_tune: bool
+    is_going: bool
+    """Whether runs, or the choice among them, are still to come."""
     summary: Summary
     runs: tuple[Run, ...]
     curves: Mapping[str, tuple[EpochMetrics, ...]]
@@ -221,13 +226,6 @@ class Output:
     similarity: Similarity | None
     evaluation: Evaluation | None
     model: str
-
-    @property
-    def is_going(self) -> bool:
-        """Whether runs, or the choice among them, are still to come."""
-        if self.is_tune:
-            return self.summary.status == "running"
-        return any(run.status == UNFINISHED for run in self.runs)
 
     def name_of(self, run: Run) -> str:
         """What sets a run apart: its label, and whether it is the best; mostly nothing."""
@@ -241,34 +239,35 @@ def read_output(folder: Path) -> Output:
     Raises:
         OptionError: nothing of Kintune is in the folder, or a file is not what it should be.
     """
-    summary = _read(folder / "tune.json", Summary)
-    alone = folder / "config.json"
-    run_folders = [folder] if alone.exists() else _run_folders(folder)
+    summary = _read(folder / "summary.json", Summary)
     recommendation = _read(folder / "recommendation.json", Recommendation)
+    run_folders = _run_folders(folder)
     if summary is None and recommendation is None and not run_folders:
         raise OptionError(
-            f"{folder}: holds no output of Kintune (no tune.json, recommendation.json, config.json "
-            "or runs/*/config.json). Name the folder that was given as --output."
+            f"{folder}: holds no output of Kintune (no summary.json, recommendation.json, "
+            "config.json or runs/*/config.json). Name the folder that was given as --output."
         )
-    summary = summary or Summary()
+    known = summary or Summary()
     configurations = {path: _configuration(path) for path in run_folders}
-    runs = _runs(summary, configurations)
+    runs = _runs(known, configurations)
     similarity = _read(folder / "similarity.json", Similarity)
+    is_alone = run_folders == [folder]
     return Output(
-        folder=folder,
-        is_tune=not alone.exists(),
-        summary=summary,
+        is_going=any(run.status == UNFINISHED for run in runs) if is_alone else summary is None,
+        summary=known,
         runs=runs,
         curves={_run_id(path): _read_metrics(path / "metrics.csv") for path in run_folders},
-        winner=_winner(summary, runs),
+        winner=_winner(known, runs),
         recommendation=recommendation,
         similarity=similarity or (recommendation.similarity if recommendation else None),
         evaluation=_read(folder / "evaluation.json", Evaluation),
-        model=_model_name(summary, configurations),
+        model=_model_name(known, configurations),
     )
 
 
 def _run_folders(folder: Path) -> list[Path]:
+    if (folder / "config.json").exists():
+        return [folder]
     return sorted(path.parent for path in folder.glob("runs/*/config.json"))
 
 
@@ -283,7 +282,7 @@ def _configuration(run_folder: Path) -> Configuration:
 
 
 def _runs(summary: Summary, configurations: Mapping[Path, Configuration]) -> tuple[Run, ...]:
-    """The runs of `tune.json`, else of its folders, by effective learning rate."""
+    """The runs of `summary.json`, else of its folders, by effective learning rate."""
     found = {run.id: run for run in summary.runs}
     for path, configuration in configurations.items():
         hyperparameters = configuration.hyperparameters
@@ -294,7 +293,7 @@ def _runs(summary: Summary, configurations: Mapping[Path, Configuration]) -> tup
 
 
 def _winner(summary: Summary, runs: tuple[Run, ...]) -> Run | None:
-    """The run that `tune.json` names, else the lowest validation error so far."""
+    """The run that `summary.json` names, else the lowest validation error so far."""
     if summary.best:
         return next((run for run in runs if run.id == summary.best.id), None)
     measured = [run for run in runs if run.validation_top1_error is not None]

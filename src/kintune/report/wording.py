@@ -30,20 +30,21 @@ def number(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time to two units.
+    """A time to two units, which stay on one line.
 
-    >>> duration(12.3), duration(192), duration(7500)
-    ('12 s', '3 min 12 s', '2 h 5 min')
+    >>> duration(192).split("\N{NO-BREAK SPACE}")
+    ['3', 'min', '12', 's']
     """
     if seconds is None:
         return NO_VALUE
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes_left = divmod(minutes, 60)
+    words = f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    if seconds < 9.95:
+        words = f"{seconds:.1f} s"
     if hours:
-        return f"{hours} h {minutes_left} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        words = f"{hours} h {minutes_left} min"
+    return words.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
