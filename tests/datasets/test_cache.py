@@ -1,0 +1,197 @@
+"""Decoded once, never stale, whole or not at all."""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kintune.datasets import cache as cache_module
+from kintune.datasets.cache import cache_root, cached_images
+from kintune.datasets.decode import ImageScale, decode_file
+from kintune.errors import DataError
+
+SCALE = ImageScale(16, "bilinear")
+
+
+@pytest.fixture
+def paths(tmp_path, write_images):
+    write_images(tmp_path / "images", {"a": 3, "b": 2})
+    return [str(path) for path in sorted((tmp_path / "images").rglob("*.png"))]
+
+
+def entries(cache):
+    return sorted((cache / "images").iterdir())
+
+
+def test_cached_pixels_are_the_decoded_ones(paths):
+    cached = cached_images(paths, SCALE)
+    assert len(cached.images) == 5
+    for path, pixels, digest in zip(paths, cached.images, cached.sha256, strict=True):
+        decoded = decode_file(path, SCALE)
+        assert decoded.pixels is not None
+        assert np.array_equal(pixels, decoded.pixels)
+        assert digest == decoded.sha256.hex()
+
+
+def test_the_second_time_nothing_is_decoded(paths, monkeypatch):
+    first = cached_images(paths, SCALE)
+    monkeypatch.setattr(cache_module, "_build", None)
+    second = cached_images(paths, SCALE)
+    assert np.array_equal(first.images.pixels, second.images.pixels)
+    assert first.sha256 == second.sha256
+
+
+def test_pixels_are_mapped_not_read(paths):
+    assert isinstance(cached_images(paths, SCALE).images.pixels, np.memmap)
+
+
+def test_a_changed_file_is_never_served_stale(paths, pixels_of):
+    before = cached_images(paths, SCALE)
+    path = Path(paths[1])
+    status = path.stat()
+    with Image.open(path) as image:
+        pixels = 255 - np.asarray(image)
+    Image.fromarray(pixels).save(path, compress_level=9)
+    path.write_bytes(path.read_bytes().ljust(status.st_size, b"\0"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    after = cached_images(paths, SCALE)
+    assert after.sha256[1] != before.sha256[1]
+    assert np.array_equal(after.images[1], pixels_of(str(path), SCALE))
+
+
+@pytest.mark.parametrize("scale", [ImageScale(17, "bilinear"), ImageScale(16, "bicubic")])
+def test_another_scale_is_another_entry(paths, scale, cache, pixels_of):
+    cached_images(paths, SCALE)
+    assert np.array_equal(cached_images(paths, scale).images[0], pixels_of(paths[0], scale))
+    assert len(entries(cache)) == 2
+
+
+def test_another_decoder_is_another_entry(paths, cache, monkeypatch):
+    cached_images(paths, SCALE)
+    monkeypatch.setattr(cache_module, "DECODER_VERSION", 10**6)
+    cached_images(paths, SCALE)
+    assert len(entries(cache)) == 2
+
+
+def test_an_unreadable_file_is_recorded(paths, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"text")
+    for _ in range(2):
+        assert cached_images([*paths, str(bad)], SCALE).unreadable == {
+            5: "not an image of a known format"
+        }
+
+
+def test_a_passing_read_error_is_not_remembered(paths, monkeypatch):
+    good = decode_file
+    monkeypatch.setattr(
+        cache_module, "decode_file", lambda path, scale: good(f"{path}.missing", scale)
+    )
+    assert len(cached_images(paths, SCALE).unreadable) == 5
+    monkeypatch.setattr(cache_module, "decode_file", good)
+    assert not cached_images(paths, SCALE).unreadable
+
+
+def test_two_processes_may_build_at_once(paths, cache):
+    program = (
+        "import sys\n"
+        "from kintune.datasets.cache import cached_images\n"
+        "from kintune.datasets.decode import ImageScale\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "print(cached_images(sys.argv[1:], ImageScale(16, 'bilinear')).images.pixels.sum())\n"
+    )
+    many = paths * 60
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *many],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    sums = {process.communicate()[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0]
+    assert len(sums) == 1
+    assert len(entries(cache)) == 1
+
+
+def test_the_loser_of_a_race_takes_the_winners_entry(paths, cache):
+    expected = cached_images(paths, SCALE)
+    (entry,) = entries(cache)
+    with cache_module.building(entry) as folder:
+        (folder / "other").touch()
+    assert entries(cache) == [entry]
+    assert np.array_equal(cached_images(paths, SCALE).images.pixels, expected.images.pixels)
+
+
+def test_an_unwritable_cache_names_the_variable(paths, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"cannot be written \(Not a directory\).*KINTUNE_CACHE"):
+        cached_images(paths, SCALE)
+
+
+def test_a_full_disk_leaves_nothing_and_names_the_variable(paths, cache):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(DataError, match="KINTUNE_CACHE"):
+            cached_images(paths, SCALE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert entries(cache) == []
+
+
+def test_a_damaged_entry_says_what_to_delete(paths, cache):
+    cached_images(paths, SCALE)
+    (entry,) = entries(cache)
+    (entry / "pixels.bin").write_bytes(b"short")
+    with pytest.raises(DataError, match=f"{entry.name}: damaged image cache.*Delete"):
+        cached_images(paths, SCALE)
+
+
+def test_what_a_killed_process_left_is_removed_later(paths, cache):
+    for name, age_seconds in (("old", 7200), ("new", 0)):
+        folder = cache / "images" / f".building-{name}"
+        folder.mkdir(parents=True)
+        (folder / "pixels.bin").touch()
+        at = time.time() - age_seconds
+        os.utime(folder / "pixels.bin", (at, at))
+        os.utime(folder, (at, at))
+    cached_images(paths, SCALE)
+    assert [path.name for path in entries(cache) if path.name.startswith(".")] == [".building-new"]
+
+
+def test_memory_holds_a_few_images_not_all(tmp_path):
+    path = tmp_path / "image.png"
+    Image.new("RGB", (100, 100)).save(path)
+    tracemalloc.start()
+    cached_images([str(path)] * 1500, ImageScale(100, "nearest"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1500 * 30_000 / 3
+
+
+def test_the_root_is_the_variable_or_in_the_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("KINTUNE_CACHE", "~/there")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_root() == tmp_path / "there"
+    monkeypatch.delenv("KINTUNE_CACHE")
+    assert cache_root() == tmp_path / ".cache" / "kintune"

@@ -1,0 +1,126 @@
+"""From a source to an `ImageDataset`."""
+
+import numpy as np
+import pytest
+
+from kintune.datasets import UnreadableFile, load_dataset
+from kintune.datasets.decode import ImageScale
+from kintune.errors import DataError, OptionError
+
+
+@pytest.fixture
+def photos(tmp_path, write_images):
+    return write_images(tmp_path / "photos", {"train/cat": 10, "train/dog": 5, "test/dog": 3})
+
+
+def test_a_data_set_is_complete(photos, spec, pixels_of):
+    dataset = load_dataset(photos, spec)
+    assert (dataset.name, dataset.source) == ("photos", str(photos))
+    assert dataset.classes == ("cat", "dog")
+    assert len(dataset.paths) == len(dataset.images) == 18
+    assert dataset.labels.dtype == np.int64
+    assert dataset.skipped == ()
+    for path, label, pixels in zip(dataset.paths, dataset.labels, dataset.images, strict=True):
+        assert f"/{dataset.classes[label]}/" in path
+        assert np.array_equal(pixels, pixels_of(path, ImageScale(16, "bilinear")))
+
+
+def test_validation_is_drawn_from_training_and_said(photos, spec):
+    dataset = load_dataset(photos, spec)
+    assert sorted(np.concatenate(list(dataset.splits.values()))) == list(range(18))
+    assert np.bincount(dataset.labels_of("train")).tolist() == [8, 4]
+    assert np.bincount(dataset.labels_of("val")).tolist() == [2, 1]
+    assert {dataset.paths[index].split("/")[-3] for index in dataset.splits["test"]} == {"test"}
+    assert dataset.notes == (
+        "validation: 3 of 15 training images, 20 % of each class, drawn with seed 0",
+    )
+
+
+def test_a_given_validation_split_is_kept(photos, spec, write_images):
+    write_images(photos, {"val/cat": 4})
+    dataset = load_dataset(photos, spec)
+    assert {key: len(value) for key, value in dataset.splits.items()} == {
+        "train": 15,
+        "val": 4,
+        "test": 3,
+    }
+    assert dataset.notes == ("validation: the 4 images of the validation split",)
+
+
+def test_without_a_test_split_it_is_empty(tmp_path, spec, write_images):
+    dataset = load_dataset(write_images(tmp_path, {"a": 3, "b": 3}), spec)
+    assert dataset.splits["test"].tolist() == []
+
+
+def test_the_content_hash_follows_the_content(photos, spec, tmp_path):
+    first = load_dataset(photos, spec).content_hash
+    assert load_dataset(photos, spec).content_hash == first
+    assert load_dataset(photos, spec, seed=1).content_hash != first
+    assert load_dataset(photos, spec, val_fraction=0.4).content_hash != first
+    photos.rename(tmp_path / "elsewhere")
+    assert load_dataset(tmp_path / "elsewhere", spec).content_hash == first
+    cat, dog = (tmp_path / "elsewhere" / "train" / name / "4.png" for name in ("cat", "dog"))
+    cat_bytes = cat.read_bytes()
+    cat.write_bytes(dog.read_bytes())
+    dog.write_bytes(cat_bytes)
+    assert load_dataset(tmp_path / "elsewhere", spec).content_hash != first
+
+
+def break_files(photos):
+    text, short = photos / "train/cat/3.png", photos / "test/dog/1.png"
+    text.write_text("a text")
+    short.write_bytes(short.read_bytes()[:300])
+    return text, short
+
+
+def test_unreadable_files_stop_with_the_list_of_all(photos, spec):
+    text, short = break_files(photos)
+    with pytest.raises(DataError) as error:
+        load_dataset(photos, spec)
+    message = str(error.value)
+    assert "2 of 18 files cannot be read as images" in message
+    assert f"{text}: not an image of a known format" in message
+    assert f"{short}: " in message
+    assert "--skip-unreadable" in message
+
+
+def test_unreadable_files_are_left_out_on_request_and_recorded(photos, spec, pixels_of):
+    text, short = break_files(photos)
+    dataset = load_dataset(photos, spec, skip_unreadable=True)
+    assert [file.path for file in dataset.skipped] == [str(text), str(short)]
+    assert dataset.skipped[0] == UnreadableFile(
+        path=str(text), reason="not an image of a known format"
+    )
+    assert len(dataset.paths) == len(dataset.images) == 16
+    assert not {str(text), str(short)} & set(dataset.paths)
+    assert "left out 2 unreadable files" in dataset.notes
+    for path, pixels in zip(dataset.paths, dataset.images, strict=True):
+        assert np.array_equal(pixels, pixels_of(path, ImageScale(16, "bilinear")))
+
+
+@pytest.mark.parametrize(("count", "shown"), [(0, "ant (0)"), (1, "ant (1)")])
+def test_a_class_too_small_to_validate_is_named(photos, spec, write_images, count, shown):
+    write_images(photos, {"train/ant": count})
+    with pytest.raises(DataError, match="fewer than 2 usable training images") as error:
+        load_dataset(photos, spec)
+    assert shown in str(error.value)
+
+
+def test_skipping_must_leave_enough_of_each_class(photos, spec):
+    for index in range(4):
+        (photos / f"train/dog/{index}.png").write_text("a text")
+    with pytest.raises(DataError, match=r"fewer than 2 usable training images: dog \(1\)"):
+        load_dataset(photos, spec, skip_unreadable=True)
+
+
+def test_nothing_readable_lists_all(photos, spec):
+    for path in photos.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="18 of 18 files"):
+        load_dataset(photos, spec)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan")])
+def test_the_share_of_validation_is_a_fraction(photos, spec, fraction):
+    with pytest.raises(OptionError, match=r"val_fraction is .* between 0 and 1"):
+        load_dataset(photos, spec, val_fraction=fraction)

@@ -1,0 +1,182 @@
+"""Folders and tables: what is found, and one clear message for what does not fit."""
+
+import pytest
+
+from kintune.datasets.readers import read_csv, read_folder
+from kintune.errors import DataError
+
+
+def summary(listing, root):
+    return [
+        (entry.split, entry.label, entry.path.removeprefix(f"{root}/")) for entry in listing.entries
+    ]
+
+
+def test_a_flat_folder_is_all_training(tmp_path, write_images):
+    write_images(tmp_path, {"dog": 1, "cat": 2})
+    listing = read_folder(str(tmp_path))
+    assert listing.classes == ("cat", "dog")
+    assert summary(listing, tmp_path) == [
+        ("train", "cat", "cat/0.png"),
+        ("train", "cat", "cat/1.png"),
+        ("train", "dog", "dog/0.png"),
+    ]
+    assert listing.notes == ()
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val"])
+def test_split_folders(tmp_path, write_images, validation):
+    write_images(
+        tmp_path, {"train/a": 1, "train/b": 1, f"{validation}/a": 1, "test/b": 1, "extras/x": 1}
+    )
+    listing = read_folder(str(tmp_path))
+    assert [entry.split for entry in listing.entries] == ["train", "train", "val", "test"]
+    assert listing.classes == ("a", "b")
+
+
+def test_images_may_lie_deeper_in_a_class(tmp_path, write_images):
+    write_images(tmp_path, {"a/x": 1, "a/y": 1, "b": 1})
+    assert [entry.label for entry in read_folder(str(tmp_path)).entries] == ["a", "a", "b"]
+
+
+def test_hidden_and_system_files_are_passed_over(tmp_path, write_images):
+    write_images(tmp_path, {"a": 1, "b": 1, ".ipynb_checkpoints": 1, "a/.hidden": 1, "__MACOSX": 1})
+    for name in ("a/.DS_Store", "a/Thumbs.db", "a/._0.png"):
+        (tmp_path / name).touch()
+    listing = read_folder(str(tmp_path))
+    assert len(listing.entries) == 2
+    assert listing.notes == ()
+
+
+def test_other_files_are_counted_and_named(tmp_path, write_images):
+    write_images(tmp_path, {"a": 1, "b": 1, "": 2})
+    for name in ("a/notes.txt", "b/more.TXT", "b/README"):
+        (tmp_path / name).touch()
+    notes = " ".join(read_folder(str(tmp_path)).notes)
+    assert "ignored 3 files that are not images (.txt 2, no extension 1)" in notes
+    assert f"ignored 2 images in {tmp_path} that are in no class folder" in notes
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"": 3}, "holds 3 images but no class folders"),
+        ({"a": 0, "b": 0}, "no images in its class folders a, b"),
+        ({"train": 3}, "has no class folders"),
+        ({"a": 2}, "only one class (a)"),
+        ({"test/a": 1, "test/b": 1}, "has test/ but no train/"),
+        ({"train/a": 0, "train/b": 0, "test/a": 1}, "no training images"),
+        (
+            {"train/a": 1, "train/b": 1, "test/c": 1, "val/d": 1},
+            "classes that train does not have: test/c, val/d",
+        ),
+        ({"train/a": 1, "val/a": 1, "valid/a": 1}, "both val/ and valid/ name the val split"),
+    ],
+)
+def test_folders_that_do_not_fit(tmp_path, write_images, counts, message):
+    write_images(tmp_path, counts)
+    with pytest.raises(DataError) as error:
+        read_folder(str(tmp_path))
+    assert str(error.value).startswith(f"{tmp_path}: ")
+    assert message in str(error.value)
+
+
+def test_a_folder_around_the_folder_is_pointed_at(tmp_path, write_images):
+    write_images(tmp_path, {"photos/cat": 1, "photos/dog": 1})
+    with pytest.raises(DataError, match=f"Did you mean {tmp_path}/photos?"):
+        read_folder(str(tmp_path))
+
+
+def test_no_images_names_the_extensions_found(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "photo.heic").touch()
+    with pytest.raises(DataError, match=r"Other files found: \.heic 1.*\.jpg"):
+        read_folder(str(tmp_path))
+
+
+@pytest.fixture
+def table(tmp_path, write_images):
+    """Writes a CSV beside six images."""
+    write_images(tmp_path, {"images": 6})
+
+    def write(text, encoding="utf-8"):
+        (tmp_path / "data.csv").write_text(text, encoding=encoding)
+        return str(tmp_path / "data.csv")
+
+    return write
+
+
+def test_a_table_without_splits(table, tmp_path):
+    listing = read_csv(table(f"path,label\nimages/1.png,dog\n{tmp_path}/images/0.png, cat \n"))
+    assert listing.name == "data"
+    assert listing.classes == ("cat", "dog")
+    assert summary(listing, tmp_path) == [
+        ("train", "cat", "images/0.png"),
+        ("train", "dog", "images/1.png"),
+    ]
+
+
+def test_a_table_with_splits_other_columns_and_a_byte_order_mark(table):
+    rows = (
+        "Path,Split,width,Label",
+        "images/0.png,train,7,a",
+        "images/1.png,TRAIN,7,b",
+        "images/2.png,valid,7,a",
+        "images/3.png,test,7,b",
+    )
+    listing = read_csv(table("\n".join(rows), encoding="utf-8-sig"))
+    assert [entry.split for entry in listing.entries] == ["train", "train", "val", "test"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "needs a header with the columns path,label and perhaps split"),
+        ("file,class\nimages/0.png,a\n", "Found: file, class."),
+        ("path;label\nimages/0.png;a\n", "Found: path;label."),
+        ("path,label\n", "has a header and no rows"),
+        ("path,label\nimages/0.png,\nimages/1.png,a\n", "1 rows without a label, in lines 2."),
+        (
+            "path,label\nimages/0.png,a,b\n",
+            "another number of fields than the header's 2, in lines 2",
+        ),
+        ("path,label,split\nimages/0.png,a,dev\n", "not train, val or test, in lines 2 (dev)"),
+        (
+            "path,label\nimages/0.png,a\nimages/1.png,b\nimages/../images/0.png,a\n",
+            "1 files named more than once:\n  {root}/images/0.png",
+        ),
+        (
+            "path,label\nimages/0.png,a\nimages/9.png,b\n",
+            "1 files that do not exist:\n  {root}/images/9.png",
+        ),
+        ("path,label\nimages/0.png,a\nimages/1.png,a\n", "only one class (a)"),
+        ("path,label,split\nimages/0.png,a,test\n", "no training images"),
+        (
+            "path,label,split\nimages/0.png,a,train\nimages/1.png,b,train\nimages/2.png,c,test\n",
+            "classes that train does not have: test/c",
+        ),
+    ],
+)
+def test_tables_that_cannot_be_used(table, tmp_path, text, message):
+    with pytest.raises(DataError) as error:
+        read_csv(table(text))
+    assert str(error.value).startswith(f"{tmp_path}/data.csv: ")
+    assert message.format(root=tmp_path) in str(error.value)
+
+
+def test_of_many_missing_files_ten_are_shown(table):
+    rows = "".join(f"missing/{index:02d}.png,a\n" for index in range(14))
+    with pytest.raises(DataError) as error:
+        read_csv(table(f"path,label\n{rows}"))
+    text = str(error.value)
+    assert "14 files that do not exist" in text
+    assert "09.png" in text
+    assert "10.png" not in text
+    assert text.endswith("and 4 more")
+
+
+def test_a_binary_file_is_not_a_table(table, tmp_path):
+    path = table("")
+    (tmp_path / "data.csv").write_bytes(b"\xff\xd8\xff\x00\x01")
+    with pytest.raises(DataError, match="cannot be read as a CSV table in UTF-8"):
+        read_csv(path)
