@@ -20,7 +20,7 @@ from kintune.inputs import InputSpec
 
 def load_dataset(
     source: str | Path,
-    input: InputSpec,  # noqa: A002 - the name everywhere for what a network expects
+    input: InputSpec,
     *,
     skip_unreadable: bool = False,
     val_fraction: float = 0.2,
