@@ -68,8 +68,8 @@ class Scale:
         fine = [f * 10.0**power for power in powers for f in _FINE if self._holds(f * 10.0**power)]
         if len(fine) <= at_most:
             return fine
-        stride = math.ceil(len(powers) / at_most)
-        return [10.0**power for power in powers if self._holds(10.0**power)][::stride]
+        decades = [10.0**power for power in powers if self._holds(10.0**power)]
+        return decades[:: math.ceil(len(decades) / at_most)]
 
     def _holds(self, value: float) -> bool:
         return self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)
