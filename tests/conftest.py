@@ -52,7 +52,7 @@ def _unexpected_skips(config: pytest.Config) -> list[str]:
     if reporter is None or not config.getoption("fail_on_skip"):
         return []
     reasons = [
-        f"{report.nodeid}: {report.longreprtext}" for report in reporter.getreports("skipped")
+        f"{report.nodeid}: {report.longreprtext}" for report in reporter.stats.get("skipped", [])
     ]
     allowed = config.getoption("allow_skip")
     return [reason for reason in reasons if not any(text in reason for text in allowed)]
