@@ -110,6 +110,9 @@ def train(state: TrainingState, dataset: ImageDataset, config: RunConfig, folder
     total_steps = settings.epochs * steps_per_epoch
     evaluate_every = epochs_between_evaluations(dataset, config)
 
+    def lr_at(step: int) -> float:
+        return settings.lr * lr_factor(settings.schedule, step, total_steps)
+
     load_checkpoint(folder, state)
     rows = [row for row in read_metrics(folder) if row.epoch <= state.epoch]
     began = time.monotonic() - state.seconds
@@ -125,8 +128,7 @@ def train(state: TrainingState, dataset: ImageDataset, config: RunConfig, folder
             # Batch statistics move only where the whole network is trained.
             network.train(config.trainable == "all")
             for batch in training_batches(dataset, config, epoch, state.step, device):
-                done = epoch * steps_per_epoch + state.step
-                set_lr(optimizer, settings.lr * lr_factor(settings.schedule, done, total_steps))
+                set_lr(optimizer, lr_at(epoch * steps_per_epoch + state.step))
                 loss = training_step(network, optimizer, batch)
                 state.loss_sum += loss * len(batch.labels)
                 state.step += 1
@@ -148,7 +150,8 @@ def train(state: TrainingState, dataset: ImageDataset, config: RunConfig, folder
                 evaluation = evaluate(network, dataset, "val", config.input, device)
                 require_finite_evaluation(evaluation, epoch)
             state.seconds = time.monotonic() - began
-            rows.append(epoch_metrics(state, epoch, train_loss, evaluation))
+            lr = lr_at((epoch + 1) * steps_per_epoch - 1)
+            rows.append(epoch_metrics(state, lr, train_loss, evaluation))
             write_metrics(folder, rows)
             write_tensorboard(board, rows[-1])
 
@@ -194,13 +197,13 @@ def require_finite_evaluation(evaluation: Evaluation, epoch: int) -> None:
 
 
 def epoch_metrics(
-    state: TrainingState, epoch: int, train_loss: float, evaluation: Evaluation | None
+    state: TrainingState, lr: float, train_loss: float, evaluation: Evaluation | None
 ) -> EpochMetrics:
-    """The row of an epoch (from 0) that has just ended."""
+    """The row of the state's present epoch, which has just ended."""
     trained = [p.detach() for p in state.network.parameters() if p.requires_grad]
     return EpochMetrics(
-        epoch=epoch + 1,
-        lr=state.optimizer.param_groups[0]["lr"],
+        epoch=state.epoch + 1,
+        lr=lr,
         train_loss=train_loss,
         validation_loss=evaluation and evaluation.loss,
         validation_top1_error=evaluation and evaluation.top1_error,

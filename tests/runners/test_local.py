@@ -1,0 +1,76 @@
+"""The runner's own promises; training itself is replaced."""
+
+from typing import Any, cast
+
+import pytest
+
+from kintune.errors import OptionError
+from kintune.hyperparameters import Hyperparameters
+from kintune.inputs import InputSpec
+from kintune.runners import LocalRunner, Runner, local
+from kintune.runs import RunConfig, RunStore, result_without_errors
+
+SPEC = InputSpec(image_size=8, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def config(lr: float) -> RunConfig:
+    return RunConfig(
+        model="pocket",
+        weights_sha256="",
+        input=SPEC,
+        data_sha256="",
+        hyperparameters=Hyperparameters(lr=lr, batch_size=1, epochs=1),
+    )
+
+
+@pytest.fixture
+def runner(tmp_path) -> Runner:
+    return LocalRunner(cast(Any, None), cast(Any, None), tmp_path)
+
+
+def fake(monkeypatch, outcomes: dict[float, BaseException | None]) -> list[float]:
+    """Training that raises what is asked for, or diverges; the rates in the order of its calls."""
+    called: list[float] = []
+
+    def fine_tune(_backbone, _dataset, config, folder, *, device):
+        assert (folder.name, device) == (config.id, "cpu")
+        lr = config.hyperparameters.lr
+        called.append(lr)
+        outcome = outcomes[lr]
+        if outcome is not None:
+            raise outcome
+        return result_without_errors(config, "diverged", "as asked", 0.0)
+
+    monkeypatch.setattr(local, "fine_tune", fine_tune)
+    return called
+
+
+def test_runs_in_order_and_one_at_a_time(runner, monkeypatch):
+    called = fake(monkeypatch, {0.3: None, 0.1: None})
+
+    results = runner.run([config(0.3), config(0.1)])
+
+    assert next(results).hyperparameters.lr == 0.3
+    assert called == [0.3]
+    assert next(results).hyperparameters.lr == 0.1
+
+
+def test_an_unexpected_failure_is_a_result_and_the_rest_goes_on(runner, monkeypatch, tmp_path):
+    fake(monkeypatch, {0.3: MemoryError("17 GB"), 0.1: None})
+
+    failed, other = runner.run([config(0.3), config(0.1)])
+
+    assert (failed.status, failed.reason) == ("failed", "MemoryError: 17 GB")
+    assert failed.validation_top1_error is None
+    assert other.status == "diverged"
+    assert RunStore(tmp_path).results() == [failed]
+
+
+@pytest.mark.parametrize("stop", [OptionError("mend this"), KeyboardInterrupt()])
+def test_what_a_person_must_mend_or_stops_ends_the_list(runner, monkeypatch, stop):
+    called = fake(monkeypatch, {0.3: stop, 0.1: None})
+
+    with pytest.raises(type(stop)):
+        list(runner.run([config(0.3), config(0.1)]))
+
+    assert called == [0.3]

@@ -1,0 +1,413 @@
+"""One tiny run: its losses, its result, how it stops and how it goes on."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from kintune.errors import OptionError
+from kintune.runs import read_result
+from kintune.training import evaluate_model_folder, fine_tune, load_model_folder, loop
+from kintune.training.checkpoint import NAME as CHECKPOINT
+from kintune.training.start import starting_network
+from kintune.training.steps import training_step
+
+GOLDEN_LOSSES = [1.1272228558858235, 1.0643192132314045, 0.9356995026270548]
+
+
+def at_step(number: int, action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do something in the middle of step `number` (from 1) of the next run."""
+    steps = iter(range(1, 1000))
+
+    def step(network, optimizer, batch):
+        if next(steps) == number:
+            action()
+        return training_step(network, optimizer, batch)
+
+    monkeypatch.setattr(loop, "training_step", step)
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    """`metrics.csv` without its times."""
+    with (folder / "metrics.csv").open(newline="") as stream:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(stream)]
+
+
+def losses(folder: Path) -> list[float]:
+    return [float(row["train_loss"]) for row in metrics(folder)]
+
+
+def model_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "model").iterdir()}
+
+
+def fail() -> None:
+    raise RuntimeError("torn")
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+class TestResult:
+    def test_golden_losses(self, backbone, dataset, make_config, tmp_path):
+        """A refactoring gives identical losses; other hardware may move the last digits."""
+        fine_tune(backbone, dataset, make_config(), tmp_path)
+
+        assert losses(tmp_path) == pytest.approx(GOLDEN_LOSSES, rel=1e-5)
+
+    def test_learns_to_tell_colours_apart(self, backbone, dataset, make_config, tmp_path):
+        config = make_config(epochs=8, augmentation="flip")
+
+        result = fine_tune(backbone, dataset, config, tmp_path)
+
+        assert result.status == "complete"
+        assert result.validation_top1_error == 0
+        assert result.train_loss == losses(tmp_path)[-1] < 0.2
+
+    def test_reports_the_end_of_training_and_the_best_epoch_beside(
+        self, backbone, dataset, make_config, tmp_path
+    ):
+        result = fine_tune(backbone, dataset, make_config(epochs=4), tmp_path)
+
+        errors = [float(row["validation_top1_error"]) for row in metrics(tmp_path)]
+        assert len(errors) == 4
+        assert result.validation_top1_error == errors[-1]
+        assert result.best_epoch == errors.index(min(errors)) + 1
+        assert result.best_epoch_validation_top1_error == min(errors)
+        saved = evaluate_model_folder(tmp_path / "model", dataset, "val")
+        assert saved.top1_error == errors[-1]
+
+    def test_writes_what_the_folder_promises(self, backbone, dataset, make_config, tmp_path):
+        config = make_config()
+
+        result = fine_tune(backbone, dataset, config, tmp_path)
+
+        assert read_result(tmp_path) == result
+        assert result.id == config.id
+        assert not (tmp_path / CHECKPOINT).exists()
+        assert [row["lr"] for row in metrics(tmp_path)] == ["0.01", "0.001", "0.0001"]
+        assert list((tmp_path / "tensorboard").iterdir())
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {
+            *("config.json", "environment.json", "lock", "metrics.csv"),
+            *("model", "result.json", "tensorboard"),
+        }
+
+    def test_a_finished_run_is_not_run_again(
+        self, backbone, dataset, make_config, tmp_path, monkeypatch
+    ):
+        first = fine_tune(backbone, dataset, make_config(), tmp_path)
+        at_step(1, lambda: pytest.fail("trained again"), monkeypatch)
+
+        assert fine_tune(backbone, dataset, make_config(), tmp_path) == first
+
+    def test_equal_configurations_give_equal_bytes(self, backbone, dataset, make_config, tmp_path):
+        for name in ("here", "there"):
+            fine_tune(backbone, dataset, make_config(epochs=1), tmp_path / name)
+
+        assert model_bytes(tmp_path / "here") == model_bytes(tmp_path / "there")
+
+    def test_leaves_network_threads_and_randomness_as_they_were(
+        self, backbone, dataset, make_config, tmp_path
+    ):
+        weights = {name: value.clone() for name, value in backbone.network.state_dict().items()}
+        threads, random_state = torch.get_num_threads(), torch.get_rng_state()
+        handler = signal.getsignal(signal.SIGINT)
+
+        fine_tune(backbone, dataset, make_config(epochs=1, threads=threads + 1), tmp_path)
+
+        assert torch.get_num_threads() == threads
+        assert torch.equal(torch.get_rng_state(), random_state)
+        assert signal.getsignal(signal.SIGINT) is handler
+        for name, value in backbone.network.state_dict().items():
+            assert torch.equal(value, weights[name])
+
+    def test_runs_outside_the_main_thread(self, backbone, dataset, make_config, tmp_path):
+        def work() -> None:
+            fine_tune(backbone, dataset, make_config(epochs=1), tmp_path)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+        assert read_result(tmp_path) is not None
+
+
+class TestSettings:
+    def test_head_only_leaves_the_body_and_its_statistics(
+        self, backbone, dataset, make_config, tmp_path
+    ):
+        config = make_config(trainable="head", epochs=2)
+
+        fine_tune(backbone, dataset, config, tmp_path)
+
+        before = starting_network(backbone, 3, config, "cpu").state_dict()
+        after = load_model_folder(tmp_path / "model").network.state_dict()
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert changed == {"fc.weight", "fc.bias"}
+
+    def test_random_initialization_starts_from_other_weights(
+        self, backbone, dataset, make_config, tmp_path
+    ):
+        for kind in ("pretrained", "random"):
+            config = make_config(initialization=kind, seed=1, epochs=1)
+            fine_tune(backbone, dataset, config, tmp_path / kind)
+
+        assert losses(tmp_path / "random") != pytest.approx(
+            losses(tmp_path / "pretrained"), rel=1e-3
+        )
+
+    @pytest.mark.parametrize("name", ["l2", "l2-sp"])
+    def test_the_regulariser_reaches_the_weights(
+        self, backbone, dataset, make_config, tmp_path, name
+    ):
+        norms = {}
+        for kind in ("none", name):
+            config = make_config(regularizer=kind, weight_decay=10.0, schedule="constant")
+            fine_tune(backbone, dataset, config, tmp_path / kind)
+            norms[kind] = float(metrics(tmp_path / kind)[-1]["weight_norm"])
+
+        start = [p.detach() for p in starting_network(backbone, 3, config, "cpu").parameters()]
+        start_norm = torch.nn.utils.get_total_norm(start).item()
+        if name == "l2":
+            # Nine steps each take ηλ = 0.1 away.
+            assert norms["l2"] == pytest.approx(0.9**9 * start_norm, rel=0.1)
+        else:
+            assert abs(norms["l2-sp"] - start_norm) < abs(norms["none"] - start_norm)
+
+    def test_l2sp_needs_pretrained_weights(self, backbone, dataset, make_config, tmp_path):
+        config = make_config(initialization="random", regularizer="l2-sp")
+
+        with pytest.raises(OptionError, match="l2-sp"):
+            fine_tune(backbone, dataset, config, tmp_path)
+
+    @pytest.mark.parametrize("field", ["data_sha256", "weights_sha256"])
+    def test_refuses_a_configuration_of_other_inputs(
+        self, backbone, dataset, make_config, tmp_path, field
+    ):
+        with pytest.raises(OptionError, match="not those of the configuration"):
+            fine_tune(backbone, dataset, make_config(**{field: "0" * 64}), tmp_path)
+
+    def test_rare_validation_where_it_is_dear(
+        self, backbone, dataset, make_config, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(loop, "VALIDATION_SHARE", 0.05)  # 6 of 24 images forward: 1/12
+
+        result = fine_tune(backbone, dataset, make_config(), tmp_path)
+
+        errors = [row["validation_top1_error"] for row in metrics(tmp_path)]
+        assert [error == "" for error in errors] == [True, False, False]
+        assert result.validation_top1_error == float(errors[-1])
+
+
+class TestDivergence:
+    def test_a_loss_that_is_not_finite_is_a_result(self, backbone, dataset, make_config, tmp_path):
+        config = make_config(lr=1e30)
+
+        result = fine_tune(backbone, dataset, config, tmp_path)
+
+        assert result.status == "diverged"
+        assert result.reason is not None
+        assert "not finite" in result.reason
+        assert result.validation_top1_error is None
+        assert result.train_loss is None
+        assert read_result(tmp_path) == result
+        assert not (tmp_path / "model").exists()
+        assert not (tmp_path / CHECKPOINT).exists()
+
+    def test_a_loss_far_above_that_of_a_guess_stops_early(
+        self, backbone, dataset, make_config, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(loop, "DIVERGED_FACTOR", 0.5)
+
+        result = fine_tune(backbone, dataset, make_config(), tmp_path)
+
+        assert result.status == "diverged"
+        assert "epoch 2" in str(result.reason)
+        assert len(metrics(tmp_path)) == 1
+
+
+class TestGoingOn:
+    @pytest.fixture
+    def uninterrupted(self, backbone, dataset, make_config, tmp_path) -> Path:
+        fine_tune(backbone, dataset, make_config(), tmp_path / "uninterrupted")
+        return tmp_path / "uninterrupted"
+
+    @pytest.mark.parametrize("step", [1, 5, 6, 9])
+    def test_stopped_in_any_step_ends_with_the_same_bytes(
+        self, backbone, dataset, make_config, tmp_path, monkeypatch, uninterrupted, step
+    ):
+        folder = tmp_path / "stopped"
+        at_step(step, interrupt, monkeypatch)
+        with pytest.raises(KeyboardInterrupt, match="same command goes on"):
+            fine_tune(backbone, dataset, make_config(), folder)
+        assert (folder / CHECKPOINT).exists()
+        monkeypatch.undo()
+
+        fine_tune(backbone, dataset, make_config(), folder)
+
+        assert model_bytes(folder) == model_bytes(uninterrupted)
+        assert metrics(folder) == metrics(uninterrupted)
+
+    def test_torn_out_of_a_step_goes_on_from_the_last_epoch(
+        self, backbone, dataset, make_config, tmp_path, monkeypatch, uninterrupted
+    ):
+        folder = tmp_path / "torn"
+        at_step(5, fail, monkeypatch)
+        with pytest.raises(RuntimeError, match="torn"):
+            fine_tune(backbone, dataset, make_config(), folder)
+        assert len(metrics(folder)) == 1
+        monkeypatch.undo()
+
+        done: list[int] = []
+        at_step(1, lambda: done.append(1), monkeypatch)
+        fine_tune(backbone, dataset, make_config(), folder)
+
+        assert done == [1]
+        assert model_bytes(folder) == model_bytes(uninterrupted)
+        assert metrics(folder) == metrics(uninterrupted)
+
+    def test_sigterm_checkpoints_and_exits(
+        self, backbone, dataset, make_config, tmp_path, monkeypatch
+    ):
+        at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM), monkeypatch)
+
+        with pytest.raises(SystemExit, match="same command goes on"):
+            fine_tune(backbone, dataset, make_config(), tmp_path)
+
+        assert (tmp_path / CHECKPOINT).exists()
+
+    def test_a_second_interrupt_acts_at_once(
+        self, backbone, dataset, make_config, tmp_path, monkeypatch
+    ):
+        at_step(2, lambda: (interrupt(), interrupt()), monkeypatch)
+
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            fine_tune(backbone, dataset, make_config(), tmp_path)
+
+        assert "same command" not in str(stopped.value)
+
+    def test_a_failed_run_is_tried_again(self, backbone, dataset, make_config, tmp_path):
+        first = fine_tune(backbone, dataset, make_config(), tmp_path)
+        failed = first.model_copy(update={"status": "failed", "reason": "memory"})
+        (tmp_path / "result.json").write_text(failed.model_dump_json())
+
+        assert fine_tune(backbone, dataset, make_config(), tmp_path).status == "complete"
+
+    def test_another_configuration_is_refused_with_its_differences(
+        self, backbone, dataset, make_config, tmp_path
+    ):
+        fine_tune(backbone, dataset, make_config(), tmp_path)
+
+        with pytest.raises(OptionError, match=r"hyperparameters\.lr is 0\.01 there and 0\.02 here"):
+            fine_tune(backbone, dataset, make_config(lr=0.02), tmp_path)
+
+    def test_a_full_disk_keeps_the_last_checkpoint(
+        self, backbone, dataset, make_config, tmp_path, monkeypatch, uninterrupted
+    ):
+        folder = tmp_path / "full"
+
+        def fill_disk() -> None:
+            def full(_handle: int) -> None:
+                raise OSError(28, "No space left on device")
+
+            monkeypatch.setattr(os, "fsync", full)
+
+        at_step(5, fill_disk, monkeypatch)
+        with pytest.raises(OptionError, match="No space left on device"):
+            fine_tune(backbone, dataset, make_config(), folder)
+        assert (folder / CHECKPOINT).exists()
+        assert not list(folder.glob(".*"))
+        monkeypatch.undo()
+
+        fine_tune(backbone, dataset, make_config(), folder)
+
+        assert model_bytes(folder) == model_bytes(uninterrupted)
+
+    def test_a_damaged_checkpoint_is_named(
+        self, backbone, dataset, make_config, tmp_path, monkeypatch
+    ):
+        at_step(2, interrupt, monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(backbone, dataset, make_config(), tmp_path)
+        content = (tmp_path / CHECKPOINT).read_bytes()
+        (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
+
+        with pytest.raises(OptionError, match=CHECKPOINT):
+            fine_tune(backbone, dataset, make_config(), tmp_path)
+
+    def test_going_on_under_other_versions_is_noted(
+        self, backbone, dataset, make_config, tmp_path, monkeypatch
+    ):
+        at_step(2, interrupt, monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(backbone, dataset, make_config(), tmp_path)
+        path = tmp_path / "environment.json"
+        path.write_text(path.read_text().replace(torch.__version__.split("+")[0], "1.0.0"))
+
+        result = fine_tune(backbone, dataset, make_config(), tmp_path)
+
+        assert "torch 1.0.0 ->" in result.notes[0]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from kintune.backbones import BackboneOverrides, load_backbone
+from kintune.datasets import load_dataset
+from kintune.runs import RunConfig
+from kintune.training import fine_tune, loop
+
+loop.CHECKPOINT_SECONDS = 0.0
+images, config, folder = sys.argv[1:]
+backbone = load_backbone("pocket", overrides=BackboneOverrides(image_size=16), pretrained=False)
+dataset = load_dataset(images, backbone.input)
+print("ready", flush=True)
+fine_tune(backbone, dataset, RunConfig.read(Path(config)), Path(folder))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_at_random_moments_ends_with_the_same_bytes(
+    backbone, dataset, image_folder, make_config, tmp_path
+):
+    config = make_config(epochs=20)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    fine_tune(backbone, dataset, config, tmp_path / "whole")
+    folder, rng, kills = tmp_path / "killed", random.Random(0), 0
+
+    while not (folder / "result.json").exists():
+        process = start(image_folder, tmp_path / "config.json", folder)
+        try:
+            process.wait(timeout=rng.uniform(0.05, 0.5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += 1
+        process.wait()
+
+    assert kills >= 3
+    assert model_bytes(folder) == model_bytes(tmp_path / "whole")
+    assert metrics(folder) == metrics(tmp_path / "whole")
+
+
+def start(images: Path, config: Path, folder: Path) -> subprocess.Popen[str]:
+    """A process that has loaded all it needs and is about to train."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(images), str(config), str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.stdout.close()
+    return process
