@@ -54,7 +54,7 @@ def _unexpected_skips(config: pytest.Config) -> list[str]:
     reasons = [
         f"{report.nodeid}: {report.longreprtext}" for report in reporter.stats.get("skipped", [])
     ]
-    allowed = config.getoption("allow_skip")
+    allowed: list[str] = config.getoption("allow_skip") or []
     return [reason for reason in reasons if not any(text in reason for text in allowed)]
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "torchvision", "timm", "ot", "optuna", "ray", "sklearn", "matplotlib"}
+HEAVY = {"torch", "torchvision", "timm", "ot", "optuna", "ray", "sklearn"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["tune", "--help"]])
