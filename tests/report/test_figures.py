@@ -1,7 +1,9 @@
 """Where things land in the figures."""
 
-from itertools import pairwise
+import math
+from itertools import combinations, pairwise
 
+import numpy as np
 import pytest
 
 from kintune.report.axes import Scale, log_scale, padded_scale
@@ -56,8 +58,12 @@ def test_error_figure_marks_runs_and_band(make_tune, width):
     assert {label.text for label in figure.labels} == {"best, recommended", "usual default"}
 
 
-def test_circles_of_one_rate_do_not_cover_each_other():
-    row = EvidenceRow(source="a", target="b", effective_lr=0.1, weight=0.25)
+def test_circles_do_not_cover_each_other():
+    draw = np.random.default_rng(0)
+    rows = tuple(
+        EvidenceRow(source="a", target="b", effective_lr=rate, weight=weight)
+        for rate, weight in zip(draw.choice([0.01, 0.0105, 0.1], 20), draw.random(20), strict=True)
+    )
     recommendation = Recommendation(
         effective_lr=RateRange(low=0.01, best=0.05, high=0.2),
         lr=0.005,
@@ -65,15 +71,14 @@ def test_circles_of_one_rate_do_not_cover_each_other():
         weight_decay=0,
         batch_size=8,
         epochs=1,
-        evidence=(row,) * 12,
+        evidence=rows,
     )
     figure = evidence_figure(recommendation, 350)
     assert figure is not None
-    assert all(
-        upper.y + upper.size < lower.y - lower.size for lower, upper in pairwise(figure.marks)
-    )
-    assert figure.marks[-1].y - figure.marks[-1].size >= figure.frame.top
-    assert figure.marks[0].y + figure.marks[0].size <= figure.frame.bottom
+    for one, other in combinations(figure.marks, 2):
+        assert math.hypot(one.x - other.x, one.y - other.y) > one.size + other.size
+    assert all(mark.y - mark.size >= figure.frame.top for mark in figure.marks)
+    assert all(mark.y + mark.size <= figure.frame.bottom for mark in figure.marks)
 
 
 @pytest.mark.parametrize("quantity", [LOSS, ERROR])

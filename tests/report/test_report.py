@@ -75,10 +75,10 @@ def test_summary_comes_first(make_tune):
 def test_recommendation_has_range_reasons_and_doubts(make_tune):
     text = page_of(make_tune()).text
     assert "0.008 to 0.12" in text
-    assert "About 55 % probable" in text
+    assert "hold the best rate of 55 % of the references" in text
     assert "The target lies far from the source." in text
     assert "The references were trained for longer." in text
-    assert "cars ImageNet" in text
+    assert "cars ImageNet – – 0.1 80 % [1] [1] table 4" in text
 
 
 def test_similarity_names_nearest_classes_and_shows_the_target(make_tune):

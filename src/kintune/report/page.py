@@ -11,7 +11,14 @@ from markupsafe import Markup
 
 from kintune.report import confusion, curves, rates, wording
 from kintune.report.images import Gallery, Sample
-from kintune.report.reading import Evaluation, Output, Similarity, SourceClass, Summary
+from kintune.report.reading import (
+    Evaluation,
+    Output,
+    Recommendation,
+    Similarity,
+    SourceClass,
+    Summary,
+)
 
 _RIGHT, _WRONG, _PAIRS = 12, 24, 12
 _PICTURED_CLASSES, _PICTURES, _NEIGHBOURS = 8, 3, 3
@@ -75,6 +82,7 @@ def _context(output: Output) -> dict[str, object]:
         "evidence_figures": [
             rates.evidence_figure(recommendation, width) for width in rates.WIDTHS if recommendation
         ],
+        "origins": _origins(recommendation) if recommendation else [],
         "curve_figures": [curves.curve_figure(output, q) for q in (curves.LOSS, curves.ERROR)],
         "pictured": _PICTURED_CLASSES,
         "neighbours": _neighbours(output.similarity, gallery),
@@ -95,6 +103,10 @@ def _title(output: Output) -> str:
     data, similarity = output.summary.facts.data, output.similarity
     target = data.name if data else similarity.target if similarity else ""
     return f"{output.model} on {target}" if target else f"{output.model}, fine-tuned"
+
+
+def _origins(recommendation: Recommendation) -> list[str]:
+    return list(dict.fromkeys(row.origin for row in recommendation.evidence if row.origin))
 
 
 def _versions(summary: Summary) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ WIDTHS = (800, 350)
 """Pixels of a figure on a wide and on a narrow screen: text keeps its size on both."""
 _HEIGHT, _LEFT, _RIGHT, _BOTTOM = 360, 64, 12, 48
 _BAND_ROW, _LOST_ROW, _MARGIN = 24, 28, 14
-_LETTER, _LINE = 6.8, 15
+_LETTER, _LINE, _GAP = 6.8, 15, 3
 
 
 @dataclass(frozen=True)
@@ -129,14 +129,16 @@ def evidence_figure(recommendation: Recommendation, width: int) -> RateFigure | 
 
 
 def _stacked(columns: Sequence[float], radii: Sequence[float]) -> list[float]:
-    """Heights above the axis at which circles of one column stand on each other."""
-    tops: dict[int, float] = {}
-    heights: list[float] = []
+    """Heights above the axis at which each circle rests on those before it, touching none."""
+    placed: list[tuple[float, float, float]] = []
     for column, radius in zip(columns, radii, strict=True):
-        foot = tops.get(round(column / 8), 6.0)
-        heights.append(foot + radius)
-        tops[round(column / 8)] = foot + 2 * radius + 3
-    return heights
+        height = radius + _GAP
+        for other_column, other_height, other_radius in sorted(placed, key=lambda it: it[1]):
+            reach, aside = radius + other_radius + _GAP, abs(column - other_column)
+            if math.hypot(aside, height - other_height) < reach:
+                height = other_height + math.sqrt(reach**2 - aside**2)
+        placed.append((column, height, radius))
+    return [height for _, height, _ in placed]
 
 
 def describe_run(run: Run, name: str = "") -> str:
