@@ -68,7 +68,7 @@ def cached_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
     Raises:
         DataError: the cache cannot be written or is damaged. Unreadable files do not raise.
     """
-    entry = cache_root() / "images" / _key(paths, scale)
+    entry = cache_root() / "images" / files_key(paths, f"{DECODER_VERSION} {scale}")
     if entry.exists():
         cached = _open(entry, scale)
         unreadable = [paths[index] for index in cached.unreadable]
@@ -104,17 +104,18 @@ def building(entry: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def files_key(paths: Sequence[str], purpose: str) -> str:
+    """32 hexadecimal digits of the purpose and of every file's path, size and times of change."""
+    digest = hashlib.sha256(purpose.encode())
+    for path in paths:
+        digest.update(b"\0" + os.fsencode(path) + _stamp(path).encode())
+    return digest.hexdigest()[:32]
+
+
 def _any_loads(paths: Sequence[str], scale: ImageScale) -> bool:
     """Try files again that did not load: the fault may have been the disk's or the network's."""
     decode = functools.partial(decode_file, scale=scale)
     return any(file.pixels is not None for file in in_threads(decode, paths, "trying again"))
-
-
-def _key(paths: Sequence[str], scale: ImageScale) -> str:
-    digest = hashlib.sha256(f"{DECODER_VERSION} {scale}".encode())
-    for path in paths:
-        digest.update(b"\0" + os.fsencode(path) + _stamp(path).encode())
-    return digest.hexdigest()[:32]
 
 
 def _stamp(path: str) -> str:

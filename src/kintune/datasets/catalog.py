@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kintune.datasets.digits import read_digits
+from kintune.datasets.parquet import read_parquet
 from kintune.datasets.readers import DatasetReader, Listing, read_csv, read_folder
 from kintune.errors import DataError
 
@@ -15,7 +16,7 @@ CATALOG: Mapping[str, DatasetReader] = {
 
 
 def list_images(source: str | Path) -> Listing:
-    """The images of a folder, of a CSV table or of a name in `CATALOG`.
+    """The images of a folder, of parquet files in one, of a CSV table or of a name in `CATALOG`.
 
     Raises:
         DataError: there is no such source, or it does not fit together.
@@ -39,7 +40,8 @@ def _read_listable_folder(path: Path) -> Listing:
     try:
         if not any(path.iterdir()):
             raise DataError(f"{path}: is empty. It should hold a folder of images for each class.")
-        return read_folder(str(path))
+        reader = read_parquet if any(path.glob("*.parquet")) else read_folder
+        return reader(str(path))
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}).") from None
 

@@ -32,8 +32,8 @@ def load_dataset(
     (`kintune.datasets.cache`), so that the second time takes no decoding.
 
     Args:
-        source: a folder of class folders, with or without train, val and test; a CSV table
-            `path,label[,split]`; or a name of the catalog, `sklearn:digits`.
+        source: a folder of class folders, with or without train, val and test; a folder of
+            parquet files; a CSV table `path,label[,split]`; or `sklearn:digits`.
         input: gives the shorter side and the interpolation of the decoded images.
         skip_unreadable: go on without the files that do not load; they are recorded.
         val_fraction: share of each training class that is drawn for validation.

@@ -17,13 +17,15 @@ IMAGE_EXTENSIONS = frozenset(
 )
 """What counts as an image in a folder, in lower case; a CSV may name any file."""
 
-_SPLIT_NAMES: dict[str, Split] = {
+SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
     "test": "test",
 }
+"""Names of splits in lower case."""
+
 _SYSTEM_NAMES = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini"})
 _SHOWN = 10  # entries of a list that is only an example of what is wrong
 
@@ -94,11 +96,11 @@ def read_csv(source: str) -> Listing:
     table = Path(source)
     rows = _csv_rows(table)
     _refuse_rows(table, "without a label", [line for line, row in rows if not row["label"]])
-    unknown = [f"{line} ({row['split']})" for line, row in rows if row["split"] not in _SPLIT_NAMES]
+    unknown = [f"{line} ({row['split']})" for line, row in rows if row["split"] not in SPLIT_NAMES]
     _refuse_rows(table, "whose split is not train, val or test", unknown)
     entries = [
         ImageEntry(
-            os.path.normpath(table.parent / row["path"]), row["label"], _SPLIT_NAMES[row["split"]]
+            os.path.normpath(table.parent / row["path"]), row["label"], SPLIT_NAMES[row["split"]]
         )
         for _, row in rows
     ]
@@ -157,7 +159,7 @@ def _class_folders(root: Path) -> Iterator[tuple[Split, str, Path]]:
 def _split_folders(root: Path) -> Mapping[Split, Path]:
     found: dict[Split, Path] = {}
     for folder in _visible_folders(root):
-        split = _SPLIT_NAMES.get(folder.name.lower())
+        split = SPLIT_NAMES.get(folder.name.lower())
         if split in found:
             raise DataError(
                 f"{root}: both {found[split].name}/ and {folder.name}/ name the {split} split. "

@@ -1,0 +1,77 @@
+"""Parquet files of images become a listing like any other."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from kintune.datasets.catalog import list_images
+from kintune.errors import DataError
+
+NAMES = ["dog", "cat/kitten"]
+
+
+@pytest.fixture
+def write_parquet(tmp_path, write_images):
+    """Writes a parquet file of two images for each label."""
+    images = write_images(tmp_path / "images", {"x": 2})
+    contents = [path.read_bytes() for path in sorted(images.rglob("*.png"))]
+
+    def write(name, labels, names=None):
+        rows = {
+            "image": [{"bytes": content, "path": None} for _ in labels for content in contents],
+            "label": [label for label in labels for _ in contents],
+        }
+        table = pa.table(rows)
+        if names:
+            info = {"info": {"features": {"label": {"names": names}}}}
+            table = table.replace_schema_metadata({"huggingface": json.dumps(info)})
+        (tmp_path / "set").mkdir(exist_ok=True)
+        parquet.write_table(table, tmp_path / "set" / name)
+        return tmp_path / "set"
+
+    return write
+
+
+def test_splits_labels_and_bytes_are_those_of_the_files(write_parquet, tmp_path):
+    write_parquet("train-00000-of-00002.parquet", [0, 1], NAMES)
+    write_parquet("train-00001-of-00002.parquet", [1], NAMES)
+    listing = list_images(write_parquet("test.parquet", [0], NAMES))
+    assert (listing.name, listing.classes) == ("set", ("cat_kitten", "dog"))
+    assert [(entry.split, entry.label) for entry in listing.entries] == [
+        *[("train", "cat_kitten")] * 4,
+        *[("train", "dog")] * 2,
+        *[("test", "dog")] * 2,
+    ]
+    assert Path(listing.entries[-1].path).read_bytes() == (tmp_path / "images/x/1.png").read_bytes()
+
+
+def test_labels_without_names_are_themselves(write_parquet):
+    assert list_images(write_parquet("train.parquet", ["b", "a"])).classes == ("a", "b")
+    assert list_images(write_parquet("train.parquet", [7, 5])).classes == ("5", "7")
+
+
+def test_other_columns_are_named(tmp_path):
+    parquet.write_table(pa.table({"img": [1], "fine_label": [2]}), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match="needs the columns image and label, has img, fine_label"):
+        list_images(tmp_path)
+
+
+def test_a_file_of_no_split_and_a_file_of_no_parquet_are_named(write_parquet):
+    folder = write_parquet("all.parquet", [0, 1])
+    with pytest.raises(
+        DataError, match=r"all\.parquet: its name must begin with train, val or test"
+    ):
+        list_images(folder)
+    (folder / "all.parquet").rename(folder / "train.parquet")
+    (folder / "train.parquet").write_bytes(b"text, and long enough")
+    with pytest.raises(DataError, match=r"train\.parquet: is not a parquet file"):
+        list_images(folder)
+
+
+@pytest.mark.parametrize("label", [None, -1])
+def test_images_without_a_label_are_refused(write_parquet, label):
+    with pytest.raises(DataError, match=r"train\.parquet: holds images without a label"):
+        list_images(write_parquet("train.parquet", [0, label], NAMES))
