@@ -10,18 +10,20 @@ from kintune.options import (
     DemoOptions,
     FinetuneOptions,
     Options,
+    PredictOptions,
     RecommendOptions,
     ReportOptions,
     SimilarityOptions,
     TuneOptions,
 )
 from kintune.plan import plan_runs, say_plan
+from kintune.predict import Predictions, predict
 from kintune.progress import announce
 from kintune.recommend import Recommendation, recommend
 from kintune.report import write_report
 from kintune.results import Plan, ReportPath, TrainingSummary
 from kintune.runners import LocalRunner
-from kintune.runs import RunResult, write_json
+from kintune.runs import RunResult, RunStore, read_result, write_json
 from kintune.search import Bracket, around, best_run, search
 from kintune.similarity import Similarity
 from kintune.stages import (
@@ -31,6 +33,8 @@ from kintune.stages import (
     load_task,
     measure,
     open_output,
+    require_writable,
+    resolve_device,
     run_config,
     task_facts,
     task_identity,
@@ -46,18 +50,21 @@ def tune(options: TuneOptions) -> TrainingSummary | Plan:
     The same call again goes on where it was stopped: a finished run is never run twice.
     """
     task = load_task(options)
+    folder = (options.output or Path("runs") / task.name).absolute()
+    if not options.dry_run:
+        open_output(folder, task_identity(task))
     similarity = measure(task, options.source)
     recommendation = _recommendation(task, similarity, options)
     space = around(recommendation)
     announce(recommendation.explanation)
 
-    output = options.output or Path("runs") / task.name
-    plan = plan_runs(task, space.at(space.effective_lr.best), options, options.runs, output)
+    first = run_config(task, space.at(space.effective_lr.best), options)
+    runs = options.runs + options.compare_default
+    plan = plan_runs(task, first, runs, folder, RunStore(folder / "runs").finished(first))
     say_plan(plan)
     if options.dry_run:
         return plan
 
-    folder = open_output(output, task_identity(task))
     write_json(folder / "similarity.json", similarity.to_json())
     write_json(folder / "recommendation.json", recommendation.to_json())
     runner = LocalRunner(task.backbone, task.dataset, folder / "runs", device=task.device)
@@ -68,8 +75,9 @@ def tune(options: TuneOptions) -> TrainingSummary | Plan:
     results = search(space, Bracket(), train, options.runs)
     labels = {results[0].id: "recommended"}
     if options.compare_default:
-        results.append(train(_usual_default(space.base)))
-        labels.setdefault(results[-1].id, "usual default")
+        usual = train(_usual_default(space.base))
+        results += [] if usual.id in {result.id for result in results} else [usual]
+        labels.setdefault(usual.id, "usual default")
     return _conclude(task, options, folder, results, labels)
 
 
@@ -93,12 +101,13 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
             "trainable": "head" if options.head_only else "all",
         }
     )
-    output = options.output or Path("runs") / f"{task.name}-{config.id}"
-    plan = plan_runs(task, settings, options, 1, output)
+    folder = (options.output or Path("runs") / f"{task.name}-{config.id}").absolute()
+    if not options.dry_run:
+        require_writable(folder)
+    plan = plan_runs(task, config, 1, folder, read_result(folder))
     say_plan(plan)
     if options.dry_run:
         return plan
-    folder = output.absolute()
     result = fine_tune(task.backbone, task.dataset, config, folder, device=task.device)
     return _conclude(task, options, folder, [result], {})
 
@@ -118,6 +127,12 @@ def demo(options: DemoOptions) -> TrainingSummary | Plan:
     """The main job on what is embedded, beside the usual default."""
     flags = {"data": "sklearn:digits", "model": "pocket", "compare_default": True}
     return tune(TuneOptions(**flags, epochs=DEMO_EPOCHS, output=options.output))
+
+
+def predictions(options: PredictOptions) -> Predictions:
+    """Classify images with a finished model."""
+    device = resolve_device(options.device)
+    return predict(options.model, options.images, top=options.top, device=device)
 
 
 def report(options: ReportOptions) -> ReportPath:

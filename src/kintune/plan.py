@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from kintune import defaults
-from kintune.hyperparameters import Hyperparameters
-from kintune.options import MachineOptions
 from kintune.progress import announce
 from kintune.results import Plan
-from kintune.stages import Task, run_config
+from kintune.runs import RunConfig, RunResult
+from kintune.stages import Task
 from kintune.training import estimate_seconds
 
 BYTES_PER_WEIGHT = 4
@@ -16,12 +15,20 @@ COPIES_A_RUN = 3
 
 
 def plan_runs(
-    task: Task, settings: Hyperparameters, options: MachineOptions, runs: int, output: Path
+    task: Task, config: RunConfig, runs: int, output: Path, finished: RunResult | None
 ) -> Plan:
-    """Time a few steps and add up what `runs` runs of these settings would cost."""
-    config = run_config(task, settings, options)
+    """Add up what `runs` runs like this one would cost.
+
+    The time of one is that of the finished run where there is one, else a few steps are timed.
+    """
+    settings = config.hyperparameters
     weights = sum(parameter.numel() for parameter in task.backbone.network.parameters())
     images = len(task.dataset.splits["train"])
+    seconds = (
+        finished.seconds
+        if finished is not None
+        else estimate_seconds(task.backbone, task.dataset, config, task.device)
+    )
     return Plan(
         data=task.dataset.source,
         model=task.backbone.name,
@@ -37,7 +44,7 @@ def plan_runs(
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         steps=settings.epochs * max(1, images // settings.batch_size),
-        seconds=runs * estimate_seconds(task.backbone, task.dataset, config, task.device),
+        seconds=runs * seconds,
         disk_bytes=(runs + 1) * COPIES_A_RUN * weights * BYTES_PER_WEIGHT,
         device=task.device,
         output=str(output.absolute()),

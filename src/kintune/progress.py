@@ -39,7 +39,9 @@ def progress_bar(description: str, total: int) -> Iterator[Bar]:
         task = bar.add_task(description, total=total, note="")
 
         def advance(advance: int = 1, note: str = "") -> None:
-            bar.update(task, advance=advance, **({"note": note} if note else {}))
+            bar.update(task, advance=advance)
+            if note:
+                bar.update(task, note=note)
 
         yield advance
 

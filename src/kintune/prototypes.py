@@ -65,9 +65,8 @@ def class_prototypes(features: Features, *, min_images: int = 1, domain: str = "
     kept = np.flatnonzero(counts >= max(min_images, 1))
     if len(kept) == 0:
         raise DataError(f"no class has {min_images} images; the largest has {counts.max()}.")
-    sums = np.zeros((len(counts), features.values.shape[1]))
-    np.add.at(sums, features.labels, features.values)
-    means = sums[kept] / counts[kept, None]
+    of_class = [features.values[features.labels == index] for index in kept]
+    means = np.stack([values.mean(axis=0, dtype=np.float64) for values in of_class])
     weights = counts[kept] / counts[kept].sum()
     return Prototypes(
         means=means.astype(np.float32),

@@ -182,7 +182,23 @@ def _predictions(dataset: ImageDataset, split: str, evaluation: Evaluation) -> d
     }
 
 
-def open_output(folder: Path, identity: Mapping[str, str]) -> Path:
+def require_writable(folder: Path) -> None:
+    """Make the output folder, and make sure that files can be written in it.
+
+    Raises:
+        OptionError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OptionError(
+            f"--output {folder}: cannot be written ({error.strerror}). Choose another folder."
+        ) from None
+
+
+def open_output(folder: Path, identity: Mapping[str, str]) -> None:
     """Make the output folder and mark whose it is.
 
     Args:
@@ -192,16 +208,8 @@ def open_output(folder: Path, identity: Mapping[str, str]) -> Path:
     Raises:
         OptionError: it cannot be written, or holds results of something else (named).
     """
-    folder = folder.absolute()
+    require_writable(folder)
     marker = folder / "task.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OptionError(
-            f"--output {folder}: cannot be written ({error.strerror}). Choose another folder."
-        ) from None
     if marker.exists():
         held = TaskIdentity.read(marker).identity
         differences = [
@@ -216,7 +224,6 @@ def open_output(folder: Path, identity: Mapping[str, str]) -> Path:
             )
     else:
         write_json(marker, TaskIdentity(identity=dict(identity)).to_json())
-    return folder
 
 
 class TaskIdentity(Record):

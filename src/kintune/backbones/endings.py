@@ -8,6 +8,7 @@ normal shape is the one assumption.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import pi
 
 import numpy as np
@@ -117,7 +118,7 @@ def _last_norm(backbone: Backbone) -> nn.BatchNorm2d:
         if isinstance(module, nn.BatchNorm2d) and module.affine and module.track_running_stats
     }
     hooks = [
-        module.register_forward_pre_hook(lambda _norm, _inputs, name=name: called.append(name))
+        module.register_forward_pre_hook(partial(_remember, called, name))
         for name, module in norms.items()
     ]
     try:
@@ -131,6 +132,10 @@ def _last_norm(backbone: Backbone) -> nn.BatchNorm2d:
             "feature. Pass --source with a folder of source images or a prototype file."
         )
     return norms[called[-1]]
+
+
+def _remember(called: list[str], name: str, _norm: nn.Module, _inputs: object) -> None:
+    called.append(name)
 
 
 def _features_of_known_input(backbone: Backbone, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -41,7 +41,9 @@ def observation(result: RunResult) -> Observation:
 def best_run(results: Sequence[RunResult]) -> RunResult | None:
     """Lowest validation error, ties to the smaller effective rate; None where no run completed."""
     complete = [run for run in results if run.validation_top1_error is not None]
-    return min(complete, key=lambda run: (run.validation_top1_error, run.effective_lr), default=None)
+    return min(
+        complete, key=lambda run: (run.validation_top1_error, run.effective_lr), default=None
+    )
 
 
 def describe(result: RunResult) -> str:
