@@ -55,8 +55,9 @@ def extract_features(
         device: where the network runs.
 
     Raises:
-        DataError: the split is empty, or the cache cannot be written.
+        DataError: the split is empty.
         IncomparableError: the images were decoded for another input.
+        OptionError: the cache cannot be written.
     """
     indices = dataset.splits[split]
     if len(indices) == 0:
@@ -123,11 +124,5 @@ def _read(path: Path) -> tuple[FeatureArray, float] | None:
 
 
 def _write(path: Path, values: FeatureArray, mean_confidence: float) -> None:
-    content = save({"values": values, "mean_confidence": np.array(mean_confidence)})
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise DataError(
-            f"{path.parent}: the cache cannot be written ({error.strerror or error}). Make room "
-            "there, or set the environment variable KINTUNE_CACHE to a folder that can be written."
-        ) from None
+    arrays = {"values": values, "mean_confidence": np.array(mean_confidence)}
+    write_atomically(path, save(arrays))

@@ -144,7 +144,7 @@ def save_prototypes(prototypes: Prototypes, path: Path) -> None:
     """Write prototypes as safetensors; all but the arrays is in the header.
 
     Raises:
-        DataError: the file cannot be written.
+        OptionError: the file cannot be written.
     """
     arrays = {"means": prototypes.means, "weights": prototypes.weights}
     if prototypes.counts is not None:
@@ -158,10 +158,7 @@ def save_prototypes(prototypes: Prototypes, path: Path) -> None:
         "classes": json.dumps(prototypes.classes),
         "notes": json.dumps(prototypes.notes),
     }
-    try:
-        write_atomically(path, save(arrays, header))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from None
+    write_atomically(path, save(arrays, header))
 
 
 def load_prototypes(path: Path) -> Prototypes:

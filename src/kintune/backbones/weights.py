@@ -107,8 +107,8 @@ def _read_checkpoint(path: Path) -> Any:
             "unpickling, which can run any code, so it is refused. Where you trust the file, save "
             "its state_dict with safetensors.torch.save_file and pass that."
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as a checkpoint ({error}).") from None
+    except Exception as error:  # torch's reader fails on other bytes in any way
+        raise ModelError(f"{path}: cannot be read as a checkpoint ({error}).") from error
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:

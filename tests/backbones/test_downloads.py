@@ -1,0 +1,102 @@
+import socket
+import threading
+import time
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from kintune.backbones import downloads, load_backbone
+from kintune.backbones.architectures import build_network
+from kintune.backbones.weights import weights_sha256
+from kintune.errors import ModelError
+
+
+@pytest.fixture
+def silent_server():
+    """Takes connections and never answers, as a firewall that swallows packets does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def empty_caches(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("empty_caches")
+@pytest.mark.parametrize("model", ["mobilenetv2_050", "torchvision:mobilenet_v2"])
+def test_without_a_network_one_message_within_five_seconds(
+    model, silent_server, monkeypatch, capfd
+):
+    build_network(model, {}, 2)  # the import of timm is not what is timed
+    ask = downloads.is_reachable
+    monkeypatch.setattr(downloads, "is_reachable", lambda _url: ask(silent_server))
+    started = time.monotonic()
+    with pytest.raises(ModelError, match="--weights FILE"):
+        load_backbone(model)
+    assert time.monotonic() - started < 5
+    assert capfd.readouterr().err == ""
+
+
+def test_a_server_that_answers_is_reachable_even_with_an_error():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert downloads.is_reachable(f"http://127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
+
+
+def test_a_refused_connection_is_not_reachable_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    started = time.monotonic()
+    assert not downloads.is_reachable(f"http://127.0.0.1:{port}")
+    assert time.monotonic() - started < 2
+
+
+def test_weights_in_the_hubs_cache_are_used_without_a_network(empty_caches, monkeypatch):
+    monkeypatch.setattr(downloads, "is_reachable", lambda _url: pytest.fail("asked the network"))
+    folder = empty_caches / "hub/models--timm--mobilenetv2_050.lamb_in1k"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs/main").write_text("abc")
+    (folder / "snapshots/abc").mkdir(parents=True)
+    published = build_network("mobilenetv2_050", {}, 1000)
+    save_file(published.state_dict(), folder / "snapshots/abc/model.safetensors")
+    backbone = load_backbone("mobilenetv2_050")
+    assert backbone.weights_sha256 == weights_sha256(published)
+    assert backbone.domain == "ImageNet-1k"
+    assert backbone.num_source_classes == 1000
+    assert backbone.source_labels[0] == "tench, Tinca tinca"
+    assert not any("Warning" in note for note in backbone.notes)
+
+
+def test_weights_in_torchs_cache_are_used_without_a_network(empty_caches, monkeypatch):
+    monkeypatch.setattr(downloads, "is_reachable", lambda _url: pytest.fail("asked the network"))
+    folder = empty_caches / "torch/hub/checkpoints"
+    folder.mkdir(parents=True)
+    published = build_network("torchvision:mobilenet_v2", {}, 1000)
+    torch.save(published.state_dict(), folder / "mobilenet_v2-7ebf99e0.pth")
+    backbone = load_backbone("torchvision:mobilenet_v2")
+    assert backbone.weights_sha256 == weights_sha256(published)
+    assert backbone.domain == "ImageNet-1k"
+    assert backbone.source_labels[0] == "tench"
+    assert backbone.input.image_size == 224
+    assert backbone.input.crop_pct == pytest.approx(224 / 232)
+
+
+def test_a_cached_file_that_would_run_code_is_refused(empty_caches):
+    folder = empty_caches / "torch/hub/checkpoints"
+    folder.mkdir(parents=True)
+    torch.save({"state_dict": threading.Thread}, folder / "mobilenet_v2-7ebf99e0.pth")
+    with pytest.raises(ModelError, match="unpickling"):
+        load_backbone("torchvision:mobilenet_v2")

@@ -1,0 +1,118 @@
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from kintune import features as module
+from kintune.backbones import Backbone, load_backbone, normalised, penultimate_features
+from kintune.datasets import DecodedImages, ImageDataset
+from kintune.datasets.transforms import centre_crops
+from kintune.errors import DataError, IncomparableError, OptionError
+from kintune.features import extract_features
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    random = load_backbone("pocket", pretrained=False)
+    return dataclasses.replace(random, weights_sha256="a" * 64, num_source_classes=80)
+
+
+@pytest.fixture
+def dataset(request) -> ImageDataset:
+    """Ten train images (more than a batch when that is made smaller), two val, no test."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (12, 32, 40, 3), dtype=np.uint8)
+    sizes = np.tile(np.array([32, 40]), (12, 1))
+    decoded = DecodedImages(
+        pixels=images.reshape(-1), offsets=np.arange(12) * 32 * 40 * 3, sizes=sizes, shorter_side=32
+    )
+    return ImageDataset(
+        name="noise",
+        source="/noise",
+        classes=("a", "b", "c"),
+        paths=tuple(f"/noise/{index}.png" for index in range(12)),
+        labels=np.arange(12) % 3,
+        splits={
+            "train": np.arange(10)[::-1].copy(),
+            "val": np.arange(10, 12),
+            "test": np.arange(0),
+        },
+        images=decoded,
+        content_hash=hashlib.sha256(request.node.name.encode()).hexdigest(),
+        skipped=(),
+        notes=(),
+    )
+
+
+def test_rows_are_the_splits_images_in_order(backbone, dataset, monkeypatch):
+    monkeypatch.setattr(module, "BATCH_SIZE", 4)
+    features = extract_features(backbone, dataset, "train")
+    indices = dataset.splits["train"]
+    batch = normalised(centre_crops(dataset.images, indices, 32), backbone.input)
+    with torch.inference_mode():
+        expected, logits = penultimate_features(backbone.network, backbone.head_name, batch)
+    np.testing.assert_allclose(features.values, expected.numpy(), rtol=1e-4, atol=1e-5)
+    assert features.labels.tolist() == [index % 3 for index in range(9, -1, -1)]
+    assert features.classes == dataset.classes
+    assert features.extractor == backbone.extractor
+    confidence = logits.softmax(1).max(1).values.mean().item()
+    assert features.mean_confidence == pytest.approx(confidence, rel=1e-4)
+
+
+def test_second_time_nothing_is_computed(backbone, dataset, monkeypatch):
+    first = extract_features(backbone, dataset)
+    monkeypatch.setattr(module, "centre_crops", lambda *_: pytest.fail("computed again"))
+    second = extract_features(backbone, dataset)
+    assert np.array_equal(first.values, second.values)
+    assert first.mean_confidence == second.mean_confidence
+    with pytest.raises(pytest.fail.Exception):
+        extract_features(backbone, dataset, "val")
+
+
+def test_a_damaged_cache_entry_is_made_again(backbone, dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path))
+    first = extract_features(backbone, dataset)
+    (entry,) = tmp_path.rglob("*.safetensors")
+    entry.write_bytes(entry.read_bytes()[:-10])
+    assert np.array_equal(extract_features(backbone, dataset).values, first.values)
+
+
+def test_random_weights_are_not_cached(backbone, dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path))
+    extract_features(dataclasses.replace(backbone, weights_sha256=""), dataset)
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_without_a_source_head_there_is_no_confidence(backbone, dataset):
+    headless = dataclasses.replace(backbone, num_source_classes=None)
+    assert extract_features(headless, dataset).mean_confidence is None
+
+
+def test_the_network_is_left_as_it_was(dataset):
+    backbone = load_backbone("pocket", pretrained=False)
+    backbone.network.train()
+    before = {name: tensor.clone() for name, tensor in backbone.network.state_dict().items()}
+    extract_features(backbone, dataset)
+    assert backbone.network.training
+    after = backbone.network.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_an_empty_split(backbone, dataset):
+    with pytest.raises(DataError, match="no images in its test split"):
+        extract_features(backbone, dataset, "test")
+
+
+def test_images_decoded_for_another_size(backbone, dataset):
+    other = backbone.input.model_copy(update={"image_size": 64})
+    with pytest.raises(IncomparableError, match="decoded at 32 px, pocket needs 64 px"):
+        extract_features(dataclasses.replace(backbone, input=other), dataset)
+
+
+def test_a_cache_that_cannot_be_written(backbone, dataset, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OptionError, match="cannot be written"):
+        extract_features(backbone, dataset)

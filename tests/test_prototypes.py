@@ -1,0 +1,161 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from kintune import prototypes as module
+from kintune.backbones import Backbone, load_backbone
+from kintune.errors import DataError, IncomparableError, ModelError
+from kintune.features import Features
+from kintune.prototypes import (
+    class_prototypes,
+    head_prototypes,
+    load_prototypes,
+    save_prototypes,
+    source_prototypes,
+)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    """`pocket` as if its random weights had been loaded from a file with three labels."""
+    random = load_backbone("pocket", pretrained=False)
+    return dataclasses.replace(
+        random,
+        name="pocket",
+        weights_sha256="a" * 64,
+        num_source_classes=80,
+        source_labels=tuple(f"label {index}" for index in range(80)),
+        domain="eighty things",
+    )
+
+
+def features(values, labels, classes=("a", "b", "c")) -> Features:
+    return Features(
+        values=np.array(values, np.float32),
+        labels=np.array(labels, np.int64),
+        classes=classes,
+        extractor="x",
+        mean_confidence=None,
+    )
+
+
+class TestClassPrototypes:
+    def test_means_weights_and_centre(self):
+        made = class_prototypes(features([[0, 0], [2, 4], [9, 9]], [0, 0, 1]), domain="d")
+        assert made.means.tolist() == [[1, 2], [9, 9]]
+        assert made.weights.tolist() == pytest.approx([2 / 3, 1 / 3])
+        assert made.counts is not None
+        assert made.counts.tolist() == [2, 1]
+        assert made.classes == ("a", "b")  # c has no image
+        assert made.centre is not None
+        assert made.centre.tolist() == pytest.approx([11 / 3, 13 / 3])
+        assert (made.origin, made.domain, made.extractor) == ("images", "d", "x")
+
+    def test_small_classes_are_left_out(self):
+        made = class_prototypes(features([[0.0], [2.0], [9.0]], [0, 0, 1]), min_images=2)
+        assert made.classes == ("a",)
+        assert made.weights.tolist() == [1]
+
+    def test_no_class_is_large_enough(self):
+        with pytest.raises(DataError, match="no class has 5 images; the largest has 2"):
+            class_prototypes(features([[0.0], [2.0]], [0, 0]), min_images=5)
+
+    def test_sums_are_exact_where_float32_sums_are_not(self):
+        values = np.full((200_000, 1), 0.1, np.float32)
+        made = class_prototypes(features(values, np.zeros(200_000)))
+        assert made.means[0, 0] == np.float32(0.1)
+
+
+class TestHeadPrototypes:
+    def test_directions_are_the_centred_rows_around_the_mean_feature(self, backbone):
+        made = head_prototypes(backbone)
+        rows = backbone.network.get_parameter("fc.weight").detach().double().numpy()
+        assert made.centre is not None
+        directions = made.means - made.centre
+        np.testing.assert_allclose(directions, rows - rows.mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(directions.mean(axis=0), 0, atol=1e-6)
+        assert made.weights.sum() == pytest.approx(1)
+        assert made.classes == backbone.source_labels
+        assert (made.origin, made.domain) == ("head", "eighty things")
+        assert made.notes
+
+    def test_without_a_source_head(self, backbone):
+        with pytest.raises(ModelError, match=r"no source head.*--source"):
+            head_prototypes(dataclasses.replace(backbone, num_source_classes=None))
+
+
+class TestFile:
+    @pytest.mark.parametrize("origin", ["images", "head"])
+    def test_round_trip(self, origin, backbone, tmp_path):
+        made = (
+            head_prototypes(backbone)
+            if origin == "head"
+            else class_prototypes(features([[0, 0], [2, 4]], [0, 1], ("ä", "b")), domain="d")
+        )
+        path = tmp_path / "p.safetensors"
+        save_prototypes(made, path)
+        read = load_prototypes(path)
+        for field in dataclasses.fields(made):
+            wanted, got = getattr(made, field.name), getattr(read, field.name)
+            if isinstance(wanted, np.ndarray):
+                assert np.array_equal(wanted, got), field.name
+                assert wanted.dtype == got.dtype, field.name
+            else:
+                assert wanted == got, field.name
+
+    def test_other_files_are_refused(self, tmp_path):
+        text = tmp_path / "p.safetensors"
+        text.write_text("no")
+        with pytest.raises(DataError, match=r"p\.safetensors: not a prototype file"):
+            load_prototypes(text)
+        weights = tmp_path / "weights.safetensors"
+        save_file({"w": torch.zeros(2)}, weights)
+        with pytest.raises(DataError, match="not a prototype file"):
+            load_prototypes(weights)
+
+    def test_a_missing_file(self, tmp_path):
+        with pytest.raises(DataError, match="not a prototype file"):
+            load_prototypes(tmp_path / "nothing.safetensors")
+
+
+class TestSource:
+    def test_a_file_of_the_same_extractor(self, backbone, tmp_path):
+        path = tmp_path / "p.safetensors"
+        save_prototypes(dataclasses.replace(head_prototypes(backbone), domain="mine"), path)
+        assert source_prototypes(backbone, source=path).domain == "mine"
+
+    def test_a_file_of_another_extractor_names_both(self, backbone, tmp_path):
+        path = tmp_path / "p.safetensors"
+        save_prototypes(head_prototypes(backbone), path)
+        other = dataclasses.replace(backbone, weights_sha256="b" * 64)
+        with pytest.raises(IncomparableError) as caught:
+            source_prototypes(other, source=path)
+        assert backbone.extractor in str(caught.value)
+        assert other.extractor in str(caught.value)
+
+    def test_a_folder_of_images(self, backbone, tmp_path):
+        rng = np.random.default_rng(0)
+        for name, count in (("cat", 5), ("dog", 10)):
+            (tmp_path / "pets" / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{index}.png")
+        made = source_prototypes(backbone, source=tmp_path / "pets")
+        assert (made.classes, made.domain, made.origin) == (("cat", "dog"), "pets", "images")
+        assert made.weights.tolist() == pytest.approx([1 / 3, 2 / 3])
+        assert made.extractor == backbone.extractor
+
+    def test_shipped_prototypes_serve_the_network_they_belong_to(
+        self, backbone, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(module, "POCKET_PROTOTYPES", tmp_path / "shipped.safetensors")
+        assert source_prototypes(backbone).domain == "eighty things"
+        shipped = dataclasses.replace(head_prototypes(backbone), domain="shipped")
+        save_prototypes(shipped, tmp_path / "shipped.safetensors")
+        assert source_prototypes(backbone).domain == "shipped"
+        fine_tuned = dataclasses.replace(backbone, weights_sha256="b" * 64)
+        assert source_prototypes(fine_tuned).domain == "eighty things"
