@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import torch
 
 from kintune.errors import OptionError
 from kintune.runs import read_result
-from kintune.training import evaluate_model_folder, fine_tune, load_model_folder, loop
+from kintune.training import evaluate, evaluate_model_folder, fine_tune, load_model_folder, loop
 from kintune.training.checkpoint import NAME as CHECKPOINT
 from kintune.training.start import starting_network
 from kintune.training.steps import training_step
@@ -296,6 +298,27 @@ class TestGoingOn:
 
         assert "same command" not in str(stopped.value)
 
+    def test_interrupted_in_the_last_evaluation_stops_and_then_only_finishes(
+        self, backbone, dataset, make_config, tmp_path, monkeypatch, uninterrupted
+    ):
+        def evaluate_and_interrupt(*arguments):
+            interrupt()
+            return evaluate(*arguments)
+
+        folder = tmp_path / "stopped"
+        monkeypatch.setattr(loop, "VALIDATION_SHARE", 1e-3)  # only at the end
+        monkeypatch.setattr(loop, "evaluate", evaluate_and_interrupt)
+        with pytest.raises(KeyboardInterrupt, match="same command goes on"):
+            fine_tune(backbone, dataset, make_config(), folder)
+        assert not (folder / "result.json").exists()
+        monkeypatch.undo()
+
+        at_step(1, lambda: pytest.fail("trained again"), monkeypatch)
+        result = fine_tune(backbone, dataset, make_config(), folder)
+
+        assert result.status == "complete"
+        assert model_bytes(folder) == model_bytes(uninterrupted)
+
     def test_a_failed_run_is_tried_again(self, backbone, dataset, make_config, tmp_path):
         first = fine_tune(backbone, dataset, make_config(), tmp_path)
         failed = first.model_copy(update={"status": "failed", "reason": "memory"})
@@ -359,8 +382,8 @@ class TestGoingOn:
         assert "torch 1.0.0 ->" in result.notes[0]
 
 
-KILLED = """
-import sys
+FORKS = """
+import os, sys
 from pathlib import Path
 from kintune.backbones import BackboneOverrides, load_backbone
 from kintune.datasets import load_dataset
@@ -371,43 +394,48 @@ loop.CHECKPOINT_SECONDS = 0.0
 images, config, folder = sys.argv[1:]
 backbone = load_backbone("pocket", overrides=BackboneOverrides(image_size=16), pretrained=False)
 dataset = load_dataset(images, backbone.input)
-print("ready", flush=True)
-fine_tune(backbone, dataset, RunConfig.read(Path(config)), Path(folder))
+for line in sys.stdin:
+    process = os.fork()
+    if not process:
+        fine_tune(backbone, dataset, RunConfig.read(Path(config)), Path(folder))
+        os._exit(0)
+    print(process, flush=True)
+    os.waitpid(process, 0)
+    print("over", flush=True)
 """
+"""Each line on stdin starts a process of its own without waiting for its imports."""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_killed_at_random_moments_ends_with_the_same_bytes(
     backbone, dataset, image_folder, make_config, tmp_path
 ):
     config = make_config(epochs=20)
     (tmp_path / "config.json").write_text(config.model_dump_json())
+    began = time.monotonic()
     fine_tune(backbone, dataset, config, tmp_path / "whole")
+    longest = (time.monotonic() - began) / 4
     folder, rng, kills = tmp_path / "killed", random.Random(0), 0
 
-    while not (folder / "result.json").exists():
-        process = start(image_folder, tmp_path / "config.json", folder)
-        try:
-            process.wait(timeout=rng.uniform(0.05, 0.5))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            kills += 1
-        process.wait()
+    command = [sys.executable, "-c", FORKS, image_folder, tmp_path / "config.json", folder]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as forks:
+        assert forks.stdin is not None
+        assert forks.stdout is not None
+        while not (folder / "result.json").exists():
+            print("start", file=forks.stdin, flush=True)
+            process = int(forks.stdout.readline())
+            if kills < 20:
+                time.sleep(rng.uniform(0, longest))
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                kills += 1
+            assert forks.stdout.readline() == "over\n"
+        forks.stdin.close()
 
-    assert kills >= 3
+    assert kills >= 5
     assert model_bytes(folder) == model_bytes(tmp_path / "whole")
     assert metrics(folder) == metrics(tmp_path / "whole")
-
-
-def start(images: Path, config: Path, folder: Path) -> subprocess.Popen[str]:
-    """A process that has loaded all it needs and is about to train."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(images), str(config), str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    process.stdout.close()
-    return process

@@ -60,4 +60,4 @@ def stop_requests() -> Iterator[StopRequest]:
     finally:
         restore()
     if request.made:
-        request.obey("Stopped after a run was finished.")
+        request.obey("Stopped. The same command goes on from there.")
