@@ -1,10 +1,14 @@
 """Runs on disk: one folder a run, its name the hash of its configuration, the only truth.
 
-<id>/config.json        RunConfig: all that decides the result, and nothing else
-<id>/environment.json   where, when and with which versions it ran
-<id>/metrics.csv        one row an epoch
-<id>/result.json        RunResult, written last
-<id>/model/             the fine-tuned network (`kintune.training.model_folder`)
+The folder holds::
+
+    config.json              RunConfig: all that decides the result, and nothing else
+    environment.json         where, when and with which versions it ran
+    metrics.csv              one row an epoch; tensorboard/ has the same numbers
+    checkpoint.safetensors   where an unfinished run goes on from
+    lock                     held by the process that writes the run
+    model/                   the fine-tuned network (`kintune.training.model_folder`)
+    result.json              RunResult, written last
 """
 
 import json
