@@ -10,7 +10,7 @@ copyright = "the Kintune authors"
 release = version = installed_version("kintune")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "contract.md"]
+exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 smartquotes = False  # -- begins a flag

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from kintune import recommend as module
-from kintune.recommend import TaskFacts, carried, leave_one_out_coverage, rank_of, recommend
+from kintune.recommend import Recipe, TaskFacts, carried, leave_one_out_coverage, rank_of, recommend
 from kintune.reference import load_reference_tables, reference_distances
 from kintune.similarity import Similarity
 
@@ -36,10 +36,10 @@ def test_nearer_targets_get_smaller_rates():
 
 
 def test_the_range_holds_the_best_guess_and_lr_follows_momentum():
-    advice = recommend(similarity(0.7), task(), momentum=0.0)
+    advice = recommend(similarity(0.7), task(), Recipe(momentum=0.0))
     assert advice.effective_lr.low <= advice.effective_lr.best <= advice.effective_lr.high
     assert advice.lr == pytest.approx(advice.effective_lr.best)
-    usual = recommend(similarity(0.7), task(), momentum=0.9)
+    usual = recommend(similarity(0.7), task(), Recipe(momentum=0.9))
     assert usual.effective_lr == advice.effective_lr
     assert usual.lr == pytest.approx(advice.lr / 10)
     assert usual.hyperparameters.effective_lr == pytest.approx(usual.effective_lr.best)
@@ -59,14 +59,19 @@ def test_a_shorter_budget_widens_the_range_upwards():
     assert short.best > long.best
 
 
-def test_rates_are_carried_in_proportion_to_the_batch_size():
-    row = load_reference_tables()[0].rows[0]
+def test_rates_are_carried_in_proportion_to_batch_size_and_squared_filter_norm():
+    table = load_reference_tables()[0]
+    row = table.rows[0]
     same = TaskFacts(
         images=row.images, classes=2, batch_size=256, epochs=row.epochs, weights_sha256=""
     )
-    assert carried(row, same) == pytest.approx(row.effective_lr, rel=0.01)
+    assert carried(table, row, same) == pytest.approx(row.effective_lr)
     smaller = same.model_copy(update={"batch_size": 64})
-    assert carried(row, smaller) == pytest.approx(row.effective_lr / 4, rel=0.01)
+    assert carried(table, row, smaller) == pytest.approx(row.effective_lr / 4)
+    smaller = same.model_copy(update={"squared_filter_norm": 0.1})
+    assert carried(table, row, smaller) == pytest.approx(row.effective_lr / 10)
+    shorter = same.model_copy(update={"epochs": row.epochs // 8})
+    assert carried(table, row, shorter) == pytest.approx(row.effective_lr * 2, rel=0.02)
 
 
 def test_rank_counts_the_references_that_lie_nearer():

@@ -1,5 +1,9 @@
 """Every default that is not a fact of the data or the network, in one place."""
 
+import math
+
+from kintune.hyperparameters import AugmentationName
+
 MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
 USUAL_LR = 0.01
@@ -14,6 +18,8 @@ MIN_BATCH_SIZE = 16
 MIN_STEPS_PER_EPOCH = 40
 STEP_BUDGET = 2000
 MAX_EPOCHS = 100
+SHORT_STEPS = 1000
+"""Below it the paper's augmentation leaves too few looks at each image: see `augmentation_for`."""
 LONG_SECONDS = 3600
 """A plan longer than this on a CPU is warned of."""
 
@@ -36,5 +42,15 @@ def epochs_for(images: int, batch_size: int) -> int:
     >>> epochs_for(1600, 32)
     40
     """
-    steps_per_epoch = max(1, images // batch_size)
+    steps_per_epoch = math.ceil(images / batch_size)
     return min(MAX_EPOCHS, max(1, round(STEP_BUDGET / steps_per_epoch)))
+
+
+def augmentation_for(steps: int) -> AugmentationName:
+    """The paper's random resized crop where the budget is long enough to learn from it, else
+    mirrored central crops (`results/LOG.md` has the comparison).
+
+    >>> augmentation_for(400), augmentation_for(2000)
+    ('flip', 'random_resized_crop')
+    """
+    return "flip" if steps < SHORT_STEPS else "random_resized_crop"

@@ -89,8 +89,9 @@ class TrainingOptions(Options):
     """What weight decay pulls towards: zero (l2) or the pretrained weights (l2-sp)."""
     schedule: ScheduleName = "step"
     """Shape of the learning rate: step divides by 10 at 1/2 and 5/6 of training."""
-    augmentation: AugmentationName = "random_resized_crop"
-    """How training images are varied."""
+    augmentation: AugmentationName | None = None
+    """How training images are varied; by default random_resized_crop from 1000 steps on, else
+    flip."""
 
 
 class MachineOptions(Options):

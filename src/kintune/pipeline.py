@@ -19,7 +19,7 @@ from kintune.options import (
 from kintune.plan import plan_runs, say_plan
 from kintune.predict import Predictions, predict
 from kintune.progress import announce
-from kintune.recommend import Recommendation, recommend
+from kintune.recommend import Recipe, Recommendation, recommend
 from kintune.report import write_report
 from kintune.results import Plan, ReportPath, TrainingSummary
 from kintune.runners import LocalRunner
@@ -93,7 +93,7 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
         epochs=facts.epochs,
         regularizer=options.regularizer,
         schedule=options.schedule,
-        augmentation=options.augmentation,
+        augmentation=options.augmentation or defaults.augmentation_for(facts.steps),
     )
     config = run_config(task, settings, options).model_copy(
         update={
@@ -146,9 +146,13 @@ def _recommendation(
     return recommend(
         similarity,
         task_facts(task, options),
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-        regularizer=options.regularizer,
+        Recipe(
+            momentum=options.momentum,
+            weight_decay=options.weight_decay,
+            regularizer=options.regularizer,
+            schedule=options.schedule,
+            augmentation=options.augmentation,
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """What a command would do and cost, said before it starts."""
 
+import math
 from pathlib import Path
 
 from kintune import defaults
@@ -43,7 +44,7 @@ def plan_runs(
         weight_decay=settings.weight_decay,
         batch_size=settings.batch_size,
         epochs=settings.epochs,
-        steps=settings.epochs * max(1, images // settings.batch_size),
+        steps=settings.epochs * math.ceil(images / settings.batch_size),
         seconds=runs * seconds,
         disk_bytes=(runs + 1) * COPIES_A_RUN * weights * BYTES_PER_WEIGHT,
         device=task.device,

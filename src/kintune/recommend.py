@@ -17,7 +17,13 @@ from pydantic import Field
 
 from kintune import defaults
 from kintune.errors import IncomparableError
-from kintune.hyperparameters import Hyperparameters, RegularizerName, lr_for
+from kintune.hyperparameters import (
+    AugmentationName,
+    Hyperparameters,
+    RegularizerName,
+    ScheduleName,
+    lr_for,
+)
 from kintune.records import Record
 from kintune.reference import (
     ReferenceRow,
@@ -39,7 +45,8 @@ RATE_NOISE = 0.25
 SHORTER, SHORTER_AT_MOST = 1 / 3, 1 / 2
 """Exponents of images seen by which a rate grows when the budget shrinks: best guess, high edge."""
 MIN_TRAVEL = 20.0
-"""Least effective rate times steps at the best guess: below it training does not converge."""
+"""Least effective rate times steps, over the squared filter norm, at the best guess: below it
+training does not converge."""
 LOWEST, HIGHEST = 1e-4, 3.0
 
 
@@ -53,11 +60,25 @@ class TaskFacts(Record):
     epochs: int = Field(ge=1)
     weights_sha256: str
     """Of the network's starting weights."""
+    squared_filter_norm: float = Field(default=1.0, gt=0)
+    """Size of the weights that a rate acts on: `kintune.backbones.squared_filter_norm`."""
 
     @property
     def steps(self) -> int:
         """Optimisation steps."""
-        return self.epochs * max(1, self.images // self.batch_size)
+        return self.epochs * math.ceil(self.images / self.batch_size)
+
+
+class Recipe(Record):
+    """What is kept as the person wants it while the rate is recommended."""
+
+    momentum: float = Field(default=defaults.MOMENTUM, ge=0, lt=1)
+    """Any value serves at the same effective rate (section 3.3); `lr` follows it."""
+    weight_decay: float = Field(default=defaults.WEIGHT_DECAY, ge=0)
+    regularizer: RegularizerName = "l2"
+    schedule: ScheduleName = "step"
+    augmentation: AugmentationName | None = None
+    """None leaves it to `kintune.defaults.augmentation_for`."""
 
 
 class RateRange(Record):
@@ -95,6 +116,8 @@ class Recommendation(Record):
     batch_size: int
     epochs: int
     regularizer: RegularizerName
+    schedule: ScheduleName
+    augmentation: AugmentationName
     confidence: float
     """Share of the paper's 35 reference optima, each left out, that such a range holds."""
     confidence_label: str
@@ -112,6 +135,8 @@ class Recommendation(Record):
             batch_size=self.batch_size,
             epochs=self.epochs,
             regularizer=self.regularizer,
+            schedule=self.schedule,
+            augmentation=self.augmentation,
         )
 
 
@@ -123,40 +148,36 @@ class _Vote:
 
 
 def recommend(
-    similarity: Similarity,
-    task: TaskFacts,
-    *,
-    momentum: float = defaults.MOMENTUM,
-    weight_decay: float = defaults.WEIGHT_DECAY,
-    regularizer: RegularizerName = "l2",
+    similarity: Similarity, task: TaskFacts, recipe: Recipe | None = None
 ) -> Recommendation:
     """A range of effective learning rates for a task, a best guess, and the evidence for both.
 
     Args:
         similarity: the target measured against the network's source domain.
         task: size and budget of the fine-tuning.
-        momentum: any value serves at the same effective rate (section 3.3); `lr` follows it.
-        weight_decay: λ, kept as given.
-        regularizer: kept as given.
+        recipe: what is kept as given.
 
     Raises:
         IncomparableError: the similarity was measured with prototypes no reference scale knows.
     """
+    recipe = recipe or Recipe()
     place = rank_of(similarity)
     votes = _votes(similarity, task, place)
     rates = _rate_range(votes, task)
     return Recommendation(
         similarity=similarity,
         effective_lr=rates,
-        lr=lr_for(rates.best, momentum),
-        momentum=momentum,
-        weight_decay=weight_decay,
+        lr=lr_for(rates.best, recipe.momentum),
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
         batch_size=task.batch_size,
         epochs=task.epochs,
-        regularizer=regularizer,
+        regularizer=recipe.regularizer,
+        schedule=recipe.schedule,
+        augmentation=recipe.augmentation or defaults.augmentation_for(task.steps),
         confidence=leave_one_out_coverage(),
         confidence_label=_confidence_label(votes),
-        explanation=_explanation(similarity, place, rates, momentum, votes),
+        explanation=_explanation(similarity, place, rates, recipe.momentum, votes),
         evidence=_evidence(votes, task),
         warnings=_warnings(similarity, task, votes),
     )
@@ -173,17 +194,20 @@ def rank_of(similarity: Similarity) -> float:
     return sum(value < similarity.relative_distance for value in scale) / len(scale)
 
 
-def carried(row: ReferenceRow, task: TaskFacts, exponent: float = SHORTER) -> float:
-    """A reference's best effective rate at this task's batch size and budget.
+def carried(
+    table: ReferenceTable, row: ReferenceRow, task: TaskFacts, exponent: float = SHORTER
+) -> float:
+    """A reference's best effective rate at this task's batch size, budget and weights.
 
-    In proportion to the batch size (Goyal et al. 2017, arXiv:1706.02677), times
+    In proportion to the batch size (Goyal et al. 2017, arXiv:1706.02677) and to the squared norm of
+    the filters (with normalisation behind them η' / |θ|² is what acts, section 3.3), times
     (images the reference saw / images this task will see) ** exponent where this task sees fewer:
     a shorter training must travel as far in fewer steps. The exponent is a convention between "the
     rate stays" (0) and "the distance stays" (1).
     """
-    seen = task.steps * task.batch_size
-    shortage = max(1.0, row.epochs * row.images / seen)
-    return row.effective_lr * task.batch_size / row.batch_size * shortage**exponent
+    shortage = max(1.0, row.epochs * row.images / (task.epochs * task.images))
+    weights = task.squared_filter_norm / table.squared_filter_norm
+    return row.effective_lr * task.batch_size / row.batch_size * weights * shortage**exponent
 
 
 @cache
@@ -246,13 +270,13 @@ def _rate_range(votes: Sequence[_Vote], task: TaskFacts) -> RateRange:
     """Weighted mean and spread of the carried log rates, never below what can converge."""
     total = sum(vote.weight for vote in votes)
     shares = [vote.weight / total for vote in votes]
-    logs = [math.log10(carried(vote.row, task)) for vote in votes]
-    highest = [math.log10(carried(vote.row, task, SHORTER_AT_MOST)) for vote in votes]
+    logs = [math.log10(carried(vote.table, vote.row, task)) for vote in votes]
+    highest = [math.log10(carried(vote.table, vote.row, task, SHORTER_AT_MOST)) for vote in votes]
     mean = sum(share * log for share, log in zip(shares, logs, strict=True))
     variance = sum(share * (log - mean) ** 2 for share, log in zip(shares, logs, strict=True))
     reach = NormalDist().inv_cdf(0.5 + RANGE / 2) * math.sqrt(variance + RATE_NOISE**2)
     upwards = sum(s * (h - log) for s, h, log in zip(shares, highest, logs, strict=True))
-    converging = math.log10(MIN_TRAVEL / task.steps)
+    converging = math.log10(MIN_TRAVEL * task.squared_filter_norm / task.steps)
     best = max(mean, converging)
     low = max(mean - reach, converging - 0.5)
     high = max(mean + reach + upwards, best + reach)
@@ -269,7 +293,7 @@ def _evidence(votes: Sequence[_Vote], task: TaskFacts, most: int = 8) -> tuple[E
             target=vote.row.target,
             relative_distance=vote.row.relative_distance,
             reference_effective_lr=vote.row.effective_lr,
-            effective_lr=carried(vote.row, task),
+            effective_lr=carried(vote.table, vote.row, task),
             weight=vote.weight / total,
             origin=vote.table.origin,
         )

@@ -68,6 +68,9 @@ class RunResult(Record):
     best_epoch: int | None = None
     """Epoch (from 1) with the lowest validation error: recorded beside, never selected on."""
     best_epoch_validation_top1_error: float | None = None
+    first_epoch_loss_ratio: float | None = None
+    """Mean training loss of the first epoch over ln K, the loss of a guess among K classes: above 1
+    the steps were too large for what the network brought along."""
     train_loss: float | None = None
     """Mean cross-entropy over the last epoch."""
     seed: int = 0

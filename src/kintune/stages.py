@@ -11,7 +11,12 @@ from typing import Any
 import torch
 
 from kintune import defaults
-from kintune.backbones import Backbone, BackboneOverrides, load_backbone
+from kintune.backbones import (
+    Backbone,
+    BackboneOverrides,
+    load_backbone,
+    squared_filter_norm,
+)
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.errors import OptionError
 from kintune.features import extract_features
@@ -138,6 +143,7 @@ def task_facts(task: Task, options: TrainingOptions) -> TaskFacts:
         batch_size=batch_size,
         epochs=options.epochs or defaults.epochs_for(images, batch_size),
         weights_sha256=task.backbone.weights_sha256,
+        squared_filter_norm=squared_filter_norm(task.backbone.network),
     )
 
 

@@ -56,6 +56,8 @@ def recommendation_table(advice: "Recommendation") -> str:
         ("weight decay", f"{advice.weight_decay:g} ({advice.regularizer})"),
         ("batch size", str(advice.batch_size)),
         ("epochs", str(advice.epochs)),
+        ("schedule", advice.schedule),
+        ("augmentation", advice.augmentation),
         ("confidence", f"{advice.confidence_label} ({coverage})"),
     ]
     evidence = [

@@ -35,6 +35,12 @@ def test_every_proposal_differs_from_the_finished_ones(runs):
     assert len({round(rate, 10) for rate in rates}) == runs
 
 
+@pytest.mark.parametrize(("too_fast", "lower"), [(True, True), (False, False)])
+def test_it_goes_down_first_where_the_guess_was_too_fast(too_fast, lower):
+    first = Observation(0.1, 0.5, too_fast=too_fast)
+    assert (Bracket().propose(RATES, [first]) < 0.1) == lower
+
+
 def test_it_flees_divergence_downwards():
     rates = [o.effective_lr for o in run_search(lambda r: 1.0 if r >= 0.05 else 0.2, 4)]
     assert min(rates) < 0.05

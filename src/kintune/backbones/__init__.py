@@ -11,6 +11,7 @@ from kintune.backbones.backbone import (
 from kintune.backbones.endings import MeanFeature, mean_feature
 from kintune.backbones.facts import BackboneOverrides
 from kintune.backbones.heads import head_rows, normalised, penultimate_features
+from kintune.backbones.norms import squared_filter_norm
 
 __all__ = [
     "POCKET_WEIGHTS",
@@ -24,5 +25,6 @@ __all__ = [
     "normalised",
     "penultimate_features",
     "randomly_initialised",
+    "squared_filter_norm",
     "with_new_head",
 ]

@@ -49,6 +49,9 @@ class ReferenceTable(Record):
     prototypes_from: Literal["images", "head"]
     weights_sha256: str | None = None
     """Of the starting weights, where they are known: the table of exactly this network."""
+    squared_filter_norm: float = Field(default=1.0, gt=0)
+    """Of the network (`kintune.backbones.squared_filter_norm`); 1, where initialisation puts it,
+    stands in for networks that nobody can weigh."""
     rows: tuple[ReferenceRow, ...] = Field(min_length=1)
 
     def ranks(self) -> tuple[float, ...]:

@@ -19,6 +19,8 @@ class Observation:
 
     effective_lr: float
     error: float
+    too_fast: bool = False
+    """The first epoch was worse than guessing."""
 
 
 class SearchEngine(Protocol):
@@ -32,8 +34,9 @@ class SearchEngine(Protocol):
 class Bracket:
     """Error against log rate is a valley: unfinished training on one side, damage on the other.
 
-    Starts at the best guess, walks outward while the edge is the best point, then refines inside
-    the bracket: at the vertex of the parabola through the best point and its neighbours.
+    Starts at the best guess, goes down where that was too fast and else to the side with more room,
+    walks outward while the edge is the best point, then refines inside the bracket: at the vertex
+    of the parabola through the best point and its neighbours.
     """
 
     def propose(self, rates: RateRange, finished: Sequence[Observation]) -> float:
@@ -44,14 +47,14 @@ class Bracket:
         places = [place for place, _ in tried]
         # min() takes the first of equals: ties go to the smaller rate.
         best = min(range(len(tried)), key=lambda index: tried[index][1])
-        for candidate in self._candidates(rates, tried, best):
+        for candidate in self._candidates(rates, tried, best, finished[0].too_fast):
             inside = math.log10(LOWEST) <= candidate <= math.log10(HIGHEST)
             if inside and min(abs(candidate - place) for place in places) >= LEAST_GAP:
                 return 10**candidate
         return 10 ** _middle_of_widest_gap(places)
 
     def _candidates(
-        self, rates: RateRange, tried: Sequence[tuple[float, float]], best: int
+        self, rates: RateRange, tried: Sequence[tuple[float, float]], best: int, too_fast: bool
     ) -> list[float]:
         """Logarithms of rates worth trying, the most promising first."""
         low, high = math.log10(rates.low), math.log10(rates.high)
@@ -59,7 +62,7 @@ class Bracket:
         place = tried[best][0]
         up, down = place + step, place - step
         if len(tried) == 1:
-            return [up, down] if high - place >= place - low else [down, up]
+            return [down, up] if too_fast or high - place < place - low else [up, down]
         if best == len(tried) - 1:
             return [up]
         if best == 0:

@@ -35,7 +35,10 @@ def search(space: SearchSpace, engine: SearchEngine, train: Train, runs: int) ->
 def observation(result: RunResult) -> Observation:
     """What a run teaches the engine: a run without an error counts as wrong on every image."""
     error = result.validation_top1_error
-    return Observation(result.effective_lr, 1.0 if error is None else error)
+    if error is None:
+        return Observation(result.effective_lr, 1.0, too_fast=True)
+    start = result.first_epoch_loss_ratio
+    return Observation(result.effective_lr, error, too_fast=start is not None and start > 1)
 
 
 def best_run(results: Sequence[RunResult]) -> RunResult | None:

@@ -90,7 +90,7 @@ def fine_tune(
                 )
             else:
                 write_model_folder(folder / "model", state.network, backbone, dataset.classes)
-                result = complete_result(config, read_metrics(folder), notes)
+                result = complete_result(config, read_metrics(folder), len(dataset.classes), notes)
         write_json(folder / "result.json", result.to_json())
         remove_checkpoint(folder)
         return result
@@ -220,7 +220,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def complete_result(
-    config: RunConfig, rows: list[EpochMetrics], notes: tuple[str, ...]
+    config: RunConfig, rows: list[EpochMetrics], classes: int, notes: tuple[str, ...]
 ) -> RunResult:
     """The result of a run that trained to its end, whose last row was evaluated."""
     last = rows[-1]
@@ -235,6 +235,7 @@ def complete_result(
         validation_average_class_error=last.validation_average_class_error,
         best_epoch=best[1],
         best_epoch_validation_top1_error=best[0],
+        first_epoch_loss_ratio=rows[0].train_loss / math.log(classes),
         train_loss=last.train_loss,
         seed=config.seed,
         seconds=last.seconds,
