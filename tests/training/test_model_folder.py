@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -49,6 +50,15 @@ def test_timm_loads_the_weights_of_a_timm_network(tmp_path):
     )
     network.load_state_dict(load_file(tmp_path / "model.safetensors"), strict=True)
     assert facts["labels"] == list(CLASSES)
+
+
+def test_keeps_any_json_value_as_an_argument_of_the_architecture(backbone, tmp_path):
+    kwargs = {"layers": [3, 4, 6, 3], "act_layer": None, "block_args": {"attn_layer": "se"}}
+    given = dataclasses.replace(backbone, model_kwargs=kwargs)
+
+    write_model_folder(tmp_path, with_new_head(backbone, 3, seed=1), given, CLASSES)
+
+    assert json.loads((tmp_path / "model.json").read_text())["model_kwargs"] == kwargs
 
 
 def test_names_what_is_missing(tmp_path):

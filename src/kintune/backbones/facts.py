@@ -216,7 +216,7 @@ def _validated(content: Any, path: Path) -> WeightsFacts:
 
 def _json_or_text(value: str) -> Any:
     try:
-        return json.loads(value)
+        return json.loads(value, parse_constant=str)  # NaN is no JSON
     except ValueError:
         return value
 

@@ -11,7 +11,7 @@ bytes.
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
@@ -35,7 +35,7 @@ class Sidecar(Record):
     model_config = ConfigDict(protected_namespaces=())
 
     architecture: str
-    model_kwargs: dict[str, str | int | float | bool]
+    model_kwargs: dict[str, JsonValue]
     num_classes: int
     labels: tuple[str, ...]
     mean: Triple
