@@ -9,17 +9,17 @@ The folder holds::
     lock                     held by the process that writes the run
     model/                   the fine-tuned network (`kintune.training.model_folder`)
     result.json              RunResult, written last
+    traceback.txt            where a run that failed did so
 """
 
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
@@ -34,7 +34,7 @@ class RunConfig(Record):
 
     model: str
     """Name of the architecture, as `load_backbone` takes it."""
-    model_kwargs: dict[str, Any] = {}
+    model_kwargs: dict[str, JsonValue] = {}
     weights_sha256: str
     """Of the starting weights; empty when they are drawn at random."""
     initialization: Literal["pretrained", "random"] = "pretrained"
@@ -113,15 +113,6 @@ class RunStore:
     def finished(self, config: RunConfig) -> RunResult | None:
         """The result of this configuration, if it has one."""
         return read_result(self.folder(config))
-
-    def results(self) -> list[RunResult]:
-        """Every finished run, ordered by effective learning rate."""
-        found = [result for _, result in self._finished_folders()]
-        return sorted(found, key=lambda result: (result.effective_lr, result.id))
-
-    def _finished_folders(self) -> Iterator[tuple[Path, RunResult]]:
-        for path in sorted(self.root.glob("*/result.json")):
-            yield path.parent, RunResult.read(path)
 
 
 def read_result(folder: Path) -> RunResult | None:

@@ -7,8 +7,8 @@ import pytest
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.inputs import InputSpec
-from kintune.runners import LocalRunner, Runner, local
-from kintune.runs import RunConfig, RunStore, result_without_errors
+from kintune.runners import LocalRunner, Runner, local, run_guarded
+from kintune.runs import RunConfig, RunResult, RunStore, result_without_errors
 
 SPEC = InputSpec(image_size=8, mean=(0, 0, 0), std=(1, 1, 1))
 
@@ -63,7 +63,22 @@ def test_an_unexpected_failure_is_a_result_and_the_rest_goes_on(runner, monkeypa
     assert (failed.status, failed.reason) == ("failed", "MemoryError: 17 GB")
     assert failed.validation_top1_error is None
     assert other.status == "diverged"
-    assert RunStore(tmp_path).results() == [failed]
+    assert RunStore(tmp_path).finished(config(0.3)) == failed
+
+
+def test_the_traceback_of_a_failure_is_kept_until_the_run_succeeds(monkeypatch, tmp_path):
+    folder = tmp_path / config(0.3).id
+    fake(monkeypatch, {0.3: MemoryError("17 GB")})
+    failed = run_guarded(cast(Any, None), cast(Any, None), config(0.3), folder)
+    assert RunResult.read(folder / "result.json") == failed
+    trace = (folder / "traceback.txt").read_text()
+    assert trace.startswith("Traceback")
+    assert "in fine_tune" in trace
+    assert trace.endswith("MemoryError: 17 GB\n")
+
+    fake(monkeypatch, {0.3: None})
+    run_guarded(cast(Any, None), cast(Any, None), config(0.3), folder)
+    assert not (folder / "traceback.txt").exists()
 
 
 @pytest.mark.parametrize("stop", [OptionError("mend this"), KeyboardInterrupt()])

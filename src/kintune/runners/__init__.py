@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from kintune.runners.local import LocalRunner
+from kintune.runners.local import LocalRunner, run_guarded
 from kintune.runs import RunConfig, RunResult
 
-__all__ = ["LocalRunner", "Runner"]
+__all__ = ["LocalRunner", "Runner", "run_guarded"]
 
 
 class Runner(Protocol):

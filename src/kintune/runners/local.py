@@ -1,6 +1,7 @@
 """Runs one after another, in this process."""
 
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,17 @@ from pathlib import Path
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.errors import KintuneError
-from kintune.runs import RunConfig, RunResult, RunStore, result_without_errors, write_json
+from kintune.runs import (
+    RunConfig,
+    RunResult,
+    RunStore,
+    result_without_errors,
+    write_atomically,
+    write_json,
+)
 from kintune.training import fine_tune
+
+TRACEBACK = "traceback.txt"
 
 
 @dataclass(frozen=True)
@@ -27,17 +37,37 @@ class LocalRunner:
         Raises:
             KintuneError: what the person must mend before any run can succeed.
         """
+        store = RunStore(self.root)
         for config in configs:
-            yield self._result(config)
+            folder = store.folder(config)
+            yield run_guarded(self.backbone, self.dataset, config, folder, device=self.device)
 
-    def _result(self, config: RunConfig) -> RunResult:
-        folder, began = RunStore(self.root).folder(config), time.monotonic()
-        try:
-            return fine_tune(self.backbone, self.dataset, config, folder, device=self.device)
-        except KintuneError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one run must not end the search
-            reason = f"{type(error).__name__}: {error}"
-            failed = result_without_errors(config, "failed", reason, time.monotonic() - began)
-            write_json(folder / "result.json", failed.to_json())
-            return failed
+
+def run_guarded(
+    backbone: Backbone,
+    dataset: ImageDataset,
+    config: RunConfig,
+    folder: Path,
+    *,
+    device: str = "cpu",
+) -> RunResult:
+    """`fine_tune`, whose unexpected failure is a result with its reason.
+
+    The failure's traceback is kept in the folder, as `traceback.txt`, until the run succeeds.
+
+    Raises:
+        KintuneError: what the person must mend before the run can succeed.
+    """
+    began = time.monotonic()
+    try:
+        result = fine_tune(backbone, dataset, config, folder, device=device)
+    except KintuneError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one run must not end the search
+        reason = f"{type(error).__name__}: {error}"
+        result = result_without_errors(config, "failed", reason, time.monotonic() - began)
+        write_atomically(folder / TRACEBACK, traceback.format_exc().encode())
+        write_json(folder / "result.json", result.to_json())
+    else:
+        (folder / TRACEBACK).unlink(missing_ok=True)
+    return result

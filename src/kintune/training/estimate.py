@@ -18,16 +18,30 @@ TIMED_STEPS = 3
 
 def estimate_seconds(
     backbone: Backbone, dataset: ImageDataset, config: RunConfig, device: str = "cpu"
-) -> float:
+) -> float | None:
     """Seconds that `fine_tune` will take, from a few real steps on a copy that is thrown away.
 
     Loading and decoding are not in it; what else the machine is doing now is.
+
+    Returns:
+        None where the steps do not fit into the device's memory, so that the run will not either.
     """
     train_images, val_images = (len(dataset.splits[split]) for split in ("train", "val"))
     epochs = config.hyperparameters.epochs
     evaluations = math.ceil(epochs / epochs_between_evaluations(dataset, config))
     trained = epochs * train_images + evaluations * val_images * forward_share(config)
-    return trained * _seconds_per_image(backbone, dataset, config, device)
+    try:
+        return trained * _seconds_per_image(backbone, dataset, config, device)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # The CPU's allocator and the libraries below CUDA raise a plain RuntimeError.
+    is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_named or "memory" in str(error) or "ALLOC_FAILED" in str(error)
 
 
 def _seconds_per_image(
