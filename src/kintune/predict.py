@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kintune.backbones import normalised
 from kintune.datasets import DecodedImages
 from kintune.datasets.decode import ImageScale, decode_file, in_threads
 from kintune.datasets.transforms import centre_crops
 from kintune.errors import DataError
 from kintune.records import Record
 from kintune.training import FineTunedModel, load_model_folder
-from kintune.training.steps import normalised
 
 BATCH_SIZE = 64
 

@@ -236,7 +236,9 @@ def test_normalised():
     spec = InputSpec(image_size=8, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25))
     images = torch.ones(2, 3, 8, 8)
     expected = torch.tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
-    assert torch.equal(normalised(images, spec), expected)
+    result = normalised(images, spec)
+    assert torch.equal(result, expected)
+    assert result.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_unknown_models_have_near_matches():

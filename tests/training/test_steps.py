@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from kintune.inputs import InputSpec
-from kintune.training.steps import batch_bounds, normalised, training_batches
+from kintune.training.steps import batch_bounds, training_batches
 
 CPU = torch.device("cpu")
 
@@ -41,12 +40,3 @@ def test_going_on_in_an_epoch_gives_the_batches_that_were_left(dataset, make_con
     assert len(rest) == len(whole) - 2
     assert torch.equal(rest[0].images, whole[2].images)
     assert torch.equal(rest[0].labels, whole[2].labels)
-
-
-def test_normalised_takes_the_mean_away_and_divides_by_the_deviation():
-    spec = InputSpec(image_size=8, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 1.0))
-
-    images = normalised(torch.full((2, 3, 8, 8), 0.4), spec)
-
-    assert images[1, :, 3, 4].tolist() == pytest.approx([0.6, 0.8, 0.1])
-    assert images.is_contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """A labelled set of images, decoded and memory-mapped."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,9 +50,6 @@ class DecodedImages:
         height, width = self.sizes[index]
         start = self.offsets[index]
         return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
-
-    def __iter__(self) -> Iterator[ImageArray]:
-        return (self[index] for index in range(len(self)))
 
     def select(self, indices: IndexArray) -> "DecodedImages":
         """These images alone, in this order; no pixel is copied."""

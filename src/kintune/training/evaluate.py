@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kintune.arrays import IndexArray, LabelArray
+from kintune.backbones import normalised
 from kintune.datasets import ImageDataset, Split
 from kintune.datasets.transforms import centre_crops
 from kintune.inputs import InputSpec
-from kintune.training.steps import normalised
 
 BATCH_SIZE = 128
 

@@ -17,11 +17,7 @@ NEW_PART_DECAY = 0.01
 
 
 class Regularizer(Protocol):
-    """A penalty R on the parameters, and its gradient."""
-
-    def penalty(self, parameters: Sequence[Tensor]) -> Tensor:
-        """R at the parameters' present values, a scalar."""
-        ...
+    """A penalty R on the parameters, of which training needs the gradient alone."""
 
     def gradients(self, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
         """∇R at the parameters' present values, new tensors in their shapes and order."""
@@ -33,10 +29,6 @@ class L2:
     """R(θ) = λ/2 |θ|², section 3; zero at the origin."""
 
     coefficient: float
-
-    def penalty(self, parameters: Sequence[Tensor]) -> Tensor:
-        """See `Regularizer.penalty`."""
-        return self.coefficient / 2 * torch.stack([p.square().sum() for p in parameters]).sum()
 
     def gradients(self, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
         """See `Regularizer.gradients`."""
@@ -57,11 +49,6 @@ class L2SP:
     """β"""
     start: Mapping[Tensor, Tensor]
     """θ'₀ of every parameter of the shared part."""
-
-    def penalty(self, parameters: Sequence[Tensor]) -> Tensor:
-        """See `Regularizer.penalty`."""
-        terms = [self._coefficient(p) / 2 * self._offset(p).square().sum() for p in parameters]
-        return torch.stack(terms).sum()
 
     def gradients(self, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
         """See `Regularizer.gradients`."""

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kintune.arrays import IndexArray
+from kintune.backbones import normalised
 from kintune.datasets import ImageDataset
 from kintune.datasets.transforms import augmented_crops, epoch_draws, shuffled
-from kintune.inputs import InputSpec
 from kintune.runs import RunConfig
 from kintune.training.optimizers import NesterovSGD
 
@@ -66,13 +66,6 @@ def training_batches(
 def labels_of(dataset: ImageDataset, indices: IndexArray) -> Tensor:
     """int64 (b,) labels of the images at `indices`."""
     return torch.from_numpy(dataset.labels[indices])
-
-
-def normalised(images: Tensor, spec: InputSpec) -> Tensor:
-    """float32 images in [0, 1] minus mean, divided by standard deviation; channels last."""
-    mean = images.new_tensor(spec.mean).view(1, 3, 1, 1)
-    std = images.new_tensor(spec.std).view(1, 3, 1, 1)
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def training_step(network: nn.Module, optimizer: NesterovSGD, batch: Batch) -> Tensor:
