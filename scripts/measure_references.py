@@ -38,7 +38,7 @@ from kintune.hyperparameters import Hyperparameters, lr_for
 from kintune.prototypes import source_prototypes
 from kintune.runners import LocalRunner
 from kintune.runs import RunConfig, RunResult, write_json
-from kintune.stages import Task, measure
+from kintune.task import Task, measure
 from kintune.training import versions
 
 ROOT = Path(__file__).parent.parent
@@ -165,7 +165,7 @@ def write_rates(data: Path, runs: Path, scratch: Path, threads: int) -> None:
         "network": "pocket",
         "origin": "scripts/measure_references.py rates: mean validation error of two seeds",
         "prototypes_from": source_prototypes(pocket, source=None).origin,
-        "weights_sha256": pocket.weights_sha256,
+        "extractor": pocket.extractor,
         "squared_filter_norm": round(squared_filter_norm(pocket.network), 4),
         "rows": rows,
     }

@@ -1,6 +1,7 @@
 """The command line as a person meets it, each command in a process of its own where it matters."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from PIL import Image
 from kintune.cli import COMMANDS, main
 
 
-def run(*words, **environment):
+def run(*words):
     """A command in its own process: exit code, stdout, stderr."""
     return subprocess.run(
         [sys.executable, "-m", "kintune", *words], capture_output=True, text=True, check=False
@@ -165,6 +166,46 @@ def test_tune_answers_with_one_json_object_and_goes_on_where_it_was(photos, tmp_
     code, out, _ = call(capsys, "predict", answer["model_path"], str(photos / "test/cat/0.png"))
     assert code == 0
     assert out.split("\t")[1] in ("cat", "dog")
+
+
+PROMISED = "id hyperparameters effective_lr validation_top1_error seconds status reason"
+
+
+def test_every_training_flag_reaches_the_runs_and_the_command_repeats_them(
+    photos, tmp_path, capsys
+):
+    flags = {"--epochs": "1", "--momentum": "0.5", "--weight-decay": "0.001", "--seed": "3"}
+    flags |= {"--schedule": "cosine", "--augmentation": "none", "--regularizer": "l2-sp"}
+    flags |= {"--batch-size": "8", "--threads": "1", "--output": str(tmp_path / "o")}
+    words = [word for flag in flags.items() for word in flag]
+    code, out, _ = call(
+        capsys, "tune", str(photos), "--model", "pocket", "--runs", "1", *words, "--json"
+    )
+    answer = json.loads(out)
+    assert code == 0
+    assert set(PROMISED.split()) <= set(answer["runs"][0])
+    settings = answer["runs"][0]["hyperparameters"]
+    for flag, value in flags.items():
+        name = flag[2:].replace("-", "_")
+        if name in settings:
+            assert str(settings[name]) == value
+    repeated = shlex.split(answer["command"])
+    assert repeated[:3] == ["kintune", "tune", str(photos)]
+    again = json.loads(call(capsys, *repeated[1:], "--json")[1])
+    assert again["runs"] == answer["runs"]
+
+
+def test_a_search_and_a_single_run_do_not_write_over_each_other(photos, tmp_path, capsys):
+    words = (str(photos), "--model", "pocket", "--epochs", "1", "--output")
+    assert call(capsys, "tune", *words, str(tmp_path / "search"), "--runs", "1")[0] == 0
+    assert call(capsys, "finetune", *words, str(tmp_path / "run"))[0] == 0
+    one_message(*call(capsys, "finetune", *words, str(tmp_path / "search")), "search", "Choose")
+    one_message(*call(capsys, "tune", *words, str(tmp_path / "run")), "single run", "Choose")
+
+
+def test_a_batch_larger_than_the_training_set_is_refused(photos, capsys):
+    found = call(capsys, "recommend", str(photos), "--model", "pocket", "--batch-size", "64")
+    one_message(*found, "--batch-size 64", "training images")
 
 
 def test_similarity_and_recommend_answer_with_the_promised_keys(photos, capsys):

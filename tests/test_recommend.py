@@ -11,6 +11,7 @@ from kintune.similarity import Similarity
 def similarity(relative_distance, prototypes_from="head"):
     return Similarity(
         model="m",
+        extractor="x",
         source="s",
         target="t",
         distance=None,
@@ -24,9 +25,7 @@ def similarity(relative_distance, prototypes_from="head"):
 
 
 def task(epochs=40, images=1600, batch_size=32):
-    return TaskFacts(
-        images=images, classes=10, batch_size=batch_size, epochs=epochs, weights_sha256="unknown"
-    )
+    return TaskFacts(images=images, classes=10, batch_size=batch_size, epochs=epochs)
 
 
 def test_nearer_targets_get_smaller_rates():
@@ -49,7 +48,38 @@ def test_the_range_holds_the_best_guess_and_lr_follows_momentum():
 def test_a_short_budget_never_gets_a_rate_that_cannot_converge(epochs):
     facts = task(epochs=epochs)
     rates = recommend(similarity(reference_distances("head")[0]), facts).effective_lr
-    assert rates.best * facts.steps >= min(module.MIN_TRAVEL, module.HIGHEST * facts.steps) - 1e-9
+    assert rates.low * facts.steps >= module.LEAST_TRAVEL * (1 - 1e-9)
+    assert rates.best * facts.steps >= module.GOOD_TRAVEL * (1 - 1e-9)
+
+
+def test_a_budget_in_which_nothing_converges_is_told():
+    facts = task(epochs=1, images=64)
+    advice = recommend(similarity(0.7), facts)
+    assert facts.steps == 2
+    assert any("No rate converges in 2 steps" in warning for warning in advice.warnings)
+
+
+def test_other_weights_make_the_range_wider_and_move_it():
+    normal = recommend(similarity(0.7), task(epochs=100)).effective_lr
+    small = TaskFacts(images=1600, classes=10, batch_size=32, epochs=100, squared_filter_norm=0.1)
+    rates = recommend(similarity(0.7), small).effective_lr
+    assert rates.best == pytest.approx(normal.best / 10)
+    assert rates.high / rates.low > normal.high / normal.low
+
+
+def test_a_table_of_the_same_network_input_and_source_outvotes_the_paper():
+    [table] = [table for table in load_reference_tables() if table.extractor is not None]
+    near = min(table.rows, key=lambda row: row.relative_distance or 0)
+    facts = task(epochs=near.epochs, images=near.images, batch_size=near.batch_size)
+    facts = facts.model_copy(update={"squared_filter_norm": table.squared_filter_norm})
+    own = similarity(near.relative_distance, "images").model_copy(
+        update={"extractor": table.extractor, "source": table.source}
+    )
+    advice = recommend(own, facts)
+    assert advice.confidence == "medium"
+    assert advice.evidence[0].network == table.network
+    other = recommend(own.model_copy(update={"source": "other images"}), facts)
+    assert other.confidence == "low"
 
 
 def test_a_shorter_budget_widens_the_range_upwards():
@@ -62,9 +92,7 @@ def test_a_shorter_budget_widens_the_range_upwards():
 def test_rates_are_carried_in_proportion_to_batch_size_and_squared_filter_norm():
     table = load_reference_tables()[0]
     row = table.rows[0]
-    same = TaskFacts(
-        images=row.images, classes=2, batch_size=256, epochs=row.epochs, weights_sha256=""
-    )
+    same = TaskFacts(images=row.images, classes=2, batch_size=256, epochs=row.epochs)
     assert carried(table, row, same) == pytest.approx(row.effective_lr)
     smaller = same.model_copy(update={"batch_size": 64})
     assert carried(table, row, smaller) == pytest.approx(row.effective_lr / 4)
@@ -81,13 +109,12 @@ def test_rank_counts_the_references_that_lie_nearer():
 
 
 def test_the_stated_coverage_is_the_left_out_one():
-    coverage = leave_one_out_coverage()
-    assert coverage * 35 == pytest.approx(round(coverage * 35))
-    assert 0.6 <= coverage <= 1.0
+    # 31 of the 35: a change of the rule or of a row shows here.
+    assert leave_one_out_coverage() == pytest.approx(31 / 35)
 
 
 def test_the_paper_table_is_whole():
-    paper = [table for table in load_reference_tables() if table.weights_sha256 is None]
+    paper = [table for table in load_reference_tables() if table.extractor is None]
     assert len(paper) == 5
     assert sum(len(table.rows) for table in paper) == 35
     resnet = {row.target: row for row in paper[0].rows}
@@ -111,5 +138,5 @@ def test_evidence_and_doubts_are_told():
     advice = recommend(similarity(0.7), task())
     assert advice.evidence[0].weight >= advice.evidence[-1].weight
     assert all(row.origin for row in advice.evidence)
-    assert advice.confidence_label == "low"
+    assert advice.confidence == "low"
     assert any("No reference was measured with this network" in w for w in advice.warnings)

@@ -94,11 +94,16 @@ class TrainingOptions(Options):
     flip."""
 
 
-class MachineOptions(Options):
-    """Where and with what to run."""
+class OutputOptions(Options):
+    """Where to write."""
 
     output: Path | None = None
     """Folder for everything that is written; runs/DATA-MODEL by default."""
+
+
+class ComputeOptions(Options):
+    """With what to run."""
+
     seed: Annotated[int, Field(ge=0, lt=2**32)] = defaults.SEED
     """Seed of splits, new head, order and augmentation."""
     device: str = "auto"
@@ -107,14 +112,15 @@ class MachineOptions(Options):
     """CPU threads; all cores by default. Another number gives other last bits."""
 
 
-class SimilarityOptions(SourceOptions, ModelOptions, DataOptions):
+class TaskOptions(ComputeOptions, ModelOptions, DataOptions):
+    """What every command that loads images and a network knows."""
+
+
+class SimilarityOptions(SourceOptions, TaskOptions):
     """How near the images are to what the network was trained on.
 
     Example: kintune similarity photos/ --model resnet50
     """
-
-    device: str = "auto"
-    """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
 
 
 class RecommendOptions(TrainingOptions, SimilarityOptions):
@@ -124,7 +130,7 @@ class RecommendOptions(TrainingOptions, SimilarityOptions):
     """
 
 
-class FinetuneOptions(MachineOptions, TrainingOptions, ModelOptions, DataOptions):
+class FinetuneOptions(OutputOptions, TrainingOptions, TaskOptions):
     """One fine-tuning run. The same command again resumes it or returns its result.
 
     Example: kintune finetune photos/ --model resnet50 --lr 0.01 --epochs 20
@@ -140,7 +146,7 @@ class FinetuneOptions(MachineOptions, TrainingOptions, ModelOptions, DataOptions
     """Show plan, time and disk, and start nothing."""
 
 
-class TuneOptions(MachineOptions, TrainingOptions, SourceOptions, ModelOptions, DataOptions):
+class TuneOptions(OutputOptions, TrainingOptions, SourceOptions, TaskOptions):
     """The main job: measure, recommend, search in a handful of runs, keep the best, report.
 
     Example: kintune tune photos/ --model resnet50 --runs 3

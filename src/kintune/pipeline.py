@@ -9,12 +9,18 @@ from kintune.hyperparameters import Hyperparameters
 from kintune.options import (
     DemoOptions,
     FinetuneOptions,
-    Options,
     PredictOptions,
     RecommendOptions,
     ReportOptions,
     SimilarityOptions,
     TuneOptions,
+)
+from kintune.outputs import (
+    evaluate_best,
+    keep_model,
+    open_output,
+    open_run_output,
+    task_identity,
 )
 from kintune.plan import plan_runs, say_plan
 from kintune.predict import Predictions, predict
@@ -22,24 +28,20 @@ from kintune.progress import announce
 from kintune.recommend import Recipe, Recommendation, recommend
 from kintune.report import write_report
 from kintune.results import Plan, ReportPath, TrainingSummary
-from kintune.runners import LocalRunner
+from kintune.runners import LocalRunner, run_guarded
 from kintune.runs import RunResult, RunStore, read_result, write_json
 from kintune.search import Bracket, around, best_run, search
 from kintune.similarity import Similarity
-from kintune.stages import (
+from kintune.task import (
     Task,
-    evaluate_best,
-    keep_model,
     load_task,
     measure,
-    open_output,
-    require_writable,
     resolve_device,
     run_config,
     task_facts,
-    task_identity,
+    threads,
 )
-from kintune.training import fine_tune, versions
+from kintune.training import versions
 
 DEMO_EPOCHS = 12
 
@@ -52,8 +54,8 @@ def tune(options: TuneOptions) -> TrainingSummary | Plan:
     task = load_task(options)
     folder = (options.output or Path("runs") / task.name).absolute()
     if not options.dry_run:
-        open_output(folder, task_identity(task))
-    similarity = measure(task, options.source)
+        open_output(folder, task_identity(task, options))
+    similarity = measure(task, options.source, skip_unreadable=options.skip_unreadable)
     recommendation = _recommendation(task, similarity, options)
     space = around(recommendation)
     announce(recommendation.explanation)
@@ -65,8 +67,6 @@ def tune(options: TuneOptions) -> TrainingSummary | Plan:
     if options.dry_run:
         return plan
 
-    write_json(folder / "similarity.json", similarity.to_json())
-    write_json(folder / "recommendation.json", recommendation.to_json())
     runner = LocalRunner(task.backbone, task.dataset, folder / "runs", device=task.device)
 
     def train(settings: Hyperparameters) -> RunResult:
@@ -78,6 +78,8 @@ def tune(options: TuneOptions) -> TrainingSummary | Plan:
         usual = train(_usual_default(space.base))
         results += [] if usual.id in {result.id for result in results} else [usual]
         labels.setdefault(usual.id, "usual default")
+    write_json(folder / "similarity.json", similarity.to_json())
+    write_json(folder / "recommendation.json", recommendation.to_json())
     return _conclude(task, options, folder, results, labels)
 
 
@@ -103,24 +105,26 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
     )
     folder = (options.output or Path("runs") / f"{task.name}-{config.id}").absolute()
     if not options.dry_run:
-        require_writable(folder)
+        open_run_output(folder)
     plan = plan_runs(task, config, 1, folder, read_result(folder))
     say_plan(plan)
     if options.dry_run:
         return plan
-    result = fine_tune(task.backbone, task.dataset, config, folder, device=task.device)
+    result = run_guarded(task.backbone, task.dataset, config, folder, device=task.device)
     return _conclude(task, options, folder, [result], {})
 
 
 def similarity(options: SimilarityOptions) -> Similarity:
     """How near the images are to what the network was trained on."""
-    return measure(load_task(options), options.source)
+    task = load_task(options)
+    return measure(task, options.source, skip_unreadable=options.skip_unreadable)
 
 
 def recommendation(options: RecommendOptions) -> Recommendation:
     """Hyperparameters before any training."""
     task = load_task(options)
-    return _recommendation(task, measure(task, options.source), options)
+    measured = measure(task, options.source, skip_unreadable=options.skip_unreadable)
+    return _recommendation(task, measured, options)
 
 
 def demo(options: DemoOptions) -> TrainingSummary | Plan:
@@ -176,6 +180,7 @@ def _conclude(
     """Choose, test, keep and report."""
     chosen = best_run(results)
     best = model_path = None
+    (folder / "evaluation.json").unlink(missing_ok=True)
     if chosen is not None:
         alone = isinstance(options, FinetuneOptions)
         model_folder = folder / "model" if alone else folder / "runs" / chosen.id / "model"
@@ -200,14 +205,13 @@ def _conclude(
     return summary
 
 
-def command(options: Options, folder: Path) -> str:
-    """The command line that repeats this with the same options."""
+def command(options: TuneOptions | FinetuneOptions, folder: Path) -> str:
+    """The command line that repeats this from any folder: absolute paths, threads said."""
     name = type(options).__name__.removesuffix("Options").lower()
+    said = options.model_copy(update={"output": folder, "threads": threads(options)})
     words = ["kintune", name]
-    for field, value in options.model_dump(exclude_defaults=True).items():
+    for field, value in said.model_dump(exclude_defaults=True).items():
         words += _words(field, value)
-    if "output" not in options.model_fields_set:
-        words += ["--output", str(folder)]
     return shlex.join(words)
 
 
@@ -215,7 +219,9 @@ def _words(field: str, value: Any) -> list[str]:
     if field in ("as_json", "dry_run"):
         return []
     if field == "data":
-        return [value]
+        return [str(Path(value).absolute()) if Path(value).exists() else value]
+    if isinstance(value, Path):
+        value = value.absolute()
     flag = "--" + field.replace("_", "-")
     if value is True:
         return [flag]

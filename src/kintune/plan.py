@@ -7,7 +7,7 @@ from kintune import defaults
 from kintune.progress import announce
 from kintune.results import Plan
 from kintune.runs import RunConfig, RunResult
-from kintune.stages import Task
+from kintune.task import Task
 from kintune.training import estimate_seconds
 
 BYTES_PER_WEIGHT = 4
@@ -27,7 +27,7 @@ def plan_runs(
     images = len(task.dataset.splits["train"])
     seconds = (
         finished.seconds
-        if finished is not None
+        if finished is not None and finished.status == "complete"
         else estimate_seconds(task.backbone, task.dataset, config, task.device)
     )
     return Plan(
@@ -43,9 +43,12 @@ def plan_runs(
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         batch_size=settings.batch_size,
+        regularizer=settings.regularizer,
+        schedule=settings.schedule,
+        augmentation=settings.augmentation,
         epochs=settings.epochs,
         steps=settings.epochs * math.ceil(images / settings.batch_size),
-        seconds=runs * seconds,
+        seconds=None if seconds is None else runs * seconds,
         disk_bytes=(runs + 1) * COPIES_A_RUN * weights * BYTES_PER_WEIGHT,
         device=task.device,
         output=str(output.absolute()),
@@ -56,20 +59,23 @@ def say_plan(plan: Plan) -> None:
     """Tell the plan on stderr, with a warning when it is long."""
     announce(
         f"plan: {plan.runs} x {plan.epochs} epochs of {plan.training_images} images, batch size "
-        f"{plan.batch_size}, momentum {plan.momentum:g}, weight decay {plan.weight_decay:g}, from "
-        f"lr {plan.lr:.3g}; about {_duration(plan.seconds)} on {plan.device}, up to "
+        f"{plan.batch_size}, momentum {plan.momentum:g}, weight decay {plan.weight_decay:g} "
+        f"({plan.regularizer}), {plan.schedule} schedule, {plan.augmentation}, first lr "
+        f"{plan.lr:.3g}; {_duration(plan.seconds)} on {plan.device}, up to "
         f"{plan.disk_bytes / 1e6:.0f} MB in {plan.output}"
     )
-    if plan.seconds > defaults.LONG_SECONDS and plan.device == "cpu":
+    if (plan.seconds or 0) > defaults.LONG_SECONDS and plan.device == "cpu":
         announce(
             "warning: that is more than an hour on a CPU; fewer --epochs or --runs, a smaller "
             "--image-size or a GPU (--device cuda) shorten it."
         )
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "an unknown time: not even a few steps fit into memory"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        return f"about {hours} h {minutes} min"
+    return f"about {minutes} min {rest} s" if minutes else f"about {rest} s"

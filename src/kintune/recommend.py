@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
+from typing import Literal
 
 from pydantic import Field
 
@@ -33,6 +34,8 @@ from kintune.reference import (
 )
 from kintune.similarity import Similarity
 
+Confidence = Literal["low", "medium"]
+
 RANGE = 0.8
 """Nominal share of cases in which the best rate lies in the range."""
 RANK_WIDTH = 0.25
@@ -40,14 +43,18 @@ RANK_WIDTH = 0.25
 DISTANCE_WIDTH = 0.1
 """Kernel width over relative distances, within the table of the same network."""
 OWN_TABLE_WEIGHT = 4.0
+"""Votes of a table of exactly this network count this much more than the paper's."""
 RATE_NOISE = 0.25
 """Decades by which a reference's best rate is uncertain: a coarse grid, a flat optimum."""
 SHORTER, SHORTER_AT_MOST = 1 / 3, 1 / 2
 """Exponents of images seen by which a rate grows when the budget shrinks: best guess, high edge."""
-MIN_TRAVEL = 20.0
-"""Least effective rate times steps, over the squared filter norm, at the best guess: below it
-training does not converge."""
-LOWEST, HIGHEST = 1e-4, 3.0
+NORM_NOISE = 0.25
+"""Decades of doubt for each decade by which the squared filter norms differ."""
+LEAST_TRAVEL, GOOD_TRAVEL = 10.0, 20.0
+"""Effective rate times steps, over the squared filter norm: below the first, the low edge of every
+range, training does not converge; the best guess keeps to the second."""
+HIGHEST = 3.0
+"""Largest effective rate recommended, over the squared filter norm."""
 
 
 class TaskFacts(Record):
@@ -58,8 +65,6 @@ class TaskFacts(Record):
     classes: int = Field(ge=2)
     batch_size: int = Field(ge=1)
     epochs: int = Field(ge=1)
-    weights_sha256: str
-    """Of the network's starting weights."""
     squared_filter_norm: float = Field(default=1.0, gt=0)
     """Size of the weights that a rate acts on: `kintune.backbones.squared_filter_norm`."""
 
@@ -118,9 +123,10 @@ class Recommendation(Record):
     regularizer: RegularizerName
     schedule: ScheduleName
     augmentation: AugmentationName
-    confidence: float
-    """Share of the paper's 35 reference optima, each left out, that such a range holds."""
-    confidence_label: str
+    confidence: Confidence
+    """`medium` where references of exactly this network decide, else `low`."""
+    reference_coverage: float
+    """Share of the paper's 35 optima that a range made in this way holds, each left out."""
     explanation: str
     evidence: tuple[Evidence, ...]
     warnings: tuple[str, ...]
@@ -162,7 +168,7 @@ def recommend(
     """
     recipe = recipe or Recipe()
     place = rank_of(similarity)
-    votes = _votes(similarity, task, place)
+    votes = _votes(similarity, place)
     rates = _rate_range(votes, task)
     return Recommendation(
         similarity=similarity,
@@ -175,8 +181,8 @@ def recommend(
         regularizer=recipe.regularizer,
         schedule=recipe.schedule,
         augmentation=recipe.augmentation or defaults.augmentation_for(task.steps),
-        confidence=leave_one_out_coverage(),
-        confidence_label=_confidence_label(votes),
+        confidence=_confidence(votes),
+        reference_coverage=leave_one_out_coverage(),
         explanation=_explanation(similarity, place, rates, recipe.momentum, votes),
         evidence=_evidence(votes, task),
         warnings=_warnings(similarity, task, votes),
@@ -224,7 +230,6 @@ def leave_one_out_coverage() -> float:
                 classes=row.classes,
                 batch_size=row.batch_size,
                 epochs=row.epochs,
-                weights_sha256="",
             )
             rates = _rate_range(votes, task)
             held.append(rates.low <= row.effective_lr <= rates.high)
@@ -232,7 +237,7 @@ def leave_one_out_coverage() -> float:
 
 
 def _paper_tables() -> tuple[ReferenceTable, ...]:
-    return tuple(t for t in load_reference_tables() if t.weights_sha256 is None)
+    return tuple(table for table in load_reference_tables() if table.extractor is None)
 
 
 def _paper_votes(place: float) -> list[_Vote]:
@@ -243,12 +248,13 @@ def _paper_votes(place: float) -> list[_Vote]:
     ]
 
 
-def _own_votes(similarity: Similarity, task: TaskFacts) -> list[_Vote]:
-    """Votes of tables measured with exactly this network, by relative distance."""
+def _own_votes(similarity: Similarity) -> list[_Vote]:
+    """Votes of tables of exactly this network, input and source, by relative distance."""
     votes: list[_Vote] = []
     for table in load_reference_tables():
+        same_source = table.source == similarity.source
         same_measure = table.prototypes_from == similarity.prototypes_from
-        if table.weights_sha256 == task.weights_sha256 and same_measure:
+        if table.extractor == similarity.extractor and same_source and same_measure:
             for row in table.rows:
                 if row.relative_distance is not None:
                     gap = row.relative_distance - similarity.relative_distance
@@ -257,8 +263,8 @@ def _own_votes(similarity: Similarity, task: TaskFacts) -> list[_Vote]:
     return votes
 
 
-def _votes(similarity: Similarity, task: TaskFacts, place: float) -> list[_Vote]:
-    votes = _own_votes(similarity, task) + _paper_votes(place)
+def _votes(similarity: Similarity, place: float) -> list[_Vote]:
+    votes = _own_votes(similarity) + _paper_votes(place)
     return sorted(votes, key=lambda vote: -vote.weight)
 
 
@@ -267,21 +273,32 @@ def _kernel(gap: float, width: float) -> float:
 
 
 def _rate_range(votes: Sequence[_Vote], task: TaskFacts) -> RateRange:
-    """Weighted mean and spread of the carried log rates, never below what can converge."""
+    """Weighted mean and spread of the carried log rates, above what can converge."""
     total = sum(vote.weight for vote in votes)
     shares = [vote.weight / total for vote in votes]
     logs = [math.log10(carried(vote.table, vote.row, task)) for vote in votes]
     highest = [math.log10(carried(vote.table, vote.row, task, SHORTER_AT_MOST)) for vote in votes]
     mean = sum(share * log for share, log in zip(shares, logs, strict=True))
     variance = sum(share * (log - mean) ** 2 for share, log in zip(shares, logs, strict=True))
-    reach = NormalDist().inv_cdf(0.5 + RANGE / 2) * math.sqrt(variance + RATE_NOISE**2)
+    variance += RATE_NOISE**2 + _norm_doubt(votes, task) ** 2
+    reach = NormalDist().inv_cdf(0.5 + RANGE / 2) * math.sqrt(variance)
     upwards = sum(s * (h - log) for s, h, log in zip(shares, highest, logs, strict=True))
-    converging = math.log10(MIN_TRAVEL * task.squared_filter_norm / task.steps)
-    best = max(mean, converging)
-    low = max(mean - reach, converging - 0.5)
+    best = max(mean, math.log10(GOOD_TRAVEL * task.squared_filter_norm / task.steps))
+    low = max(mean - reach, math.log10(LEAST_TRAVEL * task.squared_filter_norm / task.steps))
     high = max(mean + reach + upwards, best + reach)
-    bounded = [min(max(10**value, LOWEST), HIGHEST) for value in (min(low, best), best, high)]
-    return RateRange(low=bounded[0], best=bounded[1], high=bounded[2])
+    most = HIGHEST * task.squared_filter_norm
+    return RateRange(low=min(10**low, most), best=min(10**best, most), high=min(10**high, most))
+
+
+def _norm_doubt(votes: Sequence[_Vote], task: TaskFacts) -> float:
+    """Decades of doubt from carrying rates between weights of different size."""
+    total = sum(vote.weight for vote in votes)
+    return NORM_NOISE * sum(
+        vote.weight
+        / total
+        * abs(math.log10(task.squared_filter_norm / vote.table.squared_filter_norm))
+        for vote in votes
+    )
 
 
 def _evidence(votes: Sequence[_Vote], task: TaskFacts, most: int = 8) -> tuple[Evidence, ...]:
@@ -301,8 +318,8 @@ def _evidence(votes: Sequence[_Vote], task: TaskFacts, most: int = 8) -> tuple[E
     )
 
 
-def _confidence_label(votes: Sequence[_Vote]) -> str:
-    own = [vote for vote in votes if vote.table.weights_sha256 is not None]
+def _confidence(votes: Sequence[_Vote]) -> Confidence:
+    own = [vote for vote in votes if vote.table.extractor is not None]
     return "medium" if sum(vote.weight for vote in own) > OWN_TABLE_WEIGHT / 2 else "low"
 
 
@@ -320,16 +337,17 @@ def _explanation(
         f"{place:.0%} of the reference sets. References at such a distance ({nearest}) point to an "
         f"effective learning rate of about {rates.best:.3g}, that is lr "
         f"{lr_for(rates.best, momentum):.3g} with momentum {momentum:g}. Expect the best between "
-        f"{rates.low:.3g} and {rates.high:.3g}; confidence: {_confidence_label(votes)}."
+        f"{rates.low:.3g} and {rates.high:.3g}; confidence: {_confidence(votes)}."
     )
 
 
 def _warnings(similarity: Similarity, task: TaskFacts, votes: Sequence[_Vote]) -> tuple[str, ...]:
     found: list[str] = []
-    if not any(vote.table.weights_sha256 for vote in votes):
+    if not any(vote.table.extractor for vote in votes):
         found.append(
             "No reference was measured with this network: the range rests on the order of the "
-            "paper's data sets, measured with other networks."
+            "paper's data sets, and your images found their place in it on a scale that was "
+            "measured with other networks."
         )
     if similarity.prototypes_from == "head":
         found.append(
@@ -346,9 +364,12 @@ def _warnings(similarity: Similarity, task: TaskFacts, votes: Sequence[_Vote]) -
             f"Only {task.images} training images for {task.classes} classes: "
             "errors of single runs will be noisy."
         )
-    if task.steps < 500:
+    if task.steps < LEAST_TRAVEL / HIGHEST:
+        found.append(f"No rate converges in {task.steps} steps; give more --epochs.")
+    if task.steps < defaults.SHORT_STEPS:
         found.append(
-            f"A short training ({task.steps} steps) favours larger rates than the references; "
-            "the range is widened upwards."
+            f"A short training ({task.steps} steps) favours larger rates than the references, so "
+            "the range is widened upwards; and mirrored central crops (flip) instead of the "
+            "paper's random_resized_crop, unless --augmentation says otherwise."
         )
     return tuple(found)

@@ -59,11 +59,14 @@ class Plan(Record):
     momentum: float
     weight_decay: float
     batch_size: int
+    regularizer: str
+    schedule: str
+    augmentation: str
     epochs: int
     steps: int
     """Of one run."""
-    seconds: float
-    """Of all runs: a few steps were timed."""
+    seconds: float | None
+    """Of all runs: a few steps were timed; None where memory did not suffice for them."""
     disk_bytes: int
     """Upper estimate of what the output folder will hold."""
     device: str

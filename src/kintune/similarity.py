@@ -53,6 +53,8 @@ class Similarity(Record):
     """What was measured between a network's source domain and a target data set."""
 
     model: str
+    extractor: str
+    """Names network, weights and input: values of different extractors are not compared."""
     source: str
     target: str
     distance: float | None
@@ -71,6 +73,8 @@ class Similarity(Record):
     mean_confidence: float | None = None
     """Mean of the source head's largest softmax output on the target's images."""
     nearest_source_classes: tuple[Neighbour, ...] = Field(default=())
+    notes: tuple[str, ...] = ()
+    """How the source's prototypes were made."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ def domain_similarity(
     centre = _centre(source)
     return Similarity(
         model=model,
+        extractor=source.extractor,
         source=source.domain,
         target=target,
         distance=distance,
@@ -124,6 +129,7 @@ def domain_similarity(
         classes=len(prototypes.classes),
         mean_confidence=features.mean_confidence,
         nearest_source_classes=nearest_source_classes(source, prototypes),
+        notes=source.notes,
     )
 
 

@@ -48,7 +48,7 @@ def recommendation_table(advice: "Recommendation") -> str:
     """The advice in words, the numbers, the evidence and the doubts."""
     rates = advice.effective_lr
     spread = f"{rates.best:.3g}  (range {rates.low:.3g} to {rates.high:.3g})"
-    coverage = f"range holds {advice.confidence:.0%} of the paper's optima, each left out"
+    coverage = f"such ranges hold {advice.reference_coverage:.0%} of the paper's optima"
     rows = [
         ("effective learning rate", spread),
         ("lr", f"{advice.lr:.3g}"),
@@ -58,7 +58,7 @@ def recommendation_table(advice: "Recommendation") -> str:
         ("epochs", str(advice.epochs)),
         ("schedule", advice.schedule),
         ("augmentation", advice.augmentation),
-        ("confidence", f"{advice.confidence_label} ({coverage})"),
+        ("confidence", f"{advice.confidence} ({coverage})"),
     ]
     evidence = [
         (

@@ -4,7 +4,7 @@ import pytest
 
 from kintune.backbones import BackboneOverrides, load_backbone
 from kintune.datasets import load_dataset
-from kintune.stages import Task, measure
+from kintune.task import Task, measure
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -41,6 +41,11 @@ def test_it_goes_down_first_where_the_guess_was_too_fast(too_fast, lower):
     assert (Bracket().propose(RATES, [first]) < 0.1) == lower
 
 
+def test_at_the_limit_it_refines_where_the_errors_are_low():
+    finished = [Observation(3.0, 0.3), Observation(10.0, 0.2)]
+    assert 3 < Bracket().propose(RATES, finished) < 10
+
+
 def test_it_flees_divergence_downwards():
     rates = [o.effective_lr for o in run_search(lambda r: 1.0 if r >= 0.05 else 0.2, 4)]
     assert min(rates) < 0.05

@@ -47,8 +47,8 @@ class ReferenceTable(Record):
     origin: str
     """Who measured it and how."""
     prototypes_from: Literal["images", "head"]
-    weights_sha256: str | None = None
-    """Of the starting weights, where they are known: the table of exactly this network."""
+    extractor: str | None = None
+    """`Backbone.extractor` where it is known: the table of exactly this network and input."""
     squared_filter_norm: float = Field(default=1.0, gt=0)
     """Of the network (`kintune.backbones.squared_filter_norm`); 1, where initialisation puts it,
     stands in for networks that nobody can weigh."""
@@ -75,7 +75,7 @@ def load_reference_tables() -> tuple[ReferenceTable, ...]:
 def reference_distances(prototypes_from: Literal["images", "head"]) -> tuple[float, ...]:
     """Relative distances of known targets, ascending: the scale on which a new one finds its place.
 
-    Made by `scripts/measure_reference_distances.py`.
+    Made by `scripts/measure_references.py distances`.
     """
     scale = TypeAdapter(dict[str, dict[str, dict[str, float]]])
     measured = scale.validate_json((FOLDER / "relative_distances.json").read_bytes())

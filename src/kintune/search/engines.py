@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 from kintune.recommend import RateRange
@@ -51,7 +52,7 @@ class Bracket:
             inside = math.log10(LOWEST) <= candidate <= math.log10(HIGHEST)
             if inside and min(abs(candidate - place) for place in places) >= LEAST_GAP:
                 return 10**candidate
-        return 10 ** _middle_of_widest_gap(places)
+        return 10 ** _middle_of_widest_gap(places, around=places[best])
 
     def _candidates(
         self, rates: RateRange, tried: Sequence[tuple[float, float]], best: int, too_fast: bool
@@ -81,7 +82,12 @@ def _vertex(points: Sequence[tuple[float, float]]) -> float:
     return x1 - 0.5 * ((x1 - x0) * left - (x1 - x2) * right) / (left - right)
 
 
-def _middle_of_widest_gap(places: Sequence[float]) -> float:
-    edges = [math.log10(LOWEST), *places, math.log10(HIGHEST)]
-    width, index = max((edges[i + 1] - edges[i], i) for i in range(len(edges) - 1))
-    return edges[index] + width / 2
+def _middle_of_widest_gap(places: Sequence[float], around: float) -> float:
+    """Middle of a gap between neighbours that is worth a run: the nearest to the best place whose
+    width is at least half the widest gap between tried places."""
+    gaps = [(b - a, (a + b) / 2) for a, b in pairwise(places)]
+    widest = max(width for width, _ in gaps)
+    return min(
+        (middle for width, middle in gaps if width >= widest / 2),
+        key=lambda middle: abs(middle - around),
+    )

@@ -1,0 +1,141 @@
+"""The output folder: whose it is, what the chosen run gives on the test images, its model."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kintune.datasets import ImageDataset
+from kintune.errors import OptionError
+from kintune.options import TaskOptions
+from kintune.records import Record
+from kintune.results import BestRun
+from kintune.runs import RunResult, write_json
+from kintune.task import Task
+from kintune.training import Evaluation, evaluate_model_folder
+
+TASK_MARKER = "task.json"
+
+
+def evaluate_best(task: Task, best: RunResult, model_folder: Path, folder: Path) -> BestRun:
+    """Read the test split for the chosen run, or validation where there is no test split, and keep
+    its predictions in `folder`/evaluation.json."""
+    split = "test" if len(task.dataset.splits["test"]) else "val"
+    evaluation = evaluate_model_folder(model_folder, task.dataset, split, device=task.device)
+    write_json(folder / "evaluation.json", _predictions(task.dataset, split, evaluation))
+    tested = split == "test"
+    return BestRun(
+        **best.to_json(),
+        test_top1_error=evaluation.top1_error if tested else None,
+        test_average_class_error=evaluation.average_class_error if tested else None,
+    )
+
+
+def _predictions(dataset: ImageDataset, split: str, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "split": split,
+        "paths": [dataset.paths[index] for index in evaluation.indices],
+        "classes": list(dataset.classes),
+        "labels": dataset.labels[evaluation.indices].tolist(),
+        "predictions": evaluation.predictions.tolist(),
+        # A network may give no number for an image; JSON has none for that either.
+        "confidences": [
+            round(float(value), 6) if np.isfinite(value) else None
+            for value in evaluation.confidences
+        ],
+        "top1_error": evaluation.top1_error,
+        "average_class_error": evaluation.average_class_error,
+    }
+
+
+def require_writable(folder: Path) -> None:
+    """Make the output folder, and make sure that files can be written in it.
+
+    Raises:
+        OptionError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OptionError(
+            f"--output {folder}: cannot be written ({error.strerror}). Choose another folder."
+        ) from None
+
+
+def open_run_output(folder: Path) -> None:
+    """Make the output folder of a single run.
+
+    Raises:
+        OptionError: it cannot be written, or holds a search.
+    """
+    require_writable(folder)
+    if (folder / TASK_MARKER).exists():
+        raise OptionError(
+            f"--output {folder}: holds a search of kintune tune. Choose another folder."
+        )
+
+
+def open_output(folder: Path, identity: Mapping[str, str]) -> None:
+    """Make the output folder and mark whose it is.
+
+    Args:
+        folder: what `--output` names, or the default.
+        identity: what every run in the folder shares, such as the data's hash.
+
+    Raises:
+        OptionError: it cannot be written, or holds results of something else (named).
+    """
+    require_writable(folder)
+    marker = folder / TASK_MARKER
+    if (folder / "config.json").exists():
+        raise OptionError(
+            f"--output {folder}: holds a single run of kintune finetune. Choose another folder."
+        )
+    if marker.exists():
+        held = TaskIdentity.read(marker).identity
+        differences = [
+            f"{key} is {held.get(key)} there and {identity.get(key)} here"
+            for key in sorted(held.keys() | identity.keys())
+            if held.get(key) != identity.get(key)
+        ]
+        if differences:
+            raise OptionError(
+                f"--output {folder}: holds results of another task: {'; '.join(differences)}. "
+                "Choose another folder."
+            )
+    else:
+        write_json(marker, TaskIdentity(identity=dict(identity)).to_json())
+
+
+class TaskIdentity(Record):
+    """What `task.json` in an output folder holds."""
+
+    identity: dict[str, str]
+
+
+def task_identity(task: Task, options: TaskOptions) -> dict[str, str]:
+    """What all runs of a task share, in words that a person can compare."""
+    return {
+        "data": task.dataset.content_hash[:12],
+        "network and input": task.backbone.extractor,
+        "seed": str(options.seed),
+        "val-fraction": str(options.val_fraction),
+    }
+
+
+def keep_model(model_folder: Path, destination: Path) -> None:
+    """Copy a model folder. The old copy is set aside before the new one takes its name, so at
+    every moment one of them is whole."""
+    fresh, old = (destination.with_name(f".{destination.name}.{word}") for word in ("new", "old"))
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(model_folder, fresh)
+    if destination.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        destination.rename(old)
+    fresh.rename(destination)
+    shutil.rmtree(old, ignore_errors=True)

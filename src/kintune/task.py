@@ -1,0 +1,169 @@
+"""A network and the images to fine-tune it on: prepared, measured, described as a run."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kintune import defaults
+from kintune.backbones import (
+    Backbone,
+    BackboneOverrides,
+    load_backbone,
+    squared_filter_norm,
+)
+from kintune.datasets import ImageDataset, load_dataset
+from kintune.errors import OptionError
+from kintune.features import extract_features
+from kintune.hyperparameters import Hyperparameters
+from kintune.options import ComputeOptions, TaskOptions, TrainingOptions
+from kintune.progress import announce
+from kintune.prototypes import source_prototypes
+from kintune.recommend import TaskFacts
+from kintune.runs import RunConfig
+from kintune.similarity import Similarity, domain_similarity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A network and the images to fine-tune it on, ready."""
+
+    backbone: Backbone
+    dataset: ImageDataset
+    device: str
+
+    @property
+    def name(self) -> str:
+        """Folder name for what is written about this task."""
+        model = self.backbone.name.replace("/", "-").replace(":", "-")
+        return f"{self.dataset.name}-{model}"
+
+    def facts(self) -> dict[str, Any]:
+        """What was loaded and what was decided, as JSON values."""
+        data, model = self.dataset, self.backbone
+        return {
+            "data": {
+                "name": data.name,
+                "source": data.source,
+                "classes": list(data.classes),
+                "counts": {split: len(rows) for split, rows in data.splits.items()},
+                "sha256": data.content_hash,
+                "skipped": [file.to_json() for file in data.skipped],
+                "notes": list(data.notes),
+            },
+            "model": {
+                "name": model.name,
+                "domain": model.domain,
+                "source_classes": model.num_source_classes,
+                "weights_sha256": model.weights_sha256,
+                "input": model.input.to_json(),
+                "notes": list(model.notes),
+            },
+        }
+
+
+def load_task(options: TaskOptions, *, pretrained: bool = True) -> Task:
+    """The network and the images of a command's options; says on stderr what was used.
+
+    Raises:
+        ModelError, DataError, OptionError: what cannot be used.
+    """
+    device = resolve_device(options.device)
+    torch.set_num_threads(threads(options))
+    backbone = load_backbone(
+        options.model,
+        weights=options.weights,
+        overrides=BackboneOverrides(
+            image_size=options.image_size,
+            mean=options.mean,
+            std=options.std,
+            model_kwargs=options.model_kwargs,
+        ),
+        pretrained=pretrained,
+    )
+    dataset = load_dataset(
+        options.data,
+        backbone.input,
+        skip_unreadable=options.skip_unreadable,
+        val_fraction=options.val_fraction,
+        seed=options.seed,
+    )
+    for note in (*backbone.notes, *dataset.notes):
+        announce(f"- {note}")
+    return Task(backbone=backbone, dataset=dataset, device=device)
+
+
+def resolve_device(device: str) -> str:
+    """The device that a flag names.
+
+    Raises:
+        OptionError: there is no such device here.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    here = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    here += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if device not in here:
+        raise OptionError(f"--device {device}: not available here; use {', '.join(here)} or auto.")
+    return device
+
+
+def threads(options: ComputeOptions) -> int:
+    """CPU threads to compute with."""
+    return options.threads or os.cpu_count() or 1
+
+
+def measure(task: Task, source: Path | None = None, *, skip_unreadable: bool = False) -> Similarity:
+    """How near the task's training images are to the network's source domain.
+
+    Args:
+        task: the network and the images.
+        source: images or prototypes of the source domain; None leaves it to the network.
+        skip_unreadable: go on without images of the source that cannot be read.
+    """
+    prototypes = source_prototypes(
+        task.backbone, source=source, device=task.device, skip_unreadable=skip_unreadable
+    )
+    for note in prototypes.notes:
+        announce(f"- {note}")
+    features = extract_features(task.backbone, task.dataset, "train", device=task.device)
+    return domain_similarity(
+        prototypes, features, model=task.backbone.name, target=task.dataset.name
+    )
+
+
+def task_facts(task: Task, options: TrainingOptions) -> TaskFacts:
+    """Size and budget of a fine-tuning: the options where given, else the defaults.
+
+    Raises:
+        OptionError: the batch is larger than the training set.
+    """
+    images = len(task.dataset.splits["train"])
+    batch_size = options.batch_size or defaults.batch_size_for(images)
+    if batch_size > max(images, defaults.MIN_BATCH_SIZE):
+        raise OptionError(
+            f"--batch-size {batch_size}: there are {images} training images; at most {images}."
+        )
+    return TaskFacts(
+        images=images,
+        classes=len(task.dataset.classes),
+        batch_size=batch_size,
+        epochs=options.epochs or defaults.epochs_for(images, batch_size),
+        squared_filter_norm=squared_filter_norm(task.backbone.network),
+    )
+
+
+def run_config(task: Task, settings: Hyperparameters, options: ComputeOptions) -> RunConfig:
+    """The configuration of one run of a task."""
+    return RunConfig(
+        model=task.backbone.name,
+        model_kwargs=task.backbone.model_kwargs,
+        weights_sha256=task.backbone.weights_sha256,
+        input=task.backbone.input,
+        data_sha256=task.dataset.content_hash,
+        hyperparameters=settings,
+        seed=options.seed,
+        threads=threads(options),
+    )
