@@ -5,7 +5,7 @@ network itself.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,13 +115,22 @@ def head_prototypes(backbone: Backbone) -> Prototypes:
     )
 
 
-def source_prototypes(backbone: Backbone, *, source: Path | None = None) -> Prototypes:
+def source_prototypes(
+    backbone: Backbone,
+    *,
+    source: Path | None = None,
+    device: str = "cpu",
+    skip_unreadable: bool = False,
+) -> Prototypes:
     """Prototypes of what a network was trained on.
 
     Args:
         backbone: the network.
-        source: a prototype file (`.safetensors`) or a folder of source images; None takes the
-            shipped file where it belongs to this network, else the head.
+        source: a prototype file (`.safetensors`) or a folder of source images, of which every
+            training image counts; None takes the shipped file where it belongs to this network,
+            else the head.
+        device: where the network runs over the folder's images.
+        skip_unreadable: go on without the images of the folder that do not load.
 
     Raises:
         IncomparableError: the file was made through another network or input.
@@ -131,8 +140,12 @@ def source_prototypes(backbone: Backbone, *, source: Path | None = None) -> Prot
     if source is not None and source.suffix == ".safetensors":
         return _checked(load_prototypes(source), backbone, source)
     if source is not None:
-        dataset = load_dataset(source, backbone.input)
-        return class_prototypes(extract_features(backbone, dataset), domain=dataset.name)
+        dataset = load_dataset(
+            source, backbone.input, skip_unreadable=skip_unreadable, val_fraction=None
+        )
+        features = extract_features(backbone, dataset, device=device)
+        notes = tuple(f"{dataset.name}: {note}" for note in dataset.notes)
+        return replace(class_prototypes(features, domain=dataset.name), notes=notes)
     if backbone.name == "pocket" and POCKET_PROTOTYPES.exists():
         shipped = load_prototypes(POCKET_PROTOTYPES)
         if shipped.extractor == backbone.extractor:
