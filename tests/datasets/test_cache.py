@@ -159,10 +159,29 @@ def test_a_full_disk_leaves_nothing_and_names_the_variable(paths, cache):
     assert entries(cache) == []
 
 
-def test_a_damaged_entry_says_what_to_delete(paths, cache):
+@pytest.mark.parametrize("name", ["pixels.bin", "index.npz", "manifest.json"])
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_truncated_file_is_made_again_and_said(paths, cache, capsys, name, kept):
+    cached = cached_images(paths, SCALE)
+    pixels = np.array(cached.images.pixels)
+    (entry,) = entries(cache)
+    (entry / name).write_bytes((entry / name).read_bytes()[:kept])
+
+    mended = cached_images(paths, SCALE)
+
+    assert f"{entry.name}: damaged image cache" in capsys.readouterr().err
+    assert np.array_equal(mended.images.pixels, pixels)
+    assert mended.sha256 == cached.sha256
+    assert entries(cache) == [entry]
+    assert np.array_equal(cached_images(paths, SCALE).images.pixels, pixels)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_damaged_again_ends_with_its_name(paths, cache, monkeypatch):
     cached_images(paths, SCALE)
     (entry,) = entries(cache)
     (entry / "pixels.bin").write_bytes(b"short")
+    monkeypatch.setattr(cache_module.shutil, "rmtree", lambda *_, **__: None)
     with pytest.raises(DataError, match=f"{entry.name}: damaged image cache.*Delete"):
         cached_images(paths, SCALE)
 

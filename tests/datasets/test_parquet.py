@@ -75,3 +75,41 @@ def test_a_file_of_no_split_and_a_file_of_no_parquet_are_named(write_parquet):
 def test_images_without_a_label_are_refused(write_parquet, label):
     with pytest.raises(DataError, match=r"train\.parquet: holds images without a label"):
         list_images(write_parquet("train.parquet", [0, label], NAMES))
+
+
+@pytest.mark.parametrize("label", ["", ".", "..", ".hidden", "a\0b"])
+def test_labels_that_would_leave_their_folder_are_refused(write_parquet, label):
+    with pytest.raises(DataError, match=r"train\.parquet: .* cannot name a class"):
+        list_images(write_parquet("train.parquet", ["cat", label]))
+
+
+@pytest.mark.parametrize("label", [2, -2])
+def test_a_label_without_a_name_is_refused(write_parquet, label):
+    with pytest.raises(DataError, match=f"label {label} is none of its 2 class names"):
+        list_images(write_parquet("train.parquet", [0, label], NAMES))
+
+
+@pytest.mark.parametrize("image", [None, {"bytes": None, "path": "x.png"}])
+def test_rows_without_an_image_are_refused(tmp_path, image):
+    images = [{"bytes": b"x", "path": None}, image]
+    parquet.write_table(pa.table({"image": images, "label": [0, 1]}), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"train\.parquet: holds rows without an image"):
+        list_images(tmp_path)
+
+
+@pytest.mark.parametrize("image", [b"\x89PNG", {"path": "x.png"}])
+def test_a_column_of_another_kind_is_named(tmp_path, image):
+    parquet.write_table(pa.table({"image": [image], "label": [0]}), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match="column image must be a struct"):
+        list_images(tmp_path)
+
+
+def test_a_file_that_is_damaged_inside_leaves_nothing(write_parquet, cache):
+    folder = write_parquet("train.parquet", [0, 1], NAMES)
+    file = folder / "train.parquet"
+    content = bytearray(file.read_bytes())
+    content[4:400] = bytes(396)
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"train\.parquet: is damaged"):
+        list_images(folder)
+    assert list((cache / "datasets").iterdir()) == []

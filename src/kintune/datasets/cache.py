@@ -15,16 +15,20 @@ import os
 import shutil
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
+from kintune.arrays import IndexArray
 from kintune.datasets.decode import DECODER_VERSION, ImageScale, decode_file, in_threads
 from kintune.datasets.images import DecodedImages
 from kintune.errors import DataError
+from kintune.progress import announce
 from kintune.records import Record
 
 _ABANDONED_SECONDS = 3600.0
@@ -40,6 +44,11 @@ class CachedImages:
     """Of each file's bytes, hexadecimal."""
     unreadable: Mapping[int, str]
     """Index of each file that does not load, and why."""
+
+    def select(self, readable: IndexArray) -> "CachedImages":
+        """These files alone, in this order; all of them load."""
+        sha256 = tuple(self.sha256[index] for index in readable)
+        return CachedImages(self.images.select(readable), sha256, {})
 
 
 class CacheManifest(Record):
@@ -61,19 +70,25 @@ def cache_root() -> Path:
 def cached_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
     """Decode files, or map what an earlier call decoded.
 
+    A damaged entry is made again, which is said on stderr.
+
     Args:
         paths: absolute paths, at least one.
         scale: size of the decoded images.
 
     Raises:
-        DataError: the cache cannot be written or is damaged. Unreadable files do not raise.
+        DataError: the cache cannot be written or mended. Unreadable files do not raise.
     """
     entry = cache_root() / "images" / files_key(paths, f"{DECODER_VERSION} {scale}")
     if entry.exists():
-        cached = _open(entry, scale)
-        unreadable = [paths[index] for index in cached.unreadable]
-        if not (unreadable and _any_loads(unreadable, scale)):
-            return cached
+        try:
+            cached = _open(entry, scale)
+        except DataError as damage:
+            announce(f"- {damage} Trying that now.")
+        else:
+            unreadable = [paths[index] for index in cached.unreadable]
+            if not (unreadable and _any_loads(unreadable, scale)):
+                return cached
         shutil.rmtree(entry, ignore_errors=True)
     with building(entry) as folder:
         _build(folder, paths, scale)
@@ -140,10 +155,11 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
             else:
                 sizes[index] = decoded.pixels.shape[:2]
                 blob.write(decoded.pixels.data)
-        blob.flush()
-        os.fsync(blob.fileno())
+        _to_disk(blob)
     lengths = sizes.prod(axis=1) * 3
-    np.savez(folder / "index.npz", offsets=lengths.cumsum() - lengths, sizes=sizes, sha256=sha256)
+    with (folder / "index.npz").open("wb") as index:
+        np.savez(index, offsets=lengths.cumsum() - lengths, sizes=sizes, sha256=sha256)
+        _to_disk(index)
     manifest = CacheManifest(
         decoder_version=DECODER_VERSION,
         shorter_side=scale.shorter_side,
@@ -152,19 +168,26 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
         first_file=paths[0],
         unreadable=unreadable,
     )
-    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
+    with (folder / "manifest.json").open("w") as stream:
+        stream.write(manifest.model_dump_json(indent=1))
+        _to_disk(stream)
+
+
+def _to_disk(stream: IO[Any]) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def _open(entry: Path, scale: ImageScale) -> CachedImages:
     try:
         manifest = CacheManifest.model_validate_json((entry / "manifest.json").read_bytes())
-        with np.load(entry / "index.npz") as index:
+        with (entry / "index.npz").open("rb") as file, np.load(file) as index:
             offsets, sizes, sha256 = index["offsets"], index["sizes"], index["sha256"]
         length = int(sizes.prod(axis=1).sum()) * 3
         # Copy-on-write: torch warns about arrays that cannot be written, and none is.
         blob = entry / "pixels.bin"
         pixels = np.memmap(blob, np.uint8, "c", shape=(length,)) if length else np.empty(0, "u1")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{entry}: damaged image cache ({error}). Delete this folder.") from error
     images = DecodedImages(
         pixels=pixels, offsets=offsets, sizes=sizes, shorter_side=scale.shorter_side

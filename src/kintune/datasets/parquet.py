@@ -4,10 +4,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kintune.datasets.cache import building, cache_root, files_key
 from kintune.datasets.readers import SPLIT_NAMES, Listing, read_folder
 from kintune.errors import DataError
+from kintune.progress import track
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 _ROWS_AT_ONCE = 256
 
@@ -20,7 +25,8 @@ def read_parquet(source: str) -> Listing:
     first use to `<cache root>/datasets/<name>-<key of the files>`.
 
     Raises:
-        DataError: other columns or file names, no `pyarrow`, or the cache cannot be written.
+        DataError: other columns or file names, rows without image or label, a damaged file, no
+            `pyarrow`, or the cache cannot be written.
     """
     root = Path(source)
     files = sorted(root.glob("*.parquet"))
@@ -41,16 +47,19 @@ def _split_of(path: Path) -> str:
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    for index, (label, content) in enumerate(_rows(path)):
+    file = _opened(path)
+    rows = track(_rows(path, file), f"unpacking {path.name}", file.metadata.num_rows)
+    for index, (label, content) in enumerate(rows):
         # Images are known by their content; the ending only says that this is one.
         image = folder / label.replace("/", "_") / f"{path.stem}-{index:06d}.jpg"
         image.parent.mkdir(parents=True, exist_ok=True)
         image.write_bytes(content)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Class name and encoded image of each row."""
+def _opened(path: Path) -> "ParquetFile":
+    """The file, with the columns that are needed."""
     try:
+        import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
         raise DataError(
@@ -58,20 +67,48 @@ def _rows(path: Path) -> Iterator[tuple[str, bytes]]:
         ) from None
     try:
         file = parquet.ParquetFile(path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise DataError(f"{path}: is not a parquet file ({error}).") from None
     schema = file.schema_arrow
     if not {"image", "label"} <= set(schema.names):
         raise DataError(
             f"{path}: needs the columns image and label, has {', '.join(schema.names)}."
         )
-    names = _label_names(schema.metadata or {})
-    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["image", "label"]):
-        for row in batch.to_pylist():
-            label = row["label"]
-            if label in (None, -1):  # how published test splits say that they have none
-                raise DataError(f"{path}: holds images without a label. Take the file away.")
-            yield names[label] if names else str(label), row["image"]["bytes"]
+    kind = schema.field("image").type
+    if not pa.types.is_struct(kind) or "bytes" not in {field.name for field in kind}:
+        raise DataError(
+            f"{path}: its column image must be a struct with the encoded file in `bytes`, "
+            f"and is {kind}."
+        )
+    return file
+
+
+def _rows(path: Path, file: "ParquetFile") -> Iterator[tuple[str, bytes]]:
+    """Class name and encoded image of each row."""
+    from pyarrow import ArrowException
+
+    names = _label_names(file.schema_arrow.metadata or {})
+    try:
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["image", "label"]):
+            for row in batch.to_pylist():
+                content = (row["image"] or {}).get("bytes")
+                if not isinstance(content, bytes):
+                    raise DataError(f"{path}: holds rows without an image. Take them out.")
+                yield _class_name(path, row["label"], names), content
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{path}: is damaged ({error}). Fetch it again.") from None
+
+
+def _class_name(path: Path, label: Any, names: list[str]) -> str:
+    if label in (None, -1):  # how published test splits say that they have none
+        raise DataError(f"{path}: holds images without a label. Take the file away.")
+    if names and label not in range(len(names)):
+        raise DataError(f"{path}: label {label!r} is none of its {len(names)} class names.")
+    name = names[label] if names else str(label)
+    # A class becomes a folder, which must stay in its split and must not be hidden.
+    if not name or name.startswith(".") or "\0" in name:
+        raise DataError(f"{path}: {name!r} cannot name a class. Give it another name.")
+    return name
 
 
 def _label_names(metadata: dict[bytes, bytes]) -> list[str]:
