@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from kintune import prototypes as module
 from kintune.backbones import Backbone, load_backbone
 from kintune.errors import DataError, IncomparableError, ModelError
-from kintune.features import Features
+from kintune.features import Features, extract_features
 from kintune.prototypes import (
     class_prototypes,
     head_prototypes,
@@ -148,6 +148,34 @@ class TestSource:
         assert (made.classes, made.domain, made.origin) == (("cat", "dog"), "pets", "images")
         assert made.weights.tolist() == pytest.approx([1 / 3, 2 / 3])
         assert made.extractor == backbone.extractor
+        assert made.counts is not None
+        assert made.counts.tolist() == [5, 10]
+
+    def test_a_folder_may_hold_one_image_of_a_class_and_files_to_skip(self, backbone, tmp_path):
+        for name in ("cat", "dog"):
+            (tmp_path / "pets" / name).mkdir(parents=True)
+            Image.new("RGB", (40, 40), "red").save(tmp_path / "pets" / name / "0.png")
+        (tmp_path / "pets" / "dog" / "1.png").write_text("no image")
+        with pytest.raises(DataError, match="cannot be read"):
+            source_prototypes(backbone, source=tmp_path / "pets")
+        made = source_prototypes(backbone, source=tmp_path / "pets", skip_unreadable=True)
+        assert made.counts is not None
+        assert made.counts.tolist() == [1, 1]
+        assert made.notes == ("pets: left out 1 unreadable file",)
+
+    def test_a_folder_goes_through_the_network_on_the_device(self, backbone, tmp_path, monkeypatch):
+        for name in ("cat", "dog"):
+            (tmp_path / "pets" / name).mkdir(parents=True)
+            Image.new("RGB", (40, 40), "blue").save(tmp_path / "pets" / name / "0.png")
+        devices: list[str] = []
+
+        def extract(backbone, dataset, *, device):
+            devices.append(device)
+            return extract_features(backbone, dataset)
+
+        monkeypatch.setattr(module, "extract_features", extract)
+        source_prototypes(backbone, source=tmp_path / "pets", device="cuda:1")
+        assert devices == ["cuda:1"]
 
     def test_shipped_prototypes_serve_the_network_they_belong_to(
         self, backbone, tmp_path, monkeypatch

@@ -36,6 +36,20 @@ def test_validation_is_drawn_from_training_and_said(photos, spec):
     )
 
 
+def test_no_validation_is_drawn_where_none_is_wanted(photos, spec, write_images):
+    write_images(photos, {"train/ant": 1})
+    dataset = load_dataset(photos, spec, val_fraction=None)
+    assert np.bincount(dataset.labels_of("train")).tolist() == [1, 10, 5]
+    assert dataset.splits["val"].tolist() == []
+    assert dataset.notes == ()
+
+
+def test_a_class_without_images_is_named(photos, spec, write_images):
+    write_images(photos, {"train/ant": 0})
+    with pytest.raises(DataError, match=r"fewer than 1 usable training images: ant \(0\)"):
+        load_dataset(photos, spec, val_fraction=None)
+
+
 def test_a_given_validation_split_is_kept(photos, spec, write_images):
     write_images(photos, {"val/cat": 4})
     dataset = load_dataset(photos, spec)

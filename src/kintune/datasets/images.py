@@ -75,7 +75,7 @@ class ImageDataset:
     """Absolute file of each image."""
     labels: LabelArray
     splits: Mapping[Split, IndexArray]
-    """Indices into the n images; "test" may be empty."""
+    """Indices into the n images; "test" may be empty, and "val" where none was drawn."""
     images: DecodedImages
     content_hash: str
     """SHA-256 of split, class and file bytes of every image in order, and of how the validation

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def load_dataset(
     input: InputSpec,
     *,
     skip_unreadable: bool = False,
-    val_fraction: float = 0.2,
+    val_fraction: float | None = 0.2,
     seed: int = 0,
 ) -> ImageDataset:
     """Read, check and decode a data set; where it has no validation split, draw one from train.
@@ -36,51 +37,63 @@ def load_dataset(
             parquet files; a CSV table `path,label[,split]`; or `sklearn:digits`.
         input: gives the shorter side and the interpolation of the decoded images.
         skip_unreadable: go on without the files that do not load; they are recorded.
-        val_fraction: share of each training class that is drawn for validation.
+        val_fraction: share of each training class that is drawn for validation; None draws nothing,
+            and then one image makes a class.
         seed: of that draw.
 
     Raises:
         DataError: the source cannot be used; the text says why and what to do.
         OptionError: `val_fraction` is not between 0 and 1.
     """
-    if not 0 < val_fraction < 1:
+    if val_fraction is not None and not 0 < val_fraction < 1:
         raise OptionError(f"val_fraction is {val_fraction}; it must lie between 0 and 1.")
+    least = 1 if val_fraction is None else 2
     listing = list_images(source)
-    _check_class_sizes(listing, listing.entries)
+    _check_class_sizes(listing, least)
     scale = ImageScale(input.shorter_side, input.interpolation)
     cached = cached_images([entry.path for entry in listing.entries], scale)
     skipped = _skipped(listing, cached, skip_unreadable)
-    readable = np.setdiff1d(np.arange(len(listing.entries)), list(cached.unreadable))
-    entries = [listing.entries[index] for index in readable]
-    _check_class_sizes(listing, entries)
+    kept = np.setdiff1d(np.arange(len(listing.entries)), list(cached.unreadable))
+    readable = replace(listing, entries=tuple(listing.entries[index] for index in kept))
+    _check_class_sizes(readable, least)
+    dataset = _dataset(readable, cached.select(kept), val_fraction, seed)
+    return replace(dataset, skipped=skipped, notes=(*dataset.notes, *_skipped_notes(skipped)))
+
+
+def _dataset(
+    listing: Listing, cached: CachedImages, val_fraction: float | None, seed: int
+) -> ImageDataset:
+    """The data set of files that all load."""
     position = {name: label for label, name in enumerate(listing.classes)}
-    labels = np.array([position[entry.label] for entry in entries], dtype=np.int64)
-    splits, validation = _splits(entries, labels, val_fraction, seed)
+    labels = np.array([position[entry.label] for entry in listing.entries], dtype=np.int64)
+    splits, validation = _splits(listing.entries, labels, val_fraction, seed)
     return ImageDataset(
         name=listing.name,
         source=listing.source,
         classes=listing.classes,
-        paths=tuple(entry.path for entry in entries),
+        paths=tuple(entry.path for entry in listing.entries),
         labels=labels,
         splits=splits,
-        images=cached.images.select(readable),
-        content_hash=_content_hash(entries, [cached.sha256[i] for i in readable], validation),
-        skipped=skipped,
-        notes=(*listing.notes, validation, *_skipped_notes(skipped)),
+        images=cached.images,
+        content_hash=_content_hash(listing.entries, cached.sha256, validation),
+        skipped=(),
+        notes=(*listing.notes, *filter(None, [validation])),
     )
 
 
-def _check_class_sizes(listing: Listing, entries: Sequence[ImageEntry]) -> None:
-    """At least two training images in each class."""
-    labels = [entry.label for entry in entries if entry.split == "train"]
+def _check_class_sizes(listing: Listing, least: int) -> None:
+    """At least so many training images in each class."""
     counts = dict.fromkeys(listing.classes, 0)
-    for label in labels:
-        counts[label] += 1
-    small = [f"{name} ({count})" for name, count in counts.items() if count < 2]
+    for entry in listing.entries:
+        if entry.split == "train":
+            counts[entry.label] += 1
+    small = [f"{name} ({count})" for name, count in counts.items() if count < least]
     if small:
         raise DataError(
-            f"{listing.source}: classes with fewer than 2 usable training images: {shown(small)}. "
-            "One trains and one validates: add images, or take the class away."
+            f"{listing.source}: classes with fewer than {least} usable training images: "
+            f"{shown(small)}. "
+            + ("One trains and one validates: add" if least > 1 else "Add")
+            + " images, or take the class away."
         )
 
 
@@ -101,17 +114,20 @@ def _skipped(
 
 
 def _skipped_notes(skipped: tuple[UnreadableFile, ...]) -> tuple[str, ...]:
-    return (f"left out {len(skipped)} unreadable files",) if skipped else ()
+    noun = "file" if len(skipped) == 1 else "files"
+    return (f"left out {len(skipped)} unreadable {noun}",) if skipped else ()
 
 
 def _splits(
-    entries: Sequence[ImageEntry], labels: LabelArray, val_fraction: float, seed: int
+    entries: Sequence[ImageEntry], labels: LabelArray, val_fraction: float | None, seed: int
 ) -> tuple[Mapping[Split, IndexArray], str]:
-    """The splits, and where validation came from in words."""
+    """The splits, and where validation came from in words; no words where none was wanted."""
     named = np.array([entry.split for entry in entries])
     splits: dict[Split, IndexArray] = {split: np.flatnonzero(named == split) for split in SPLITS}
     if len(splits["val"]):
         return splits, f"validation: the {len(splits['val'])} images of the validation split"
+    if val_fraction is None:
+        return splits, ""
     train = splits["train"]
     kept, drawn = stratified_draw(labels[train], val_fraction, seed)
     splits |= {"train": train[kept], "val": train[drawn]}
