@@ -109,6 +109,8 @@ def similarity(classes: tuple[str, ...]) -> dict[str, Any]:
         "images": 200,
         "classes": len(classes),
         "nearest_source_classes": nearest,
+        "extractor": "pocket@32px-0123456789ab",
+        "notes": ["Source prototypes from the head's rows."],
     }
 
 
@@ -123,7 +125,10 @@ def recommendation() -> dict[str, Any]:
         "batch_size": 32,
         "epochs": EPOCHS,
         "regularizer": "l2",
-        "confidence": 0.55,
+        "schedule": "cosine",
+        "augmentation": "crop",
+        "confidence": "medium",
+        "reference_coverage": 0.55,
         "explanation": "The target lies far from the source.",
         "evidence": [
             {**row, "weight": 0.2, "origin": "table 4"},

@@ -75,7 +75,8 @@ def test_summary_comes_first(make_tune):
 def test_recommendation_has_range_reasons_and_doubts(make_tune):
     text = page_of(make_tune()).text
     assert "0.008 to 0.12" in text
-    assert "hold the best rate of 55 % of the references" in text
+    assert "Schedule cosine Augmentation crop" in text
+    assert "Medium confidence. Ranges made in this way hold the best rate of 55 %" in text
     assert "The target lies far from the source." in text
     assert "The references were trained for longer." in text
     assert "cars ImageNet – – 0.1 80 % [1] [1] table 4" in text
@@ -84,6 +85,8 @@ def test_recommendation_has_range_reasons_and_doubts(make_tune):
 def test_similarity_names_nearest_classes_and_shows_the_target(make_tune):
     page = page_of(make_tune())
     assert "0.58 to 0.66" in page.text
+    assert "Source prototypes from the head's rows." in page.text
+    assert "pocket@32px-0123456789ab" in page.text
     assert "coat 25.0 % of the images source of coat 0.1" in page.text
     assert "Earth mover" not in page.text  # it is null: prototypes from the head have no scale
 
@@ -102,6 +105,18 @@ def test_every_run_has_a_row_with_its_reason(make_tune):
     assert "aaaa00000003 usual default 19.0 %" in text
     assert "aaaa00000004 – 10 1" in text
     assert "diverged loss is not finite" in text
+
+
+def test_runs_that_the_summary_does_not_name_are_left_out(make_tune):
+    folder = make_tune()
+    edit(
+        folder / "summary.json",
+        lambda it: it.update(runs=[run for run in it["runs"] if run["id"] != DIVERGED]),
+    )
+    text = page_of(folder).text
+    assert "The best of 3 runs" in text
+    assert DIVERGED not in text
+    assert "Crosses: runs that diverged" not in text
 
 
 def test_mistakes_are_counted_and_pictured(make_tune):
@@ -227,7 +242,8 @@ def test_foreign_folder_is_refused(tmp_path):
     [
         ("evaluation.json", "labels", [0]),
         ("evaluation.json", "predictions", [9] * 40),
-        ("recommendation.json", "confidence", 3),
+        ("recommendation.json", "reference_coverage", 3),
+        ("recommendation.json", "confidence", "very high"),
     ],
 )
 def test_file_that_cannot_be_shown_is_named(make_tune, name, key, value):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -131,6 +131,8 @@ class Similarity(Part):
     images: int | None = None
     classes: int | None = None
     nearest_source_classes: tuple[SourceClass, ...] = ()
+    extractor: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class RateRange(Part):
@@ -165,8 +167,11 @@ class Recommendation(Part):
     batch_size: int
     epochs: int
     regularizer: str | None = None
-    confidence: float | None = Field(default=None, ge=0, le=1)
-    confidence_label: str = ""
+    schedule: str = ""
+    augmentation: str = ""
+    confidence: Literal["low", "medium", "high"] | None = None
+    reference_coverage: float | None = Field(default=None, ge=0, le=1)
+    """Share of the references, each left out in turn, whose best rate such a range holds."""
     explanation: str = ""
     evidence: tuple[EvidenceRow, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -282,14 +287,19 @@ def _configuration(run_folder: Path) -> Configuration:
 
 
 def _runs(summary: Summary, configurations: Mapping[Path, Configuration]) -> tuple[Run, ...]:
-    """The runs of `summary.json`, else of its folders, by effective learning rate."""
-    found = {run.id: run for run in summary.runs}
-    for path, configuration in configurations.items():
-        hyperparameters = configuration.hyperparameters
-        unfinished = Run(id=path.name, hyperparameters=hyperparameters, status=UNFINISHED)
-        run = _read(path / "result.json", Run) or unfinished
-        found.setdefault(run.id, run)
-    return tuple(sorted(found.values(), key=lambda run: (run.effective_lr, run.id)))
+    """The runs of `summary.json`, else of the folders, by effective learning rate.
+
+    The folders may hold runs of other budgets too, whose errors cannot be compared with these.
+    """
+    runs = summary.runs or [_run(path, entry) for path, entry in configurations.items()]
+    return tuple(sorted(runs, key=lambda run: (run.effective_lr, run.id)))
+
+
+def _run(run_folder: Path, configuration: Configuration) -> Run:
+    result = _read(run_folder / "result.json", Run)
+    return result or Run(
+        id=run_folder.name, hyperparameters=configuration.hyperparameters, status=UNFINISHED
+    )
 
 
 def _winner(summary: Summary, runs: tuple[Run, ...]) -> Run | None:
