@@ -3,11 +3,18 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.integrate import quad
 from torch import nn
 
-from kintune.backbones import Backbone, BackboneOverrides, load_backbone, mean_feature
-from kintune.backbones.endings import ACTIVATIONS, expected_activation
+from kintune.backbones import (
+    Backbone,
+    BackboneOverrides,
+    load_backbone,
+    mean_feature,
+    penultimate_features,
+)
+from kintune.backbones.moments import ACTIVATIONS, expected_activation, rectified_moments
 from kintune.errors import ModelError
 
 SMALL = BackboneOverrides(image_size=32)
@@ -80,11 +87,61 @@ def test_mean_feature_is_the_mean_over_what_the_statistics_describe():
     torch.testing.assert_close(values, measured.double(), rtol=0, atol=0.03)
 
 
-@pytest.mark.parametrize("model", ["resnet10t", "torchvision:resnet18"])
-def test_residual_sums_have_no_mean(model):
+def smooth_images(count: int, generator: torch.Generator) -> torch.Tensor:
+    """(count, 3, 48, 48), with structure at four scales."""
+    noise = (torch.randn(count, 3, side, side, generator=generator) for side in (2, 4, 8, 16))
+    return torch.stack([F.interpolate(each, (48, 48), mode="bilinear") for each in noise]).sum(0)
+
+
+@pytest.mark.parametrize("model", ["torchvision:resnet18", "resnet50"])
+def test_moments_carried_through_residual_sums_are_near_the_measured_mean(model):
+    """With statistics of the network's own signals, as after training, and drawn β and γ."""
+    overrides = BackboneOverrides(image_size=48)
+    backbone = with_statistics(load_backbone(model, pretrained=False, overrides=overrides))
+    generator = torch.Generator().manual_seed(0)
+    for module in backbone.network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the mean over all batches
+    with torch.inference_mode():
+        backbone.network.train()
+        for _ in range(3):
+            backbone.network(smooth_images(24, generator))
+        images = smooth_images(32, generator)
+        features, _ = penultimate_features(backbone.network.eval(), backbone.head_name, images)
+
+    mean = mean_feature(backbone)
+
+    assert mean.note.startswith("mean feature approximate: moments carried through")
+    assert mean.values is not None
+    measured = features.double().mean(dim=0)
+    assert torch.stack([mean.values, measured]).corrcoef()[0, 1] > 0.85  # 0.92 and 0.93
+    assert (mean.values - measured).norm() < 0.2 * measured.norm()  # 0.12 of it
+
+
+@pytest.mark.parametrize("model", ["resnet10t", "resnet18", "torchvision:resnet50"])
+def test_residual_sums_of_both_libraries_are_recognised(model):
     mean = mean_feature(with_statistics(load_backbone(model, pretrained=False, overrides=SMALL)))
+    assert mean.values is not None
+    assert "residual sums of the last stage" in mean.note
+
+
+def test_rectified_moments_against_draws():
+    z = torch.randn(200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for mean, std in ((0.0, 1.0), (-1.5, 0.7), (4.0, 3.0)):
+        drawn = (mean + std * z).relu()
+        moments = rectified_moments(torch.tensor([mean]).double(), torch.tensor([std]).double())
+        assert [m.item() for m in moments] == pytest.approx(
+            [drawn.mean().item(), drawn.std().item()], rel=0.02
+        )
+
+
+def test_residual_sums_of_other_stages_have_no_mean():
+    mean = mean_feature(
+        with_statistics(load_backbone("regnetx_002", pretrained=False, overrides=SMALL))
+    )
     assert mean.values is None
-    assert "residual sum" in mean.note
+    assert mean.note == "mean feature left out: the network ends in a residual sum"
 
 
 @pytest.mark.parametrize("model", ["mobilenetv3_small_050", "legacy_seresnet18", "convnext_atto"])

@@ -6,35 +6,25 @@ directly before the head, the mean feature is E[act(z)] with z ~ N(β, γ²): no
 normal shape is the one assumption.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import pi
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kintune.backbones.backbone import Backbone
 from kintune.backbones.heads import penultimate_features
+from kintune.backbones.moments import (
+    ACTIVATIONS,
+    expected_activation,
+    has_statistics,
+    output_moments,
+)
+from kintune.backbones.residuals import carried_mean
 from kintune.errors import ModelError
 
-HERMITE_NODES = 64
 TOLERANCE = 1e-4
-
-Activation = Callable[[Tensor], Tensor]
-
-ACTIVATIONS: dict[str, Activation] = {
-    "no activation": lambda z: z,
-    "ReLU": F.relu,
-    "ReLU6": F.relu6,
-    "SiLU": F.silu,
-    "Hardswish": F.hardswish,
-    "GELU": F.gelu,
-    "Mish": F.mish,
-    "LeakyReLU": F.leaky_relu,
-}
 
 
 @dataclass(frozen=True)
@@ -50,19 +40,25 @@ class MeanFeature:
 def mean_feature(backbone: Backbone) -> MeanFeature:
     """The mean feature of the source domain, from the last normalisation's statistics.
 
-    Exact in kind for normalisation -> activation -> average pooling -> head. After a residual sum
-    (ResNet) the sum's moments are not stored anywhere: the mean is left out.
+    Exact in kind for normalisation -> activation -> average pooling -> head. Where a residual sum
+    stands there (ResNet), moments are carried through the last stage, or the mean is left out.
 
     Raises:
         ModelError: the network ends in another way.
     """
-    norm = _last_norm(backbone)
+    name_of_norm, norm = _last_norm(backbone)
     features, z = _features_of_known_input(backbone, norm)
     for name, activation in ACTIVATIONS.items():
         if _equal(features, activation(z).mean(dim=(2, 3))):
-            values = expected_activation(name, *_moments(norm))
+            values = expected_activation(name, *output_moments(norm))
             note = f"mean feature from the last normalisation's statistics through {name}"
             return MeanFeature(values, note)
+    carried = carried_mean(backbone.network, name_of_norm, partial(_probe, backbone))
+    if carried is not None:
+        return MeanFeature(
+            carried,
+            "mean feature approximate: moments carried through the residual sums of the last stage",
+        )
     if _ends_in_residual_sum(backbone, norm):
         return MeanFeature(None, "mean feature left out: the network ends in a residual sum")
     raise ModelError(
@@ -72,50 +68,11 @@ def mean_feature(backbone: Backbone) -> MeanFeature:
     )
 
 
-def expected_activation(name: str, mean: Tensor, std: Tensor) -> Tensor:
-    """E[act(z)], z ~ N(mean, std²), for each channel, float64 (d,).
-
-    Closed form for piecewise linear activations of the table, else Gauss-Hermite quadrature.
-
-    >>> zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    >>> round(expected_activation("ReLU", zero, one).item(), 6)  # 1 / sqrt(2 pi)
-    0.398942
-
-    Raises:
-        KeyError: an activation that is not in `ACTIVATIONS`.
-    """
-    if name == "no activation":
-        return mean
-    if name == "ReLU":
-        return _expected_relu(mean, std)
-    if name == "ReLU6":
-        return _expected_relu(mean, std) - _expected_relu(mean - 6, std)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(HERMITE_NODES)
-    z = mean + std * torch.from_numpy(nodes)[:, None]
-    return torch.from_numpy(weights / weights.sum()) @ ACTIVATIONS[name](z)
-
-
-def _expected_relu(mean: Tensor, std: Tensor) -> Tensor:
-    std = std.clamp(min=1e-12)
-    ratio = mean / std
-    density = torch.exp(-ratio.square() / 2) / (2 * pi) ** 0.5
-    return mean * torch.special.ndtr(ratio) + std * density
-
-
-def _moments(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the normalisation's output over its training images."""
-    variance = _of(norm.running_var).double()
-    # Epsilon keeps the output's spread below |γ| where a channel hardly varies.
-    std = _of(norm.weight).double().abs() * (variance / (variance + norm.eps)).sqrt()
-    return _of(norm.bias).double(), std
-
-
-def _last_norm(backbone: Backbone) -> nn.BatchNorm2d:
+def _last_norm(backbone: Backbone) -> tuple[str, nn.BatchNorm2d]:
+    """The normalisation that is called last, with its dotted path."""
     called: list[str] = []
     norms = {
-        name: module
-        for name, module in backbone.network.named_modules()
-        if isinstance(module, nn.BatchNorm2d) and module.affine and module.track_running_stats
+        name: module for name, module in backbone.network.named_modules() if has_statistics(module)
     }
     hooks = [
         module.register_forward_pre_hook(partial(_remember, called, name))
@@ -131,7 +88,7 @@ def _last_norm(backbone: Backbone) -> nn.BatchNorm2d:
             f"{backbone.name}: has no batch normalisation, whose statistics would give its mean "
             "feature. Pass --source with a folder of source images or a prototype file."
         )
-    return norms[called[-1]]
+    return called[-1], norms[called[-1]]
 
 
 def _remember(called: list[str], name: str, _norm: nn.Module, _inputs: object) -> None:
