@@ -59,14 +59,7 @@ def extract_features(
         IncomparableError: the images were decoded for another input.
         OptionError: the cache cannot be written.
     """
-    indices = dataset.splits[split]
-    if len(indices) == 0:
-        raise DataError(f"{dataset.source}: has no images in its {split} split.")
-    if dataset.images.shorter_side != backbone.input.shorter_side:
-        raise IncomparableError(
-            f"{dataset.source} was decoded at {dataset.images.shorter_side} px, {backbone.name} "
-            f"needs {backbone.input.shorter_side} px: load it with this network's input."
-        )
+    _check_images(backbone, dataset, split)
     path = _cache_path(backbone, dataset, split)
     cached = _read(path) if backbone.weights_sha256 else None
     if cached is None:
@@ -81,6 +74,16 @@ def extract_features(
         extractor=backbone.extractor,
         mean_confidence=None if backbone.num_source_classes is None else mean_confidence,
     )
+
+
+def _check_images(backbone: Backbone, dataset: ImageDataset, split: Split) -> None:
+    if len(dataset.splits[split]) == 0:
+        raise DataError(f"{dataset.source}: has no images in its {split} split.")
+    if dataset.images.shorter_side != backbone.input.shorter_side:
+        raise IncomparableError(
+            f"{dataset.source} was decoded at {dataset.images.shorter_side} px, {backbone.name} "
+            f"needs {backbone.input.shorter_side} px: load it with this network's input."
+        )
 
 
 def _extract(

@@ -84,10 +84,8 @@ def fine_tune(
             state = starting_state(backbone, len(dataset.classes), config, device)
             try:
                 train(state, dataset, config, folder)
-            except DivergedError as divergence:
-                result = result_without_errors(
-                    config, "diverged", str(divergence), state.seconds, notes
-                )
+            except DivergedError as error:
+                result = result_without_errors(config, "diverged", str(error), state.seconds, notes)
             else:
                 write_model_folder(folder / "model", state.network, backbone, dataset.classes)
                 result = complete_result(config, read_metrics(folder), len(dataset.classes), notes)
