@@ -9,6 +9,7 @@ The folder holds::
     lock                     held by the process that writes the run
     model/                   the fine-tuned network (`kintune.training.model_folder`)
     result.json              RunResult, written last
+    traceback.txt            of a run that failed unexpectedly
     traceback.txt            where a run that failed did so
 """
 
