@@ -50,7 +50,7 @@ SHORTER, SHORTER_AT_MOST = 1 / 3, 1 / 2
 """Exponents of images seen by which a rate grows when the budget shrinks: best guess, high edge."""
 NORM_NOISE = 0.25
 """Decades of doubt for each decade by which the squared filter norms differ."""
-LEAST_TRAVEL, GOOD_TRAVEL = 10.0, 20.0
+LEAST_TRAVEL, GOOD_TRAVEL = 10.0, 30.0
 """Effective rate times steps, over the squared filter norm: below the first, the low edge of every
 range, training does not converge; the best guess keeps to the second."""
 HIGHEST = 3.0
