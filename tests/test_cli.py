@@ -154,7 +154,9 @@ def test_tune_answers_with_one_json_object_and_goes_on_where_it_was(photos, tmp_
     assert answer["status"] == "complete"
     assert len({r["hyperparameters"]["lr"] for r in answer["runs"]}) == 2
     best = answer["best"]
-    assert best["validation_top1_error"] == min(r["validation_top1_error"] for r in answer["runs"])
+    errors = [run["validation_top1_error"] for run in answer["runs"]]
+    # Four steps: the second rate tried may diverge, which is a result without an error.
+    assert best["validation_top1_error"] == min(error for error in errors if error is not None)
     assert 0 <= best["test_top1_error"] <= 1
     assert all(answer[key].startswith("/") for key in ("model_path", "report_path"))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/result.json")}
