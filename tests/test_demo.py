@@ -13,7 +13,7 @@ import pytest
 def test_the_demo_ends_in_time_and_its_last_line_is_the_report(tmp_path):
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "kintune", "demo", "--output", str(tmp_path / "a long name" * 8)],
+        [sys.executable, "-m", "kintune", "demo", "--output", str(tmp_path / ("a long name " * 8))],
         capture_output=True,
         text=True,
         check=True,

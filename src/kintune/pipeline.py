@@ -43,7 +43,7 @@ from kintune.task import (
 )
 from kintune.training import versions
 
-DEMO_EPOCHS = 12
+DEMO_EPOCHS = 10
 
 
 def tune(options: TuneOptions) -> TrainingSummary | Plan:

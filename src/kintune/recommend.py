@@ -42,8 +42,9 @@ RANK_WIDTH = 0.25
 """Kernel width over ranks (0 nearest, 1 farthest)."""
 DISTANCE_WIDTH = 0.1
 """Kernel width over relative distances, within the table of the same network."""
-OWN_TABLE_WEIGHT = 4.0
-"""Votes of a table of exactly this network count this much more than the paper's."""
+OWN_TABLE_WEIGHT = 20.0
+"""A vote of a table of exactly this network counts this much more than one of the paper's 35: two
+near rows outvote them all."""
 RATE_NOISE = 0.25
 """Decades by which a reference's best rate is uncertain: a coarse grid, a flat optimum."""
 SHORTER, SHORTER_AT_MOST = 1 / 3, 1 / 2
