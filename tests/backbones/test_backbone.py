@@ -256,6 +256,12 @@ def test_transformers_are_refused(model):
         load_backbone(model, pretrained=False, overrides=BackboneOverrides(image_size=32))
 
 
+@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "torchvision:swin_t"])
+def test_transformers_are_refused_before_anything_is_downloaded(model):
+    with pytest.raises(ModelError, match="transformers and AdamW are not covered yet"):
+        load_backbone(model)
+
+
 def test_a_head_that_cannot_be_replaced_is_refused():
     with pytest.raises(ModelError, match="no head that can be replaced"):
         load_backbone("torchvision:squeezenet1_0", pretrained=False)

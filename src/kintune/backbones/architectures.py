@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from kintune.backbones.doors import Door, PocketDoor
+from kintune.backbones.heads import refuse_uncovered
 from kintune.errors import ModelError
 
 # What load_backbone decides by itself, or what would load other files than --weights.
@@ -59,10 +60,11 @@ def build_pretrained(model: str, model_kwargs: dict[str, Any]) -> nn.Module:
     """An architecture with its published weights.
 
     Raises:
-        ModelError: an unknown model or argument, no such weights, or no network.
+        ModelError: an unknown model or argument, no such weights, no network, or a kind that is not
+            covered, which is told before anything is downloaded.
     """
     door, name = find_door(model)
-    _check_kwargs(model, model_kwargs)
+    refuse_uncovered(build_network(model, model_kwargs), model)
     try:
         return door.pretrained(name, model_kwargs)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:

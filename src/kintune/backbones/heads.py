@@ -20,7 +20,7 @@ def find_head(network: nn.Module, model: str, image_size: int) -> str:
     Raises:
         ModelError: a transformer, a network with two heads, or one that ends otherwise.
     """
-    _refuse_uncovered(network, model)
+    refuse_uncovered(network, model)
     outputs: dict[str, Tensor] = {}
 
     def remember(name: str) -> Callable[[nn.Module, object, Tensor], None]:
@@ -107,7 +107,12 @@ def _weight(head: nn.Module) -> Tensor:
     return head.get_parameter("weight")
 
 
-def _refuse_uncovered(network: nn.Module, model: str) -> None:
+def refuse_uncovered(network: nn.Module, model: str) -> None:
+    """Make sure that the network is of a kind that Kintune fine-tunes.
+
+    Raises:
+        ModelError: a transformer, or a network with two heads.
+    """
     if getattr(network, "aux_logits", False):
         raise ModelError(
             f"{model}: has a second head for training, which is not covered. Pass --model-kwargs "
