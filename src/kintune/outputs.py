@@ -11,7 +11,7 @@ import numpy as np
 from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
 from kintune.options import TaskOptions
-from kintune.records import Record
+from kintune.records import Record, differences
 from kintune.results import BestRun
 from kintune.runs import RunResult, write_json
 from kintune.task import Task
@@ -98,14 +98,10 @@ def open_output(folder: Path, identity: Mapping[str, str]) -> None:
         )
     if marker.exists():
         held = TaskIdentity.read(marker).identity
-        differences = [
-            f"{key} is {held.get(key)} there and {identity.get(key)} here"
-            for key in sorted(held.keys() | identity.keys())
-            if held.get(key) != identity.get(key)
-        ]
-        if differences:
+        found = differences(held, identity)
+        if found:
             raise OptionError(
-                f"--output {folder}: holds results of another task: {'; '.join(differences)}. "
+                f"--output {folder}: holds results of another task: {'; '.join(found)}. "
                 "Choose another folder."
             )
     else:

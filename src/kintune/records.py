@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -45,6 +46,19 @@ def faults(error: ValidationError) -> str:
         for fault in error.errors(include_url=False)
     ]
     return "; ".join(lines)
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What differs between two records of the same kind, in words.
+
+    >>> differences({"lr": 0.1, "seed": 0}, {"lr": 0.2, "seed": 0})
+    ['lr is 0.1 there and 0.2 here']
+    """
+    return [
+        f"{key} is {there.get(key)} there and {here.get(key)} here"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key)
+    ]
 
 
 def content_id(value: Any, digits: int = 12) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kintune.errors import OptionError
-from kintune.records import Record
+from kintune.records import Record, differences
 from kintune.runs import RunConfig, write_json
 
 PACKAGES = ("kintune", "torch", "timm", "numpy")
@@ -111,14 +111,10 @@ def claim(folder: Path, config: RunConfig) -> None:
         return
     held = _flat(RunConfig.read(path).to_json())
     asked = _flat(config.to_json())
-    differences = [
-        f"{key} is {held.get(key)} there and {asked.get(key)} here"
-        for key in sorted(held.keys() | asked.keys())
-        if held.get(key) != asked.get(key)
-    ]
-    if differences:
+    found = differences(held, asked)
+    if found:
         raise OptionError(
-            f"{folder}: holds a run of another configuration: {'; '.join(differences)}. "
+            f"{folder}: holds a run of another configuration: {'; '.join(found)}. "
             "Choose another folder, or the same settings to go on."
         )
 
