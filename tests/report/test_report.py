@@ -262,3 +262,11 @@ def test_diverged_values_leave_the_curves_readable(make_tune):
     assert len(lines) == 4 + 3  # losses, errors
     assert all(re.fullmatch(r"[\d., -]+", line) for line in lines)
     assert "10 ↑" in Page(source).text
+
+
+def test_an_image_without_a_confidence_is_shown_last(run_folder: Path):
+    path = run_folder / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    evaluation["confidences"][0] = None
+    path.write_text(json.dumps(evaluation))
+    assert "report.html" in str(write_report(run_folder))

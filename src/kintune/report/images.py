@@ -23,7 +23,7 @@ class Sample:
     image: str
     true: str
     predicted: str
-    confidence: float
+    confidence: float | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Gallery:
 
     def _by_confidence(self) -> list[int]:
         confidences = self.evaluation.confidences
-        return sorted(range(len(confidences)), key=lambda index: -confidences[index])
+        return sorted(range(len(confidences)), key=lambda index: -(confidences[index] or 0.0))
 
     def _is_right(self, index: int) -> bool:
         return self.evaluation.labels[index] == self.evaluation.predictions[index]

@@ -186,7 +186,7 @@ class Evaluation(Part):
     classes: tuple[str, ...]
     labels: tuple[int, ...]
     predictions: tuple[int, ...]
-    confidences: tuple[float, ...]
+    confidences: tuple[float | None, ...]
     top1_error: float
     average_class_error: float | None = None
 
