@@ -9,7 +9,6 @@ The folder holds::
     lock                     held by the process that writes the run
     model/                   the fine-tuned network (`kintune.training.model_folder`)
     result.json              RunResult, written last
-    traceback.txt            of a run that failed unexpectedly
     traceback.txt            where a run that failed did so
 """
 
@@ -31,7 +30,11 @@ RunStatus = Literal["complete", "diverged", "failed"]
 
 
 class RunConfig(Record):
-    """All that decides the result of a run. No time, host, path or output folder belongs here."""
+    """All that decides the result of a run. No time, host, path or output folder belongs here.
+
+    The default of a field, here and in the records below, is what was done before the field was
+    there: it never changes, and a new field leaves the identity of earlier runs alone.
+    """
 
     model: str
     """Name of the architecture, as `load_backbone` takes it."""
@@ -51,8 +54,8 @@ class RunConfig(Record):
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits that name this configuration."""
-        return content_id(self.to_json())
+        """Twelve hexadecimal digits that name this configuration, of all that is not default."""
+        return content_id(self.model_dump(mode="json", exclude_defaults=True))
 
 
 class RunResult(Record):
