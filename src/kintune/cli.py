@@ -24,6 +24,7 @@ from kintune.options import (
     SimilarityOptions,
     TuneOptions,
 )
+from kintune.progress import is_first_process
 from kintune.records import Record
 
 DESCRIPTION = """How should I fine-tune it? Give a folder of images and a pretrained network.
@@ -75,7 +76,8 @@ def _run(words: list[str]) -> int:
     # Whatever a library prints must not end up in the answer.
     with redirect_stdout(sys.stderr):
         result = command.call(options)
-    print(json.dumps(result.to_json(), indent=1) if options.as_json else command.show(result))
+    if is_first_process():
+        print(json.dumps(result.to_json(), indent=1) if options.as_json else command.show(result))
     return 0 if command.succeeded(result) else 1
 
 

@@ -3,7 +3,8 @@
 The paper is Li et al., "Rethinking the Hyperparameters for Fine-tuning", ICLR 2020.
 """
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,6 +13,18 @@ from kintune.records import Record
 RegularizerName = Literal["l2", "l2-sp", "none"]
 ScheduleName = Literal["step", "cosine", "constant"]
 AugmentationName = Literal["random_resized_crop", "random_crop", "flip", "none"]
+UpdateConvention = Literal["paper", "torch"]
+
+MILESTONES = (1 / 2, 5 / 6)
+"""Section 3.1: of 300 epochs, 150 and 250."""
+SCRATCH_MILESTONES = (2 / 3, 11 / 12)
+"""Appendix F, from random weights: of 600 epochs, 400 and 550."""
+SOURCE_MILESTONES = (3 / 4,)
+"""Appendix F, making of source models: of 60 epochs, 45."""
+APPENDIX_D_MILESTONES = (2 / 3,)
+"""Appendix D: of 9,000 iterations, 6,000."""
+NEW_PART_DECAY = 0.01
+"""β of L2-SP for the new head: the constant of Li et al. (2018), kept in appendix D."""
 
 
 class Hyperparameters(Record):
@@ -22,7 +35,7 @@ class Hyperparameters(Record):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum m of Nesterov's accelerated gradient."""
     weight_decay: float = Field(default=1e-4, ge=0)
-    """Weight decay λ; each step takes ηλθ away."""
+    """Weight decay λ of L2, or α of L2-SP for the part shared with the source network."""
     batch_size: int = Field(ge=1)
     """Images a step, n."""
     epochs: int = Field(ge=1)
@@ -30,9 +43,28 @@ class Hyperparameters(Record):
     regularizer: RegularizerName = "l2"
     """What the decay pulls towards: zero (l2) or the pretrained weights (l2-sp)."""
     schedule: ScheduleName = "step"
-    """Shape of the learning rate over training; `step` divides by 10 at 1/2 and at 5/6."""
+    """Shape of the learning rate over training; `step` divides by 10 at each milestone."""
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = MILESTONES
+    """Of the `step` schedule, as shares of training: the shape is the same at every length."""
+    warmup_epochs: float = Field(default=0, ge=0)
+    """The rate grows linearly over so many epochs."""
+    iterations: int | None = Field(default=None, ge=1)
+    """Training ends after so many steps, in the last of the `epochs`; None trains those whole."""
     augmentation: AugmentationName = "random_resized_crop"
     """How training images are varied."""
+    convention: UpdateConvention = "paper"
+    """Where rate and decay stand in the update: see `kintune.training.NesterovSGD`."""
+    new_part_decay: float | None = Field(default=None, ge=0)
+    """Decay λ2, or β, of the new head; None is the same as the rest for L2 and 0.01 for L2-SP."""
+    exempt_bias_and_norm: bool = False
+    """Biases and the parameters of normalisation do not decay. In the paper everything does."""
+    head_lr_factor: float = Field(default=1, gt=0)
+    """The new head learns at this multiple of the rate."""
+    bn_momentum: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the running batch statistics that is kept in each step, as in the paper; torch's
+    `momentum` is 1 minus it. None leaves the network's own."""
+    freeze_bn_stats: bool = False
+    """Batch normalisation uses the source's running statistics, and leaves them alone."""
 
     @property
     def effective_lr(self) -> float:
@@ -45,15 +77,34 @@ class Hyperparameters(Record):
         return self.weight_decay / self.lr
 
     @property
+    def decay_lr(self) -> float:
+        """What decay is multiplied by in one step: η in equation (2), η' in torch's convention,
+        where decay goes through the velocity and so adds up to 1 / (1 - m) times itself."""
+        return self.lr if self.convention == "paper" else self.effective_lr
+
+    @property
     def decay_per_step(self) -> float:
-        """ηλ, the share of a weight that one step of equation (2) takes away."""
-        return self.lr * self.weight_decay
+        """Share of a weight that one step takes away: ηλ, or η'λ in torch's convention."""
+        return self.decay_lr * self.weight_decay
+
+    @property
+    def new_part_coefficient(self) -> float:
+        """Decay of the new head: `new_part_decay`, or what stands for None."""
+        if self.new_part_decay is not None:
+            return self.new_part_decay
+        return NEW_PART_DECAY if self.regularizer == "l2-sp" else self.weight_decay
 
     def with_momentum(self, momentum: float) -> "Hyperparameters":
-        """The equivalent setting at another momentum: the same η' and the same ηλ."""
-        lr = lr_for(self.effective_lr, momentum)
-        decay = self.decay_per_step / lr
-        return self.model_copy(update={"lr": lr, "momentum": momentum, "weight_decay": decay})
+        """The equivalent setting at another momentum: the same η' and the same decay per step, of
+        the new head too."""
+        moved = self.model_copy(
+            update={"lr": lr_for(self.effective_lr, momentum), "momentum": momentum}
+        )
+        factor = self.decay_lr / moved.decay_lr
+        update: dict[str, float] = {"weight_decay": self.weight_decay * factor}
+        if self.new_part_coefficient != self.weight_decay or self.new_part_decay is not None:
+            update["new_part_decay"] = self.new_part_coefficient * factor
+        return moved.model_copy(update=update)
 
 
 def effective_lr(lr: float, momentum: float) -> float:
@@ -72,3 +123,42 @@ def lr_for(effective: float, momentum: float) -> float:
     0.01
     """
     return effective * (1 - momentum)
+
+
+def appendix_d(
+    images: int,
+    *,
+    regularizer: RegularizerName,
+    lr: float,
+    weight_decay: float,
+) -> Hyperparameters:
+    """The setting of appendix D, in which Table 5 compares L2 with L2-SP.
+
+    Batch size 64, 9,000 iterations with one decay at 6,000, momentum 0.9, torch's convention (its
+    code is that of Li et al. 2018); λ2 = λ1 for L2 and 0.01 for L2-SP.
+
+    Args:
+        images: in the training split: says how many passes 9,000 iterations are.
+        regularizer: one of the two that are compared.
+        lr: η, one of `APPENDIX_D_LRS` in the paper.
+        weight_decay: λ1, one of `APPENDIX_D_DECAYS`.
+
+    >>> setting = appendix_d(12_000, regularizer="l2-sp", lr=0.005, weight_decay=0.1)
+    >>> setting.epochs, setting.new_part_coefficient
+    (48, 0.01)
+    """
+    return Hyperparameters(
+        lr=lr,
+        momentum=0.9,
+        weight_decay=weight_decay,
+        batch_size=64,
+        epochs=math.ceil(9000 / math.ceil(images / 64)),
+        iterations=9000,
+        milestones=APPENDIX_D_MILESTONES,
+        regularizer=regularizer,
+        convention="torch",
+    )
+
+
+APPENDIX_D_LRS = (0.02, 0.01, 0.005, 0.001, 0.0001)
+APPENDIX_D_DECAYS = (0.1, 0.01, 0.001, 0.0001)

@@ -4,15 +4,21 @@ Each record checks its values when it is made, and all its faults are reported t
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from pydantic import Field, ValidationError
 
 from kintune import defaults
 from kintune.errors import OptionError
-from kintune.hyperparameters import AugmentationName, RegularizerName, ScheduleName
+from kintune.hyperparameters import (
+    AugmentationName,
+    RegularizerName,
+    ScheduleName,
+    UpdateConvention,
+)
 from kintune.records import Record
+from kintune.runs import Precision
 
 Positional = tyro.conf.Positional
 Flag = tyro.conf.FlagCreatePairsOff[bool]
@@ -81,17 +87,42 @@ class TrainingOptions(Options):
     """Images a step; by default at most 256 with at least 40 steps an epoch."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes over the training images; by default 2000 steps in all."""
+    iterations: Annotated[int, Field(ge=1)] | None = None
+    """Steps in all, instead of --epochs."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = defaults.MOMENTUM
     """Momentum m; the learning rate follows it, so that the effective rate stays."""
     weight_decay: Annotated[float, Field(ge=0)] = defaults.WEIGHT_DECAY
     """Weight decay λ."""
     regularizer: RegularizerName = "l2"
     """What weight decay pulls towards: zero (l2) or the pretrained weights (l2-sp)."""
+    new_part_decay: Annotated[float, Field(ge=0)] | None = None
+    """Decay of the new head; by default --weight-decay with l2 and 0.01 with l2-sp."""
+    exempt_bias_and_norm: Flag = False
+    """No decay of biases and of the parameters of normalisation."""
     schedule: ScheduleName = "step"
-    """Shape of the learning rate: step divides by 10 at 1/2 and 5/6 of training."""
+    """Shape of the learning rate: step divides by 10 at each of --decay-milestones."""
+    decay_milestones: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Epochs (iterations with --iterations), or shares of training below 1; by default 1/2 and
+    5/6."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+    """Epochs over which the rate grows linearly at the start."""
+    head_lr_factor: Annotated[float, Field(gt=0)] = 1
+    """The new head learns at this multiple of the rate."""
     augmentation: AugmentationName | None = None
     """How training images are varied; by default random_resized_crop from 1000 steps on, else
     flip."""
+    bn_momentum: Annotated[float, Field(ge=0, lt=1)] | Literal["rule"] | None = None
+    """Share of the batch statistics kept in each step, as in the paper (1 minus torch's and timm's
+    number); rule is max(1 - 10 / steps an epoch, 0.9). By default the network's own."""
+    freeze_bn_stats: Flag = False
+    """Normalise by the source's running statistics and leave them alone."""
+    convention: UpdateConvention = "paper"
+    """Where rate and decay stand in the update: equations (1) and (2), or as in torch and timm."""
+    micro_batch_size: Annotated[int, Field(ge=2)] | None = None
+    """Most images that go through the network at once: the same batch in parts, for little
+    memory."""
+    precision: Precision = "float32"
+    """bfloat16 runs forward and backward passes under autocast."""
 
 
 class OutputOptions(Options):
@@ -136,6 +167,14 @@ class FinetuneOptions(OutputOptions, TrainingOptions, TaskOptions):
     Example: kintune finetune photos/ --model resnet50 --lr 0.01 --epochs 20
     """
 
+    data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")] = ""
+    """Folder of class folders, with or without train/val/test; CSV with path,label[,split]; or
+    sklearn:digits. With --from by default where the run found its images."""
+    model: str = ""
+    """A timm name (resnet50), torchvision:NAME, or pocket, the embedded network."""
+    from_config: Annotated[Path | None, tyro.conf.arg(name="from", metavar="CONFIG.JSON")] = None
+    """Repeat the run with this configuration, the config.json of a run's folder. It says all but
+    where images and weights are, and those may be given."""
     lr: Annotated[float, Field(gt=0)] = defaults.USUAL_LR
     """Learning rate η."""
     from_scratch: Flag = False

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kintune import defaults
+from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.options import (
     DemoOptions,
@@ -26,26 +27,21 @@ from kintune.plan import plan_runs, say_plan
 from kintune.predict import Predictions, predict
 from kintune.progress import announce
 from kintune.recommend import Recipe, Recommendation, recommend
+from kintune.repeat import repeated, say_repeated
 from kintune.report import write_report
 from kintune.results import Plan, ReportPath, TrainingSummary
 from kintune.runners import LocalRunner, run_guarded
-from kintune.runs import RunResult, RunStore, read_result, write_json
+from kintune.runs import RunConfig, RunResult, RunStore, read_result, write_json
 from kintune.search import Bracket, around, best_run, search
+from kintune.settings import run_config, task_facts, training_settings
 from kintune.similarity import Similarity
-from kintune.task import (
-    Task,
-    load_task,
-    measure,
-    resolve_device,
-    run_config,
-    task_facts,
-    threads,
-)
-from kintune.training import versions
+from kintune.task import Task, load_task, measure, resolve_device, threads
+from kintune.training import joined_replicas, replicas, versions
 
 DEMO_EPOCHS = 10
 
 
+@joined_replicas()
 def tune(options: TuneOptions) -> TrainingSummary | Plan:
     """Measure, recommend, search in a handful of runs, keep the best model, write the report.
 
@@ -57,7 +53,8 @@ def tune(options: TuneOptions) -> TrainingSummary | Plan:
         open_output(folder, task_identity(task, options))
     similarity = measure(task, options.source, skip_unreadable=options.skip_unreadable)
     recommendation = _recommendation(task, similarity, options)
-    space = around(recommendation)
+    base = training_settings(options, task_facts(task, options), recommendation.lr)
+    space = around(recommendation).model_copy(update={"base": base})
     announce(recommendation.explanation)
 
     first = run_config(task, space.at(space.effective_lr.best), options)
@@ -83,26 +80,13 @@ def tune(options: TuneOptions) -> TrainingSummary | Plan:
     return _conclude(task, options, folder, results, labels)
 
 
+@joined_replicas()
 def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
     """One run. The same call again resumes it, or returns its result."""
-    task = load_task(options, pretrained=not options.from_scratch)
-    facts = task_facts(task, options)
-    settings = Hyperparameters(
-        lr=options.lr,
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-        batch_size=facts.batch_size,
-        epochs=facts.epochs,
-        regularizer=options.regularizer,
-        schedule=options.schedule,
-        augmentation=options.augmentation or defaults.augmentation_for(facts.steps),
-    )
-    config = run_config(task, settings, options).model_copy(
-        update={
-            "initialization": "random" if options.from_scratch else "pretrained",
-            "trainable": "head" if options.head_only else "all",
-        }
-    )
+    if options.from_config is not None:
+        task, config = repeated(options, options.from_config)
+    else:
+        task, config = _configured(options)
     folder = (options.output or Path("runs") / f"{task.name}-{config.id}").absolute()
     if not options.dry_run:
         open_run_output(folder)
@@ -111,7 +95,25 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
     if options.dry_run:
         return plan
     result = run_guarded(task.backbone, task.dataset, config, folder, device=task.device)
+    if options.from_config is not None:
+        say_repeated(read_result(options.from_config.parent), result)
     return _conclude(task, options, folder, [result], {})
+
+
+def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:
+    missing = [name for name in ("data", "model") if not getattr(options, name)]
+    if missing:
+        words = " and ".join({"data": "DATA", "model": "--model"}[name] for name in missing)
+        raise OptionError(f"{words}: required, unless --from names a recorded configuration.")
+    task = load_task(options, pretrained=not options.from_scratch)
+    settings = training_settings(options, task_facts(task, options), options.lr)
+    config = run_config(task, settings, options)
+    return task, config.model_copy(
+        update={
+            "initialization": "random" if options.from_scratch else "pretrained",
+            "trainable": "head" if options.head_only else "all",
+        }
+    )
 
 
 def similarity(options: SimilarityOptions) -> Similarity:
@@ -177,7 +179,10 @@ def _conclude(
     results: list[RunResult],
     labels: dict[str, str],
 ) -> TrainingSummary:
-    """Choose, test, keep and report."""
+    """Choose, test, keep and report; of several replicas the first does."""
+    here = replicas()
+    if not here.is_first:
+        return here.from_first(None)  # pyright: ignore[reportReturnType] - the first has a summary
     chosen = best_run(results)
     best = model_path = None
     (folder / "evaluation.json").unlink(missing_ok=True)
@@ -202,13 +207,16 @@ def _conclude(
     )
     write_json(folder / "summary.json", summary.to_json())
     write_report(folder)
-    return summary
+    return here.from_first(summary)
 
 
 def command(options: TuneOptions | FinetuneOptions, folder: Path) -> str:
     """The command line that repeats this from any folder: absolute paths, threads said."""
     name = type(options).__name__.removesuffix("Options").lower()
-    said = options.model_copy(update={"output": folder, "threads": threads(options)})
+    repeats = isinstance(options, FinetuneOptions) and options.from_config is not None
+    said = options.model_copy(
+        update={"output": folder} if repeats else {"output": folder, "threads": threads(options)}
+    )
     words = ["kintune", name]
     for field, value in said.model_dump(exclude_defaults=True).items():
         words += _words(field, value)
@@ -222,7 +230,7 @@ def _words(field: str, value: Any) -> list[str]:
         return [str(Path(value).absolute()) if Path(value).exists() else value]
     if isinstance(value, Path):
         value = value.absolute()
-    flag = "--" + field.replace("_", "-")
+    flag = "--from" if field == "from_config" else "--" + field.replace("_", "-")
     if value is True:
         return [flag]
     if isinstance(value, tuple):

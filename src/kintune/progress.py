@@ -1,5 +1,6 @@
 """What a person sees while waiting: on stderr, and bars only on a terminal."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,9 +12,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 T = TypeVar("T")
 
 
+def is_first_process() -> bool:
+    """Whether this is the one process, or the first of those that torchrun started together: only
+    it talks to the person."""
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return not together or os.environ.get("RANK", "0") == "0"
+
+
 def announce(text: str) -> None:
     """One line for the person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if is_first_process():
+        print(text, file=sys.stderr, flush=True)
 
 
 class Bar(Protocol):
@@ -33,9 +42,8 @@ def progress_bar(description: str, total: int) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    silent = not (console.is_terminal and is_first_process())
+    with Progress(*columns, console=console, transient=True, disable=silent) as bar:
         task = bar.add_task(description, total=total, note="")
 
         def advance(advance: int = 1, note: str = "") -> None:

@@ -26,7 +26,8 @@ from kintune.hyperparameters import Hyperparameters
 from kintune.inputs import InputSpec
 from kintune.records import Record, content_id
 
-RunStatus = Literal["complete", "diverged", "failed"]
+RunStatus = Literal["complete", "diverged", "failed", "stopped"]
+Precision = Literal["float32", "bfloat16"]
 
 
 class RunConfig(Record):
@@ -51,6 +52,12 @@ class RunConfig(Record):
     seed: int = 0
     threads: int = Field(default=1, ge=1)
     """CPU threads: another number gives other last bits."""
+    devices: int = Field(default=1, ge=1)
+    """Replicas of the network, each with its share of every batch and its own batch statistics."""
+    micro_batch_size: int | None = Field(default=None, ge=2)
+    """Most images that go through the network at once, and whose statistics normalise them."""
+    precision: Precision = "float32"
+    """Of forward and backward passes (torch's autocast); weights are float32."""
 
     @property
     def id(self) -> str:
@@ -59,7 +66,10 @@ class RunConfig(Record):
 
 
 class RunResult(Record):
-    """What one run gave. A diverged or failed run is a result, with its reason."""
+    """What one run gave. A diverged, failed or stopped run is a result, with its reason.
+
+    `stopped` is a run that a search gave up as lost: it can be gone on with.
+    """
 
     id: str
     hyperparameters: Hyperparameters
@@ -77,6 +87,10 @@ class RunResult(Record):
     the steps were too large for what the network brought along."""
     train_loss: float | None = None
     """Mean cross-entropy over the last epoch."""
+    stopped_at_epoch: int | None = None
+    """Epochs that a stopped run had finished."""
+    stopped_at_validation_top1_error: float | None = None
+    """Its last validation error then: not comparable with that of a finished run."""
     seed: int = 0
     seconds: float
     """Wall-clock time of training and its evaluations."""
@@ -86,7 +100,7 @@ class RunResult(Record):
 
 def result_without_errors(
     config: RunConfig,
-    status: Literal["diverged", "failed"],
+    status: Literal["diverged", "failed", "stopped"],
     reason: str,
     seconds: float,
     notes: tuple[str, ...] = (),

@@ -7,22 +7,13 @@ from typing import Any
 
 import torch
 
-from kintune import defaults
-from kintune.backbones import (
-    Backbone,
-    BackboneOverrides,
-    load_backbone,
-    squared_filter_norm,
-)
+from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.errors import OptionError
 from kintune.features import extract_features
-from kintune.hyperparameters import Hyperparameters
-from kintune.options import ComputeOptions, TaskOptions, TrainingOptions
+from kintune.options import ComputeOptions, TaskOptions
 from kintune.progress import announce
 from kintune.prototypes import source_prototypes
-from kintune.recommend import TaskFacts
-from kintune.runs import RunConfig
 from kintune.similarity import Similarity, domain_similarity
 
 
@@ -64,8 +55,18 @@ class Task:
         }
 
 
-def load_task(options: TaskOptions, *, pretrained: bool = True) -> Task:
+def load_task(
+    options: TaskOptions,
+    *,
+    overrides: BackboneOverrides | None = None,
+    pretrained: bool = True,
+) -> Task:
     """The network and the images of a command's options; says on stderr what was used.
+
+    Args:
+        options: where both are.
+        overrides: what is said about the network's input; None leaves it to the options.
+        pretrained: False gives random weights where the options name no file.
 
     Raises:
         ModelError, DataError, OptionError: what cannot be used.
@@ -75,7 +76,8 @@ def load_task(options: TaskOptions, *, pretrained: bool = True) -> Task:
     backbone = load_backbone(
         options.model,
         weights=options.weights,
-        overrides=BackboneOverrides(
+        overrides=overrides
+        or BackboneOverrides(
             image_size=options.image_size,
             mean=options.mean,
             std=options.std,
@@ -101,8 +103,11 @@ def resolve_device(device: str) -> str:
     Raises:
         OptionError: there is no such device here.
     """
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        # torchrun starts one process a device and numbers them.
+        return f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cpu"
     here = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     here += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if device not in here:
@@ -111,8 +116,9 @@ def resolve_device(device: str) -> str:
 
 
 def threads(options: ComputeOptions) -> int:
-    """CPU threads to compute with."""
-    return options.threads or os.cpu_count() or 1
+    """CPU threads to compute with, by default an equal share for each process of torchrun."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return options.threads or max(1, (os.cpu_count() or 1) // processes)
 
 
 def measure(task: Task, source: Path | None = None, *, skip_unreadable: bool = False) -> Similarity:
@@ -131,39 +137,4 @@ def measure(task: Task, source: Path | None = None, *, skip_unreadable: bool = F
     features = extract_features(task.backbone, task.dataset, "train", device=task.device)
     return domain_similarity(
         prototypes, features, model=task.backbone.name, target=task.dataset.name
-    )
-
-
-def task_facts(task: Task, options: TrainingOptions) -> TaskFacts:
-    """Size and budget of a fine-tuning: the options where given, else the defaults.
-
-    Raises:
-        OptionError: the batch is larger than the training set.
-    """
-    images = len(task.dataset.splits["train"])
-    batch_size = options.batch_size or defaults.batch_size_for(images)
-    if batch_size > max(images, defaults.MIN_BATCH_SIZE):
-        raise OptionError(
-            f"--batch-size {batch_size}: there are {images} training images; at most {images}."
-        )
-    return TaskFacts(
-        images=images,
-        classes=len(task.dataset.classes),
-        batch_size=batch_size,
-        epochs=options.epochs or defaults.epochs_for(images, batch_size),
-        squared_filter_norm=squared_filter_norm(task.backbone.network),
-    )
-
-
-def run_config(task: Task, settings: Hyperparameters, options: ComputeOptions) -> RunConfig:
-    """The configuration of one run of a task."""
-    return RunConfig(
-        model=task.backbone.name,
-        model_kwargs=task.backbone.model_kwargs,
-        weights_sha256=task.backbone.weights_sha256,
-        input=task.backbone.input,
-        data_sha256=task.dataset.content_hash,
-        hyperparameters=settings,
-        seed=options.seed,
-        threads=threads(options),
     )

@@ -37,7 +37,7 @@ def test_leaves_no_trace_and_is_near(backbone, dataset, make_config, tmp_path):
 
 
 def fail(error: Exception):
-    def step(*_arguments):
+    def step(*_arguments, **_keywords):
         raise error
 
     return step

@@ -29,10 +29,10 @@ def at_step(number: int, action: Callable[[], object], monkeypatch: pytest.Monke
     """Do something in the middle of step `number` (from 1) of the next run."""
     steps = iter(range(1, 1000))
 
-    def step(network, optimizer, batch):
+    def step(*arguments, **keywords):
         if next(steps) == number:
             action()
-        return training_step(network, optimizer, batch)
+        return training_step(*arguments, **keywords)
 
     monkeypatch.setattr(loop, "training_step", step)
 

@@ -71,6 +71,83 @@ def test_a_regulariser_takes_the_place_of_the_decay():
     np.testing.assert_allclose(regularised, decayed, rtol=0, atol=1e-14)
 
 
+def torch_convention(lrs: list[float], momentum: float, decay: float) -> np.ndarray:
+    """The held point after each step, written from the documentation of torch.optim.SGD."""
+    p, buffer = START.copy(), np.zeros(3)
+    points = []
+    for lr in lrs:
+        g = gradient(p) + decay * p
+        buffer = momentum * buffer + g
+        p = p - lr * (g + momentum * buffer)
+        points.append(p)
+    return np.array(points)
+
+
+def held(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> np.ndarray:
+    points = []
+    for lr in DECAYED:
+        optimizer.param_groups[0]["lr"] = lr
+        take_step(optimizer, parameter)
+        points.append(parameter.detach().numpy().copy())
+    return np.array(points)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_torchs_convention_is_its_equations_and_its_optimiser(momentum, decay):
+    parameter = nn.Parameter(torch.from_numpy(START.copy()))
+    found = held(NesterovSGD([parameter], 0.1, momentum, decay, convention="torch"), parameter)
+
+    other = nn.Parameter(torch.from_numpy(START.copy()))
+    sgd = torch.optim.SGD([other], 0.1, momentum, weight_decay=decay, nesterov=momentum > 0)
+
+    np.testing.assert_allclose(
+        found, torch_convention(DECAYED, momentum, decay), rtol=0, atol=1e-12
+    )
+    np.testing.assert_allclose(found, held(sgd, other), rtol=0, atol=1e-12)
+
+
+def test_a_regulariser_adds_to_the_gradient_in_torchs_convention():
+    ends = []
+    for options in ({"weight_decay": 0.3}, {"regularizer": L2(0.3)}):
+        parameter = nn.Parameter(torch.from_numpy(START.copy()))
+        optimizer = NesterovSGD([parameter], 0.1, 0.9, convention="torch", **options)
+        ends.append(held(optimizer, parameter)[-1])
+
+    np.testing.assert_allclose(ends[0], ends[1], rtol=0, atol=1e-14)
+
+
+def test_at_equal_effective_rate_torch_keeps_the_path_at_equal_decay_and_the_paper_does_not():
+    """What stays the same when m moves is λ there and ηλ here."""
+
+    def end(momentum: float, convention: str) -> np.ndarray:
+        parameter = nn.Parameter(torch.from_numpy(START.copy()))
+        lr = 1e-3 * (1 - momentum)
+        optimizer = NesterovSGD([parameter], lr, momentum, 3.0, convention=convention)
+        for _ in range(3000):
+            take_step(optimizer, parameter)
+        return parameter.detach().numpy()
+
+    np.testing.assert_allclose(end(0.9, "torch"), end(0.0, "torch"), rtol=0, atol=0.01)
+    assert np.abs(end(0.9, "paper") - end(0.0, "paper")).max() > 0.1
+
+
+def test_exempt_groups_do_not_decay():
+    weight, bias = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+    for options in ({"weight_decay": 0.5}, {"regularizer": L2(0.5)}):
+        for convention in ("paper", "torch"):
+            with torch.no_grad():
+                weight.fill_(1), bias.fill_(1)
+            groups = [{"params": [weight]}, {"params": [bias], "decays": False}]
+            optimizer = NesterovSGD(groups, 0.1, 0.0, convention=convention, **options)
+            optimizer.zero_grad()
+            (0 * (weight + bias)).sum().backward()
+            optimizer.step()
+
+            assert weight.item() == pytest.approx(0.95)
+            assert bias.item() == 1
+
+
 def test_differs_from_torch_only_after_the_rate_is_divided():
     parameter = nn.Parameter(torch.from_numpy(START.copy()))
     optimizer = torch.optim.SGD([parameter], DECAYED[0], 0.9, nesterov=True)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kintune.hyperparameters import RegularizerName
-from kintune.training.regularizers import L2, L2SP, NEW_PART_DECAY, Regularizer, regularizer_for
+from kintune.hyperparameters import NEW_PART_DECAY, Hyperparameters, RegularizerName
+from kintune.training.regularizers import L2, L2SP, Regularizer, regularizer_for
 
 
 class Small(nn.Module):
@@ -33,10 +33,18 @@ def moved(network: nn.Module) -> list[Tensor]:
     return list(network.parameters())
 
 
+def settings(name: str, decay: float = 0.3, **others: object) -> Hyperparameters:
+    values = {"lr": 0.1, "batch_size": 8, "epochs": 1, "regularizer": name, "weight_decay": decay}
+    return Hyperparameters.model_validate(values | others)
+
+
 def penalty(regularizer: Regularizer, parameters: list[Tensor]) -> float:
     """R, with the halves that make its gradient the term of equation (2)."""
     if isinstance(regularizer, L2):
-        return sum(regularizer.coefficient / 2 * p.square().sum().item() for p in parameters)
+        part = regularizer.new_part
+        rest = sum(p.square().sum().item() for p in parameters if p not in part)
+        new = sum(p.square().sum().item() for p in parameters if p in part)
+        return regularizer.coefficient / 2 * rest + regularizer.new / 2 * new
     assert isinstance(regularizer, L2SP)
     start = regularizer.start
     shared = sum((p - start[p]).square().sum().item() for p in parameters if p in start)
@@ -61,9 +69,10 @@ def finite_differences(regularizer: Regularizer, parameters: list[Tensor]) -> li
     return gradients
 
 
+@pytest.mark.parametrize("new_part_decay", [None, 0.7])
 @pytest.mark.parametrize("name", ["l2", "l2-sp"])
-def test_gradient_equals_finite_differences(network, name):
-    regularizer = regularizer_for(name, 0.3, network, "head")
+def test_gradient_equals_finite_differences(network, name, new_part_decay):
+    regularizer = regularizer_for(settings(name, new_part_decay=new_part_decay), network, "head")
     assert regularizer is not None
     parameters = moved(network)
 
@@ -75,18 +84,20 @@ def test_gradient_equals_finite_differences(network, name):
     for gradient, slope in zip(gradients, expected, strict=True):
         torch.testing.assert_close(gradient, slope, rtol=1e-7, atol=1e-8)
         assert slope.abs().max() > 1e-3
+    assert regularizer.value(parameters).item() == pytest.approx(penalty(regularizer, parameters))
 
 
 def test_l2sp_is_zero_at_the_pretrained_weights(network):
-    regularizer = regularizer_for("l2-sp", 0.3, network, "head")
+    regularizer = regularizer_for(settings("l2-sp"), network, "head")
     assert isinstance(regularizer, L2SP)
     shared = [*network.body.parameters(), *network.heading.parameters()]
 
     assert all(gradient.eq(0).all() for gradient in regularizer.gradients(shared))
+    assert regularizer.value(shared).item() == 0
 
 
 def test_l2sp_pulls_the_new_head_to_zero_by_its_own_coefficient(network):
-    regularizer = regularizer_for("l2-sp", 0.3, network, "head")
+    regularizer = regularizer_for(settings("l2-sp"), network, "head")
     assert regularizer is not None
 
     with torch.no_grad():
@@ -103,12 +114,33 @@ def test_l2sp_equals_l2_where_it_starts_at_zero():
 
 
 def test_none_is_no_regulariser(network):
-    assert regularizer_for("none", 0.3, network, "head") is None
+    assert regularizer_for(settings("none"), network, "head") is None
 
 
 def test_every_name_is_known(network):
     built = {
-        name: regularizer_for(name, 0.1, network, "head") for name in get_args(RegularizerName)
+        name: regularizer_for(settings(name), network, "head") for name in get_args(RegularizerName)
     }
 
     assert {name for name, regularizer in built.items() if regularizer is None} == {"none"}
+
+
+def test_l2_is_zero_at_the_origin(network):
+    regularizer = regularizer_for(settings("l2"), network, "head")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+
+    parameters = list(network.parameters())
+    assert regularizer.value(parameters).item() == 0
+    assert all(gradient.eq(0).all() for gradient in regularizer.gradients(parameters))
+
+
+def test_the_new_head_has_its_own_coefficient_of_l2(network):
+    regularizer = regularizer_for(settings("l2", new_part_decay=0.01), network, "head")
+
+    with torch.no_grad():
+        body, head = regularizer.gradients([network.body.weight, network.head.weight])
+
+    torch.testing.assert_close(body, 0.3 * network.body.weight.detach())
+    torch.testing.assert_close(head, 0.01 * network.head.weight.detach())

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from kintune.errors import OptionError
-from kintune.training.run_folder import claim, exclusive, note_environment
+from kintune.training.run_folder import claim, exclusive, note_environment, this_environment
 
 HOLD = """
 import sys, time
@@ -72,9 +72,9 @@ def test_claim_names_every_difference(tmp_path, make_config):
 
 
 def test_environments_are_kept_and_changes_noted(tmp_path):
-    assert note_environment(tmp_path, "cpu") == ()
-    assert note_environment(tmp_path, "cpu") == ()
-    (note,) = note_environment(tmp_path, "cuda")
+    assert note_environment(tmp_path, this_environment("cpu")) == ()
+    assert note_environment(tmp_path, this_environment("cpu")) == ()
+    (note,) = note_environment(tmp_path, this_environment("cuda"))
 
     assert "device cpu -> cuda" in note
-    assert note_environment(tmp_path, "cuda") == (note,)
+    assert note_environment(tmp_path, this_environment("cuda")) == (note,)

@@ -51,6 +51,8 @@ class Backbone:
     """Of the tensors in the order of their names; empty for random weights."""
     notes: tuple[str, ...]
     """What was used and who said it, for the person to read."""
+    weights_path: Path | None = None
+    """Absolute path of a local file of weights; None for published, shipped or random ones."""
 
     @property
     def extractor(self) -> str:
@@ -111,6 +113,7 @@ def load_backbone(
         source_labels=_labels(testimony, rows) if has_head else (),
         weights_sha256=weights_sha256(network) if file is not None or pretrained else "",
         notes=_notes(model, file, testimony, rows if has_head else None, pretrained),
+        weights_path=None if weights in (None, POCKET_WEIGHTS) else weights.absolute(),
     )
 
 

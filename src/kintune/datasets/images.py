@@ -84,6 +84,10 @@ class ImageDataset:
     """Files left out because they do not load."""
     notes: tuple[str, ...]
     """What was decided on the way: a drawn validation split, ignored files."""
+    val_fraction: float | None = None
+    """As `load_dataset` was asked to draw it."""
+    split_seed: int = 0
+    """Of that draw."""
 
     def labels_of(self, split: Split) -> LabelArray:
         """Labels of one split, int64 (m,), in the order of `splits[split]`."""

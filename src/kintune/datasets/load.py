@@ -78,6 +78,8 @@ def _dataset(
         content_hash=_content_hash(listing.entries, cached.sha256, validation),
         skipped=(),
         notes=(*listing.notes, *filter(None, [validation])),
+        val_fraction=val_fraction,
+        split_seed=seed,
     )
 
 

@@ -1,8 +1,9 @@
 """Fine-tuning one network on one data set: optimiser, schedules, loop, checkpoints, model."""
 
+from kintune.training.batch_norm import bn_momentum_for
 from kintune.training.estimate import estimate_seconds
 from kintune.training.evaluate import Evaluation, evaluate
-from kintune.training.loop import fine_tune
+from kintune.training.loop import Watch
 from kintune.training.model_folder import (
     FineTunedModel,
     evaluate_model_folder,
@@ -10,17 +11,28 @@ from kintune.training.model_folder import (
     write_model_folder,
 )
 from kintune.training.optimizers import NesterovSGD
-from kintune.training.run_folder import versions
+from kintune.training.replicas import Replicas, joined_replicas, replicas
+from kintune.training.run import fine_tune
+from kintune.training.run_folder import Inputs, recorded_inputs, versions
+from kintune.training.steps import batch_bounds
 
 __all__ = [
     "Evaluation",
     "FineTunedModel",
+    "Inputs",
     "NesterovSGD",
+    "Replicas",
+    "Watch",
+    "batch_bounds",
+    "bn_momentum_for",
     "estimate_seconds",
     "evaluate",
     "evaluate_model_folder",
     "fine_tune",
+    "joined_replicas",
     "load_model_folder",
+    "recorded_inputs",
+    "replicas",
     "versions",
     "write_model_folder",
 ]

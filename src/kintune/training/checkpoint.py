@@ -1,7 +1,8 @@
 """What a stopped run goes on from: one file, replaced whole, loadable without unpickling.
 
-`checkpoint.safetensors` holds the network, the velocities, torch's random state and the sum of the
-epoch's losses as tensors, and the position as JSON in its header.
+`checkpoint.safetensors` holds the network, the velocities and the sum of the epoch's losses as
+tensors, and the position as JSON in its header. Random numbers need no state: each step's follow
+from the seed and its number.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from kintune.errors import OptionError
 from kintune.records import Record
 from kintune.runs import write_atomically
 from kintune.training.optimizers import NesterovSGD
+from kintune.training.replicas import replicas
 
 NAME = "checkpoint.safetensors"
 
@@ -26,6 +28,7 @@ class Position(Record):
     epoch: int
     step: int
     seconds: float
+    micro_batch_size: int | None = None
 
 
 @dataclass
@@ -35,7 +38,10 @@ class TrainingState:
     network: nn.Module
     optimizer: NesterovSGD
     loss_sum: Tensor
-    """Sum of the present epoch's losses over its images so far: float64, a scalar."""
+    """Sum of the present epoch's losses over its images so far: float64, a scalar; of this
+    replica's share of them."""
+    micro_batch_size: int | None = None
+    """Most images that go through the network at once; None for the whole share of a batch."""
     epoch: int = 0
     """Epochs finished."""
     step: int = 0
@@ -45,25 +51,31 @@ class TrainingState:
 
 
 def save_checkpoint(folder: Path, state: TrainingState) -> None:
-    """Replace the folder's checkpoint, flushed to disk.
+    """Replace the folder's checkpoint, flushed to disk; the first replica writes it for all.
 
     Raises:
         OptionError: it cannot be written; the checkpoint before it is kept.
     """
-    tensors = {"random.cpu": torch.get_rng_state(), "loss_sum": state.loss_sum}
-    if state.loss_sum.is_cuda:
-        tensors["random.cuda"] = torch.cuda.get_rng_state(state.loss_sum.device)
+    here = replicas()
+    tensors = {"loss_sum": here.total(state.loss_sum)}
+    if not here.is_first:
+        return
     for name, value in state.network.state_dict().items():
         tensors[f"network.{name}"] = value
     for name, parameter in _trained(state.network):
         tensors[f"velocity.{name}"] = state.optimizer.velocity(parameter)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    position = Position(epoch=state.epoch, step=state.step, seconds=state.seconds)
+    position = Position(
+        epoch=state.epoch,
+        step=state.step,
+        seconds=state.seconds,
+        micro_batch_size=state.micro_batch_size,
+    )
     write_atomically(folder / NAME, save(plain, {"position": position.model_dump_json()}))
 
 
 def load_checkpoint(folder: Path, state: TrainingState) -> None:
-    """Put the state and torch's random state where the checkpoint left them.
+    """Put the state where the checkpoint left it.
 
     Without a checkpoint nothing changes.
 
@@ -84,6 +96,8 @@ def load_checkpoint(folder: Path, state: TrainingState) -> None:
             "beginning."
         ) from error
     state.epoch, state.step, state.seconds = position.epoch, position.step, position.seconds
+    sizes = [size for size in (state.micro_batch_size, position.micro_batch_size) if size]
+    state.micro_batch_size = min(sizes, default=None)
 
 
 def remove_checkpoint(folder: Path) -> None:
@@ -101,10 +115,8 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor]) -> None:
     state.network.load_state_dict(weights)
     for name, parameter in _trained(state.network):
         state.optimizer.velocity(parameter).copy_(tensors[f"velocity.{name}"])
-    state.loss_sum.copy_(tensors["loss_sum"])
-    torch.set_rng_state(tensors["random.cpu"])
-    if state.loss_sum.is_cuda:
-        torch.cuda.set_rng_state(tensors["random.cuda"], state.loss_sum.device)
+    if replicas().is_first:  # the sum is over all of them
+        state.loss_sum.copy_(tensors["loss_sum"])
 
 
 def _trained(network: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -9,9 +9,12 @@ import torch
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.runs import RunConfig
+from kintune.training.batch_norm import train_mode
 from kintune.training.loop import epochs_between_evaluations, forward_share
+from kintune.training.memory import halved_micro_batch, is_out_of_memory
+from kintune.training.schedules import total_steps
 from kintune.training.start import run_conditions, starting_state
-from kintune.training.steps import training_batches, training_step
+from kintune.training.steps import Batch, batch_bounds, training_batches, training_step
 
 TIMED_STEPS = 3
 
@@ -21,44 +24,60 @@ def estimate_seconds(
 ) -> float | None:
     """Seconds that `fine_tune` will take, from a few real steps on a copy that is thrown away.
 
-    Loading and decoding are not in it; what else the machine is doing now is.
+    Loading and decoding are not in it, nor what replicas say to each other; what else the machine
+    is doing now is.
 
     Returns:
-        None where the steps do not fit into the device's memory, so that the run will not either.
+        None where not even micro-batches fit into the device's memory.
     """
+    settings, devices = config.hyperparameters, config.devices
     train_images, val_images = (len(dataset.splits[split]) for split in ("train", "val"))
-    epochs = config.hyperparameters.epochs
-    evaluations = math.ceil(epochs / epochs_between_evaluations(dataset, config))
-    trained = epochs * train_images + evaluations * val_images * forward_share(config)
-    try:
-        return trained * _seconds_per_image(backbone, dataset, config, device)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        return None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # The CPU's allocator and the libraries below CUDA raise a plain RuntimeError.
-    is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_named or "memory" in str(error) or "ALLOC_FAILED" in str(error)
+    steps_per_epoch = len(batch_bounds(train_images, settings.batch_size, devices))
+    seen = train_images * total_steps(settings, steps_per_epoch) / steps_per_epoch
+    evaluations = math.ceil(settings.epochs / epochs_between_evaluations(dataset, config))
+    work = seen / devices + evaluations * val_images * forward_share(config)
+    micro_batch_size = config.micro_batch_size
+    while True:
+        try:
+            return work * _seconds_per_image(backbone, dataset, config, device, micro_batch_size)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            before = micro_batch_size or -(-settings.batch_size // devices)
+            try:
+                micro_batch_size = halved_micro_batch(before, error)
+            except MemoryError:
+                return None
 
 
 def _seconds_per_image(
-    backbone: Backbone, dataset: ImageDataset, config: RunConfig, device: str
+    backbone: Backbone,
+    dataset: ImageDataset,
+    config: RunConfig,
+    device: str,
+    micro_batch_size: int | None,
 ) -> float:
     """Of augmentation and training step together, after one step to warm up."""
     with run_conditions(config, device):
         state = starting_state(backbone, len(dataset.classes), config, device)
-        state.network.train(config.trainable == "all")
+        train_mode(state.network, config)
         epochs = (
             training_batches(dataset, config, epoch, 0, torch.device(device)) for epoch in count()
         )
+
+        def step(batch: Batch) -> None:
+            training_step(
+                state.network,
+                state.optimizer,
+                batch,
+                micro_batch_size=micro_batch_size,
+                precision=config.precision,
+            ).item()  # reading the value waits for the device
+
         batches = chain.from_iterable(epochs)
-        training_step(state.network, state.optimizer, next(batches))
+        step(next(batches))
         began, images = time.monotonic(), 0
         for batch in islice(batches, TIMED_STEPS):
-            # Reading the value waits for the device.
-            training_step(state.network, state.optimizer, batch).item()
+            step(batch)
             images += len(batch.labels)
         return (time.monotonic() - began) / images

@@ -26,7 +26,14 @@ class EpochMetrics(Record):
     validation_top1_error: float | None = None
     validation_average_class_error: float | None = None
     weight_norm: float
-    """Euclidean norm of the trained parameters."""
+    """Euclidean norm |θ| of the trained parameters."""
+    normalised_l2: float | None = None
+    """|θ|² over its value at the start (Figure 6a)."""
+    normalised_penalty: float | None = None
+    """R(θ) of the run's regulariser over its value at the start (Figure 6b for L2-SP); None without
+    one, or where it starts at 0."""
+    effective_lr_per_squared_norm: float | None = None
+    """η'/|θ|² at the epoch's last step, |θ|² over the scale-invariant weights (section 3.3)."""
     seconds: float
     """Wall-clock time since the run began, pauses left out."""
 

@@ -3,9 +3,13 @@
     v_{t+1} = m v_t - η ∇l(θ_t + m v_t)          (1)
     θ_{t+1} = θ_t + v_{t+1} - η ∇R(θ_t)          (2)
 
-∇R(θ) is λθ for L2. `torch.optim.SGD(nesterov=True)` has the learning rate outside the velocity and
-the decay inside it: the two part after a change of learning rate, and what stays the same when m
-moves at equal η / (1 - m) is ηλ here and λ there.
+∇R(θ) is λθ for L2. torch's convention, which timm and the code of L2-SP use, has the learning rate
+outside the velocity and the decay inside it:
+
+    b_{t+1} = m b_t + g,   p_{t+1} = p_t - η (g + m b_{t+1}),   g = ∇l(p_t) + ∇R(p_t)
+
+The two part after a change of learning rate, and what stays the same when m moves at equal
+η / (1 - m) is ηλ in the paper's and λ in torch's.
 """
 
 # pyright: reportPrivateImportUsage=false
@@ -18,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from kintune.training.regularizers import Regularizer
+from kintune.hyperparameters import UpdateConvention
+from kintune.training.regularizers import L2, Regularizer
 
 
 class NesterovSGD(torch.optim.Optimizer):
@@ -29,11 +34,14 @@ class NesterovSGD(torch.optim.Optimizer):
     `momentum` of a parameter group is changed. A parameter without a gradient is left alone.
 
     Args:
-        params: parameters or parameter groups, as for every torch optimiser.
+        params: parameters or parameter groups, as for every torch optimiser. A group with
+            `decays=False` is exempt from `weight_decay` and `regularizer`.
         lr: learning rate η > 0.
         momentum: m in [0, 1).
         weight_decay: λ >= 0 of L2, whose gradient is λθ.
         regularizer: gives the gradient that takes the place of λθ; asks for `weight_decay` 0.
+        convention: `paper`, or `torch` for the update of `torch.optim.SGD(nesterov=True)`; at
+            momentum 0 that is plain SGD.
 
     Raises:
         ValueError: a value is out of range, or both `weight_decay` and `regularizer` are given.
@@ -54,9 +62,12 @@ class NesterovSGD(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         *,
         regularizer: Regularizer | None = None,
+        convention: UpdateConvention = "paper",
     ) -> None:
         self.regularizer = regularizer
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.convention = convention
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "decays": True}
+        super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own `lr`, `momentum` or `weight_decay`."""
@@ -66,7 +77,8 @@ class NesterovSGD(torch.optim.Optimizer):
         group.setdefault("held_momentum", group["momentum"])
 
     def velocity(self, parameter: Tensor) -> Tensor:
-        """The velocity v of a parameter, in its shape and dtype; zero before the first step."""
+        """The velocity v of a parameter, in torch's convention the buffer b = -v/η, in its shape
+        and dtype; zero before the first step."""
         state = self.state[parameter]
         if "velocity" not in state:
             state["velocity"] = torch.zeros_like(parameter, requires_grad=False)
@@ -74,14 +86,16 @@ class NesterovSGD(torch.optim.Optimizer):
 
     @torch.no_grad()
     def theta(self, parameter: Tensor) -> Tensor:
-        """θ = p - m v of a parameter, a new tensor.
+        """θ = p - m v of a parameter, a new tensor; in torch's convention p + η m b at the group's
+        present rate.
 
         Raises:
             KeyError: the parameter is not one of this optimiser's.
         """
         for group in self.param_groups:
             if any(parameter is member for member in group["params"]):
-                return parameter - group["held_momentum"] * self.velocity(parameter)
+                scale = 1.0 if self.convention == "paper" else -group["lr"]
+                return parameter - scale * group["held_momentum"] * self.velocity(parameter)
         raise KeyError("the parameter is not one of this optimiser's")
 
     @torch.no_grad()
@@ -100,30 +114,54 @@ class NesterovSGD(torch.optim.Optimizer):
         return loss
 
     def _step_group(self, group: dict[str, Any]) -> None:
-        lr, m, weight_decay = group["lr"], group["momentum"], group["weight_decay"]
-        self._look_ahead_by(group, m)
+        moves = self._paper_step if self.convention == "paper" else self._torch_step
+        self._look_ahead_by(group, group["momentum"])
         params: list[Tensor] = [p for p in group["params"] if p.grad is not None]
-        if not params:
-            return
-        gradients = [p.grad for p in params if p.grad is not None]
-        velocities = [self.velocity(p) for p in params]
+        if params:
+            gradients = [p.grad for p in params if p.grad is not None]
+            moves(group, params, gradients, [self.velocity(p) for p in params])
 
+    def _paper_step(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        gradients: list[Tensor],
+        velocities: list[Tensor],
+    ) -> None:
+        lr, m = group["lr"], group["momentum"]
         torch._foreach_add_(params, velocities, alpha=-m)  # params hold θ
-        if self.regularizer is not None:
+        if group["decays"] and self.regularizer is not None:
             torch._foreach_add_(params, list(self.regularizer.gradients(params)), alpha=-lr)
-        elif weight_decay:
-            torch._foreach_mul_(params, 1 - lr * weight_decay)
+        elif group["decays"] and group["weight_decay"]:
+            torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
         torch._foreach_mul_(velocities, m)
         torch._foreach_add_(velocities, gradients, alpha=-lr)
         torch._foreach_add_(params, velocities, alpha=1 + m)  # θ + v, then m v ahead of it
 
+    def _torch_step(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        gradients: list[Tensor],
+        buffers: list[Tensor],
+    ) -> None:
+        lr, m = group["lr"], group["momentum"]
+        if group["decays"]:
+            regularizer = self.regularizer or L2(group["weight_decay"])
+            penalty = list(regularizer.gradients(params))
+            gradients = list(torch._foreach_add(gradients, penalty))
+        torch._foreach_mul_(buffers, m)
+        torch._foreach_add_(buffers, gradients)
+        torch._foreach_add_(params, gradients, alpha=-lr)
+        torch._foreach_add_(params, buffers, alpha=-lr * m)
+
     def _look_ahead_by(self, group: dict[str, Any], momentum: float) -> None:
         """Move the held points from θ + m v of the last step to θ + `momentum` v."""
         change = momentum - group["held_momentum"]
-        if change:
+        if change and self.convention == "paper":
             params: list[Tensor] = group["params"]
             torch._foreach_add_(params, [self.velocity(p) for p in params], alpha=change)
-            group["held_momentum"] = momentum
+        group["held_momentum"] = momentum
 
 
 def _check(group: dict[str, Any], regularizer: Regularizer | None) -> None:

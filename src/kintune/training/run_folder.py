@@ -12,6 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from kintune.backbones import Backbone
+from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
 from kintune.records import Record, differences
 from kintune.runs import RunConfig, write_json
@@ -19,8 +21,23 @@ from kintune.runs import RunConfig, write_json
 PACKAGES = ("kintune", "torch", "timm", "numpy")
 
 
+class Inputs(Record):
+    """Where a run found its images and weights. The configuration holds their hashes alone."""
+
+    data: str
+    """Absolute path, or a name of the catalog."""
+    val_fraction: float | None
+    split_seed: int
+    """Of the draw of the validation images."""
+    skip_unreadable: bool
+    weights: str | None
+    """Absolute path of a local file; None for published weights."""
+
+
 class Environment(Record):
     """Where a run ran: not part of its configuration, though last bits may depend on it."""
+
+    inputs: Inputs | None = None
 
     versions: dict[str, str]
     processor: str
@@ -46,7 +63,7 @@ class Starts(Record):
     starts: tuple[Environment, ...]
 
 
-def note_environment(folder: Path, device: str) -> tuple[str, ...]:
+def note_environment(folder: Path, here: Environment) -> tuple[str, ...]:
     """Add this process to `environment.json`.
 
     Returns:
@@ -54,7 +71,7 @@ def note_environment(folder: Path, device: str) -> tuple[str, ...]:
     """
     path = folder / "environment.json"
     before = Starts.read(path).starts if path.exists() else ()
-    starts = (*before, this_environment(device))
+    starts = (*before, here)
     write_json(path, Starts(starts=starts).to_json())
     changes = (first.differences(then) for first, then in pairwise(starts))
     return tuple(
@@ -62,6 +79,12 @@ def note_environment(folder: Path, device: str) -> tuple[str, ...]:
         for change in changes
         if change
     )
+
+
+def recorded_inputs(folder: Path) -> Inputs | None:
+    """Where the last process that wrote a run found its images and weights, if it said so."""
+    path = folder / "environment.json"
+    return Starts.read(path).starts[-1].inputs if path.exists() else None
 
 
 @contextmanager
@@ -129,14 +152,27 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return entries
 
 
-def this_environment(device: str) -> Environment:
-    """The machine and the versions that this process runs with."""
+def this_environment(
+    device: str, backbone: Backbone | None = None, dataset: ImageDataset | None = None
+) -> Environment:
+    """The machine and the versions that this process runs with, and where its inputs are."""
     return Environment(
+        inputs=None if backbone is None or dataset is None else _inputs(backbone, dataset),
         versions=versions(),
         processor=_processor(),
         device=device,
         host=socket.gethostname(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _inputs(backbone: Backbone, dataset: ImageDataset) -> Inputs:
+    return Inputs(
+        data=dataset.source,
+        val_fraction=dataset.val_fraction,
+        split_seed=dataset.split_seed,
+        skip_unreadable=bool(dataset.skipped),
+        weights=None if backbone.weights_path is None else str(backbone.weights_path),
     )
 
 

@@ -2,23 +2,36 @@
 
 import math
 
-from kintune.hyperparameters import ScheduleName
+from kintune.hyperparameters import Hyperparameters
+
+_ROUNDING = 1e-9
 
 
-def lr_factor(schedule: ScheduleName, step: int, total: int) -> float:
-    """The factor for step `step` (from 0) of `total`.
+def total_steps(settings: Hyperparameters, steps_per_epoch: int) -> int:
+    """Optimisation steps of a whole training."""
+    return settings.iterations or settings.epochs * steps_per_epoch
 
-    `step` divides by 10 at 1/2 and at 5/6 of training, the shape of the paper's 300 epochs with
-    decays at 150 and 250; `cosine` is half a cosine from 1 to 0; `constant` is 1.
 
-    >>> [lr_factor("step", epoch, 300) for epoch in (149, 150, 249, 250)]
-    [1.0, 0.1, 0.1, 0.01]
+def lr_factor(settings: Hyperparameters, step: int, steps_per_epoch: int) -> float:
+    """The factor for step `step` (from 0).
+
+    `step` divides by 10 at each milestone, by default at 1/2 and 5/6, which is the shape of the
+    paper's 300 epochs with decays at 150 and 250; `cosine` is half a cosine from 1 to 0; `constant`
+    is 1. Each is multiplied by a linear warm-up, whose last step is the first at the full rate.
+
+    >>> settings = Hyperparameters(lr=0.01, batch_size=256, epochs=300, warmup_epochs=2)
+    >>> [round(lr_factor(settings, epoch, 1), 3) for epoch in (0, 1, 149, 150, 250)]
+    [0.5, 1.0, 1.0, 0.1, 0.01]
     """
-    match schedule:
+    total = total_steps(settings, steps_per_epoch)
+    warm = settings.warmup_epochs * steps_per_epoch
+    start = min(1.0, (step + 1) / warm) if warm else 1.0
+    match settings.schedule:
         case "constant":
-            return 1.0
+            return start
         case "cosine":
-            return (1 + math.cos(math.pi * step / total)) / 2
+            return start * (1 + math.cos(math.pi * step / total)) / 2
         case "step":
-            # In whole numbers, so that a boundary never moves by a rounding error.
-            return (1.0, 0.1, 0.01)[(2 * step >= total) + (6 * step >= 5 * total)]
+            # 5/6 of 300 is 250 in exact arithmetic and may be a last bit more here.
+            passed = [step >= (share - _ROUNDING) * total for share in settings.milestones]
+            return start * 10.0 ** -sum(passed)

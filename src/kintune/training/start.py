@@ -1,7 +1,9 @@
 """The network and the optimiser with which a run begins, and the conditions it runs under."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,10 +11,14 @@ from torch import nn
 from kintune.backbones import Backbone, randomly_initialised, with_new_head
 from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
+from kintune.hyperparameters import Hyperparameters
 from kintune.runs import RunConfig
+from kintune.training.batch_norm import set_bn_momentum
 from kintune.training.checkpoint import TrainingState
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.regularizers import regularizer_for
+from kintune.training.replicas import replicas
+from kintune.training.steps import LEAST_IMAGES, batch_bounds
 
 
 def check_start(backbone: Backbone, dataset: ImageDataset, config: RunConfig, device: str) -> None:
@@ -43,8 +49,36 @@ def check_start(backbone: Backbone, dataset: ImageDataset, config: RunConfig, de
             "--regularizer l2-sp pulls towards pretrained weights, and this run starts from random "
             "ones. Use --regularizer l2."
         )
+    _check_length(dataset, config.hyperparameters)
+    _check_devices(config)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise OptionError(f"--device {device}: this machine has no CUDA device. Use --device cpu.")
+
+
+def _check_length(dataset: ImageDataset, settings: Hyperparameters) -> None:
+    images = len(dataset.splits["train"])
+    steps_per_epoch = len(batch_bounds(images, settings.batch_size, replicas().count))
+    epochs = math.ceil((settings.iterations or 0) / steps_per_epoch)
+    if settings.iterations is not None and epochs != settings.epochs:
+        raise OptionError(
+            f"--iterations {settings.iterations}: that is {epochs} passes over {images} images in "
+            f"batches of {settings.batch_size}, and the configuration says {settings.epochs} "
+            f"epochs. Leave one of the two away, or configure epochs={epochs}."
+        )
+
+
+def _check_devices(config: RunConfig) -> None:
+    found = replicas().count
+    if config.devices != found:
+        raise OptionError(
+            f"the configuration is of {config.devices} devices, and {found} train here. Start it "
+            f"with torchrun --nproc-per-node {config.devices} -m kintune ..."
+        )
+    if config.hyperparameters.batch_size < LEAST_IMAGES * found > LEAST_IMAGES:
+        raise OptionError(
+            f"--batch-size {config.hyperparameters.batch_size}: {found} devices need at least "
+            f"{LEAST_IMAGES} images each, {LEAST_IMAGES * found} in all."
+        )
 
 
 def starting_network(
@@ -56,20 +90,38 @@ def starting_network(
     if config.trainable == "head":
         network.requires_grad_(requires_grad=False)
         network.get_submodule(backbone.head_name).requires_grad_(requires_grad=True)
+    set_bn_momentum(network, config.hyperparameters.bn_momentum)
     return network.to(device).to(memory_format=torch.channels_last)
 
 
 def starting_optimizer(network: nn.Module, head_name: str, config: RunConfig) -> NesterovSGD:
-    """Equations (1) and (2) over the trained parameters, decay on all of them as in the paper."""
+    """The update over the trained parameters, with decay on all of them unless some are exempt."""
     settings = config.hyperparameters
     return NesterovSGD(
-        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        parameter_groups(network, head_name, settings),
         settings.lr,
         settings.momentum,
-        regularizer=regularizer_for(
-            settings.regularizer, settings.weight_decay, network, head_name
-        ),
+        regularizer=regularizer_for(settings, network, head_name),
+        convention=settings.convention,
     )
+
+
+def parameter_groups(
+    network: nn.Module, head_name: str, settings: Hyperparameters
+) -> list[dict[str, Any]]:
+    """The trained parameters by how they are treated: `lr_factor` of the rate, `decays` or not."""
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            in_head = name.startswith(f"{head_name}.")
+            factor = settings.head_lr_factor if in_head else 1.0
+            # Weights have at least two dimensions; biases and scales of normalisation have one.
+            decays = parameter.ndim > 1 or not settings.exempt_bias_and_norm
+            groups.setdefault((factor, decays), []).append(parameter)
+    return [
+        {"params": params, "lr": settings.lr * factor, "lr_factor": factor, "decays": decays}
+        for (factor, decays), params in groups.items()
+    ]
 
 
 def starting_state(
@@ -81,6 +133,7 @@ def starting_state(
         network=network,
         optimizer=starting_optimizer(network, backbone.head_name, config),
         loss_sum=torch.zeros((), dtype=torch.float64, device=device),
+        micro_batch_size=config.micro_batch_size,
     )
 
 

@@ -1,39 +1,49 @@
 """The batches of an epoch and what one step does with them."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from kintune.arrays import IndexArray
 from kintune.backbones import normalised
 from kintune.datasets import ImageDataset
 from kintune.datasets.transforms import augmented_crops, epoch_draws, shuffled
-from kintune.runs import RunConfig
+from kintune.runs import Precision, RunConfig
 from kintune.training.optimizers import NesterovSGD
+from kintune.training.replicas import replicas
+
+LEAST_IMAGES = 2
+"""On a device: batch normalisation has no variance of one value."""
 
 
 class Batch(NamedTuple):
-    """Normalised images float32 (b, 3, s, s), channels last, and their labels int64 (b,)."""
+    """This replica's share of a batch: normalised images float32 (b, 3, s, s), channels last, and
+    their labels int64 (b,)."""
 
     images: Tensor
     labels: Tensor
+    weight: float = 1.0
+    """Of the share's mean loss in the average over the replicas: 1 where all have equally many."""
 
 
-def batch_bounds(images: int, batch_size: int) -> list[tuple[int, int]]:
+def batch_bounds(images: int, batch_size: int, devices: int = 1) -> list[tuple[int, int]]:
     """First and last + 1 of each batch of an epoch; every image is seen once.
 
-    The last batch may be smaller. A last batch of one image joins the one before it, for batch
-    normalisation has no variance of one value.
+    The last batch may be smaller. One that leaves a device fewer than two images joins the one
+    before it, for batch normalisation has no variance of one value.
 
     >>> batch_bounds(10, 4), batch_bounds(9, 4)
     ([(0, 4), (4, 8), (8, 10)], [(0, 4), (4, 9)])
     """
     starts = list(range(0, images, batch_size))
-    if len(starts) > 1 and batch_size > 1 and images - starts[-1] == 1:
+    if len(starts) > 1 and batch_size > 1 and images - starts[-1] < LEAST_IMAGES * devices:
         starts.pop()
     return list(pairwise([*starts, images]))
 
@@ -45,21 +55,24 @@ def training_batches(
     first_step: int,
     device: torch.device,
 ) -> Iterator[Batch]:
-    """The augmented batches of an epoch (from 0), in its order, from step `first_step` on.
+    """This replica's share of the augmented batches of an epoch (from 0), in its order, from step
+    `first_step` on.
 
     Order and augmentation depend on (seed, epoch, image) alone, so nothing needs to be remembered
-    to go on in the middle.
+    to go on in the middle, and devices and micro-batches change neither.
     """
-    settings = config.hyperparameters
+    settings, here = config.hyperparameters, replicas()
     order = shuffled(dataset.splits["train"], config.seed, epoch)
     draws = epoch_draws(len(dataset.paths), config.seed, epoch)
-    for first, last in batch_bounds(len(order), settings.batch_size)[first_step:]:
-        indices = order[first:last]
+    for first, last in batch_bounds(len(order), settings.batch_size, here.count)[first_step:]:
+        share = np.array_split(order[first:last], here.count)[here.rank]
         images = augmented_crops(
-            dataset.images, indices, config.input.image_size, settings.augmentation, draws
+            dataset.images, share, config.input.image_size, settings.augmentation, draws
         )
         yield Batch(
-            normalised(images.to(device), config.input), labels_of(dataset, indices).to(device)
+            normalised(images.to(device), config.input),
+            labels_of(dataset, share).to(device),
+            len(share) * here.count / (last - first),
         )
 
 
@@ -68,10 +81,37 @@ def labels_of(dataset: ImageDataset, indices: IndexArray) -> Tensor:
     return torch.from_numpy(dataset.labels[indices])
 
 
-def training_step(network: nn.Module, optimizer: NesterovSGD, batch: Batch) -> Tensor:
-    """One forward pass, backward pass and update; the batch's mean cross-entropy, a scalar."""
-    loss = F.cross_entropy(network(batch.images), batch.labels)
+def training_step(
+    network: nn.Module,
+    optimizer: NesterovSGD,
+    batch: Batch,
+    *,
+    micro_batch_size: int | None = None,
+    precision: Precision = "float32",
+) -> Tensor:
+    """One update from the mean cross-entropy of the whole batch; this share's mean, a scalar.
+
+    With a micro-batch size the gradient is added up over parts of at most so many images: the same
+    gradient, but for batch statistics, which are then of a part.
+    """
     optimizer.zero_grad()
-    loss.backward()
+    images = len(batch.labels)
+    parts = -(-images // (micro_batch_size or images))
+    total = torch.zeros((), device=batch.labels.device)
+    pairs = zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True)
+    for number, (part, labels) in enumerate(pairs, start=1):
+        with _synchronised(network, number == parts):
+            with torch.autocast(part.device.type, torch.bfloat16, precision == "bfloat16"):
+                logits = network(part)
+            loss = F.cross_entropy(logits.float(), labels) * (len(labels) / images)
+            (loss * batch.weight).backward()
+        total += loss.detach()
     optimizer.step()
-    return loss.detach()
+    return total
+
+
+def _synchronised(network: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Replicas average their gradients once a step, in the backward pass of the last part."""
+    if isinstance(network, DistributedDataParallel) and not last:
+        return network.no_sync()
+    return nullcontext()

@@ -1,0 +1,114 @@
+"""From a command's options to the configuration of a run."""
+
+import math
+
+from kintune import defaults
+from kintune.backbones import squared_filter_norm
+from kintune.errors import OptionError
+from kintune.hyperparameters import MILESTONES, Hyperparameters
+from kintune.options import FinetuneOptions, TrainingOptions, TuneOptions
+from kintune.progress import announce
+from kintune.recommend import TaskFacts
+from kintune.runs import RunConfig
+from kintune.task import Task, threads
+from kintune.training import batch_bounds, bn_momentum_for, replicas
+
+LIKELY_COMPLEMENT = 0.5
+"""A share kept below this is more likely torch's number, which is 1 minus it."""
+
+
+def task_facts(task: Task, options: TrainingOptions) -> TaskFacts:
+    """Size and budget of a fine-tuning: the options where given, else the defaults.
+
+    Raises:
+        OptionError: the batch is larger than the training set.
+    """
+    images = len(task.dataset.splits["train"])
+    batch_size = options.batch_size or defaults.batch_size_for(images)
+    if batch_size > max(images, defaults.MIN_BATCH_SIZE):
+        raise OptionError(
+            f"--batch-size {batch_size}: there are {images} training images; at most {images}."
+        )
+    if options.epochs and options.iterations:
+        raise OptionError("--epochs and --iterations exclude each other: give one of them.")
+    epochs = options.epochs or defaults.epochs_for(images, batch_size)
+    if options.iterations:
+        steps_per_epoch = len(batch_bounds(images, batch_size, replicas().count))
+        epochs = math.ceil(options.iterations / steps_per_epoch)
+    return TaskFacts(
+        images=images,
+        classes=len(task.dataset.classes),
+        batch_size=batch_size,
+        epochs=epochs,
+        squared_filter_norm=squared_filter_norm(task.backbone.network),
+    )
+
+
+def training_settings(options: TrainingOptions, facts: TaskFacts, lr: float) -> Hyperparameters:
+    """The hyperparameters that a command's options ask for, at a learning rate.
+
+    Raises:
+        OptionError: milestones that are not in order or lie outside training.
+    """
+    bn_momentum = options.bn_momentum
+    if bn_momentum == "rule":
+        bn_momentum = bn_momentum_for(math.ceil(facts.images / facts.batch_size))
+    if bn_momentum and bn_momentum < LIKELY_COMPLEMENT:
+        announce(
+            f"warning: --bn-momentum {bn_momentum:g} keeps {bn_momentum:.0%} of the statistics in "
+            f"each step, as the paper counts; torch's and timm's {bn_momentum:g} is "
+            f"--bn-momentum {1 - bn_momentum:g}."
+        )
+    return Hyperparameters(
+        lr=lr,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        batch_size=facts.batch_size,
+        epochs=facts.epochs,
+        regularizer=options.regularizer,
+        schedule=options.schedule,
+        milestones=_milestones(options, facts.epochs),
+        warmup_epochs=options.warmup_epochs,
+        iterations=options.iterations,
+        augmentation=options.augmentation or defaults.augmentation_for(facts.steps),
+        convention=options.convention,
+        new_part_decay=options.new_part_decay,
+        exempt_bias_and_norm=options.exempt_bias_and_norm,
+        head_lr_factor=options.head_lr_factor,
+        bn_momentum=bn_momentum,
+        freeze_bn_stats=options.freeze_bn_stats,
+    )
+
+
+def _milestones(options: TrainingOptions, epochs: int) -> tuple[float, ...]:
+    """As shares of training."""
+    given, length = options.decay_milestones, options.iterations or epochs
+    if not given:
+        return MILESTONES
+    shares = tuple(value if value < 1 else value / length for value in given)
+    if list(shares) != sorted(set(shares)) or shares[-1] >= 1:
+        unit = "iterations" if options.iterations else "epochs"
+        raise OptionError(
+            f"--decay-milestones {' '.join(f'{value:g}' for value in given)}: must grow and lie "
+            f"before the end, which is at {length} {unit}."
+        )
+    return shares
+
+
+def run_config(
+    task: Task, settings: Hyperparameters, options: FinetuneOptions | TuneOptions
+) -> RunConfig:
+    """The configuration of one run of a task."""
+    return RunConfig(
+        model=task.backbone.name,
+        model_kwargs=task.backbone.model_kwargs,
+        weights_sha256=task.backbone.weights_sha256,
+        input=task.backbone.input,
+        data_sha256=task.dataset.content_hash,
+        hyperparameters=settings,
+        seed=options.seed,
+        threads=threads(options),
+        devices=replicas().count,
+        micro_batch_size=options.micro_batch_size,
+        precision=options.precision,
+    )

@@ -1,0 +1,38 @@
+"""Batch statistics: how fast the running ones move, and freezing them."""
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] - their only common base
+
+from kintune.runs import RunConfig
+
+
+def set_bn_momentum(network: nn.Module, kept: float | None) -> None:
+    """Keep this share of the running statistics in each step, as the paper counts (appendix C).
+
+    torch's `momentum` is the share replaced, 1 minus it. None changes nothing.
+    """
+    if kept is not None:
+        for module in _batch_norms(network):
+            module.momentum = 1 - kept
+
+
+def train_mode(network: nn.Module, config: RunConfig) -> None:
+    """Training mode. Where only the head is trained the body stays in evaluation mode, and where
+    statistics are frozen batch normalisation does; its scale and shift are trained."""
+    network.train(config.trainable == "all")
+    if config.hyperparameters.freeze_bn_stats:
+        for module in _batch_norms(network):
+            module.eval()
+
+
+def bn_momentum_for(steps_per_epoch: int) -> float:
+    """The rule of Kornblith et al. (2019) for the share kept: max(1 - 10/s, 0.9), appendix C.
+
+    >>> [bn_momentum_for(steps) for steps in (10, 100, 1000)]
+    [0.9, 0.9, 0.99]
+    """
+    return max(1 - 10 / steps_per_epoch, 0.9)
+
+
+def _batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
