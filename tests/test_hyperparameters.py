@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kintune.hyperparameters import Hyperparameters, lr_for
+from kintune.hyperparameters import (
+    APPENDIX_D_DECAYS,
+    APPENDIX_D_LRS,
+    Hyperparameters,
+    appendix_d,
+    lr_for,
+)
 from kintune.records import content_id
 
 rates = st.floats(1e-5, 10)
@@ -61,3 +67,47 @@ def test_values_out_of_range_are_refused(wrong):
 def test_settings_that_differ_in_the_last_bits_have_one_identity():
     assert content_id(settings(lr=0.1 * 3).to_json()) == content_id(settings(lr=0.3).to_json())
     assert content_id(settings(lr=0.3).to_json()) != content_id(settings(lr=0.3001).to_json())
+
+
+@pytest.mark.parametrize("convention", ["paper", "torch"])
+@pytest.mark.parametrize("regularizer", ["l2", "l2-sp"])
+@pytest.mark.parametrize("new_part_decay", [None, 0.03])
+def test_moves_keep_effective_rate_and_both_decays_per_step(
+    convention, regularizer, new_part_decay
+):
+    start = settings(
+        lr=0.02, convention=convention, regularizer=regularizer, new_part_decay=new_part_decay
+    )
+
+    moved = start.with_momentum(0.5)
+    back = moved.with_momentum(0.9)
+
+    for one in (moved, back):
+        assert one.effective_lr == pytest.approx(start.effective_lr, rel=1e-12)
+        assert one.decay_per_step == pytest.approx(start.decay_per_step, rel=1e-12)
+        assert one.decay_lr * one.new_part_coefficient == pytest.approx(
+            start.decay_lr * start.new_part_coefficient, rel=1e-12
+        )
+
+
+def test_torchs_decay_stays_when_momentum_moves_and_the_papers_does_not():
+    assert settings(convention="torch").with_momentum(0.0).weight_decay == pytest.approx(1e-4)
+    assert settings().with_momentum(0.0).weight_decay == pytest.approx(1e-5)
+
+
+def test_appendix_d_is_a_grid_of_twenty_for_each_regulariser():
+    grid = [
+        appendix_d(2000, regularizer="l2", lr=lr, weight_decay=decay)
+        for lr in APPENDIX_D_LRS
+        for decay in APPENDIX_D_DECAYS
+    ]
+    assert len({setting.model_dump_json() for setting in grid}) == 20
+    for setting in grid:
+        assert (setting.batch_size, setting.iterations, setting.momentum) == (64, 9000, 0.9)
+        assert setting.epochs == 282  # of 32 steps
+        assert setting.convention == "torch"
+        assert setting.new_part_coefficient == setting.weight_decay
+    assert (
+        appendix_d(2000, regularizer="l2-sp", lr=0.01, weight_decay=0.1).new_part_coefficient
+        == 0.01
+    )

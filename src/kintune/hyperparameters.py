@@ -102,7 +102,7 @@ class Hyperparameters(Record):
         )
         factor = self.decay_lr / moved.decay_lr
         update: dict[str, float] = {"weight_decay": self.weight_decay * factor}
-        if self.new_part_coefficient != self.weight_decay or self.new_part_decay is not None:
+        if self.new_part_decay is not None or self.regularizer == "l2-sp":
             update["new_part_decay"] = self.new_part_coefficient * factor
         return moved.model_copy(update=update)
 

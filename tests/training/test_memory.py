@@ -1,0 +1,108 @@
+"""Batches in parts: the same gradient, and what happens where memory is too small."""
+
+import pytest
+import torch
+
+from kintune.runs import read_result
+from kintune.training import fine_tune, loop
+from kintune.training.memory import halved_micro_batch
+from kintune.training.optimizers import NesterovSGD
+from kintune.training.start import starting_network
+from kintune.training.steps import Batch, training_step
+
+
+@pytest.fixture
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(10, 3, 16, 16, generator=generator, dtype=torch.float64)
+    return Batch(images, torch.arange(10) % 3)
+
+
+def gradients(backbone, config, batch: Batch, micro_batch_size: int | None) -> torch.Tensor:
+    network = starting_network(backbone, 3, config, "cpu").double().eval()
+    optimizer = NesterovSGD(network.parameters(), 1e-3)
+    training_step(network, optimizer, batch, micro_batch_size=micro_batch_size)
+    return torch.cat([p.grad.flatten() for p in network.parameters()])
+
+
+@pytest.mark.parametrize("micro_batch_size", [2, 3, 4, 10, 64])
+def test_parts_give_the_gradient_of_the_whole_with_frozen_statistics(
+    backbone, make_config, batch, micro_batch_size
+):
+    whole = gradients(backbone, make_config(), batch, None)
+
+    parts = gradients(backbone, make_config(), batch, micro_batch_size)
+
+    assert whole.abs().max() > 1e-3
+    # The cross-entropy is taken in float32.
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-7)
+
+
+def test_parts_have_their_own_batch_statistics(backbone, dataset, make_config, tmp_path):
+    for size in (None, 4):
+        fine_tune(backbone, dataset, make_config(micro_batch_size=size), tmp_path / str(size))
+
+    whole, parts = (read_result(tmp_path / str(size)) for size in (None, 4))
+    assert whole.train_loss != parts.train_loss
+    assert whole.notes == parts.notes == ()
+
+
+def too_small_for(images: int, monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Let steps fail that put more images through at once; returns the sizes as they are tried."""
+    tried = []
+
+    def step(network, optimizer, batch, *, micro_batch_size=None, precision="float32"):
+        tried.append(micro_batch_size)
+        if (micro_batch_size or len(batch.labels)) > images and len(tried) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return training_step(
+            network, optimizer, batch, micro_batch_size=micro_batch_size, precision=precision
+        )
+
+    monkeypatch.setattr(loop, "training_step", step)
+    return tried
+
+
+def test_memory_too_small_halves_the_parts_and_says_so(
+    backbone, dataset, make_config, tmp_path, monkeypatch, capsys
+):
+    tried = too_small_for(2, monkeypatch)
+
+    result = fine_tune(backbone, dataset, make_config(), tmp_path)
+
+    assert result.status == "complete"
+    assert list(dict.fromkeys(tried)) == [None, 4, 2]
+    # The first epoch's three steps were kept, the fourth was done again in parts of 4.
+    assert tried.count(None) == 5
+    assert tried.count(2) == 6
+    assert "micro-batches of at most 2 images" in result.notes[0]
+    assert result.hyperparameters.batch_size == 8
+    assert "Going on from the last checkpoint in micro-batches of 4" in capsys.readouterr().err
+
+
+def test_parts_that_cannot_be_halved_end_the_run_with_advice(
+    backbone, dataset, make_config, tmp_path, monkeypatch
+):
+    too_small_for(0, monkeypatch)
+
+    with pytest.raises(MemoryError, match="smaller --image-size"):
+        fine_tune(backbone, dataset, make_config(), tmp_path)
+
+
+def test_another_failure_is_not_taken_for_memory(
+    backbone, dataset, make_config, tmp_path, monkeypatch
+):
+    def step(*_arguments, **_keywords):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(loop, "training_step", step)
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        fine_tune(backbone, dataset, make_config(), tmp_path)
+
+
+def test_halves_round_up_and_end_at_two():
+    assert halved_micro_batch(7, MemoryError()) == 4
+    assert halved_micro_batch(3, MemoryError()) == 2
+    with pytest.raises(MemoryError, match="2 images"):
+        halved_micro_batch(2, MemoryError())
