@@ -11,6 +11,7 @@ from PIL import Image
 from kintune.errors import OptionError
 from kintune.options import FinetuneOptions
 from kintune.pipeline import finetune
+from kintune.results import TrainingSummary
 from kintune.runs import read_result
 
 FLAGS = {"model": "pocket", "image_size": 16, "epochs": 2, "batch_size": 8, "threads": 1}
@@ -53,6 +54,7 @@ def test_repeats_score_and_bytes(recorded, tmp_path, capsys):
 
     summary = finetune(options)
 
+    assert isinstance(summary, TrainingSummary)
     assert (tmp_path / "again/config.json").read_text() == (recorded / "config.json").read_text()
     first, again = read_result(recorded), read_result(tmp_path / "again")
     assert again.validation_top1_error == first.validation_top1_error

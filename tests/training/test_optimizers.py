@@ -137,7 +137,8 @@ def test_exempt_groups_do_not_decay():
     for options in ({"weight_decay": 0.5}, {"regularizer": L2(0.5)}):
         for convention in ("paper", "torch"):
             with torch.no_grad():
-                weight.fill_(1), bias.fill_(1)
+                weight.fill_(1)
+                bias.fill_(1)
             groups = [{"params": [weight]}, {"params": [bias], "decays": False}]
             optimizer = NesterovSGD(groups, 0.1, 0.0, convention=convention, **options)
             optimizer.zero_grad()

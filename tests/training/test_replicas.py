@@ -135,7 +135,10 @@ def test_a_run_of_two_stops_goes_on_and_ends_as_one_that_was_not_stopped(
     assert process.returncode == 0, errors
 
     for folder in ("whole", "stopped"):
-        assert read_result(tmp_path / folder).validation_top1_error <= 1 / 3
+        result = read_result(tmp_path / folder)
+        assert result is not None
+        assert result.validation_top1_error is not None
+        assert result.validation_top1_error <= 1 / 3
     assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
 
 
