@@ -36,7 +36,7 @@ class Replicas:
         """The network whose backward pass averages gradients over the replicas."""
         if self.count == 1:
             return network
-        return DistributedDataParallel(network, broadcast_buffers=False)
+        return DistributedDataParallel(network, forward_sync_buffers=False)
 
     def total(self, value: Tensor) -> Tensor:
         """Sum over the replicas, a new tensor; the same on all."""
