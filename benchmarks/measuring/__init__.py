@@ -1,0 +1,1 @@
+"""What the benchmarks share: images, timings side by side, tables."""

@@ -1,0 +1,328 @@
+"""Training and feature extraction: Kintune, and the same network fed by timm's loader and by memory.
+
+    python benchmarks/training.py                            2,000 images, 7 repeats: an hour
+    python benchmarks/training.py --images 128 --repeats 2   a trial
+    python benchmarks/training.py --gpu                      ResNet-101, 224 px, batches of 256
+
+The network has random weights and the images are made here, so nothing is read or downloaded. In
+each repeat every way does one epoch of training, then one pass of feature extraction:
+
+- **kintune** is `fine_tune` in its second epoch, with its validation, metrics and checkpoint, and
+  `extract_features`, once the images are decoded;
+- **timm, W workers** is `create_loader` with the transforms of `create_transform` (random resized
+  crop, flip, colour jitter 0.4) on the same files, persistent workers, torch's SGD;
+- **memory** is the same step on one batch that lies ready.
+
+All three run the same network in channels-last and float32. Decoding, which Kintune does once, is
+timed beside. Writes `results/benchmark_training.json` and prints the tables of
+`docs/benchmarks.md`.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `kintune` does; read when torch is loaded
+
+import timm
+import torch
+import torch.nn.functional as F
+from measuring.interleaved import (
+    Rates,
+    conditions,
+    conditions_text,
+    fastest,
+    images_per_second,
+    interleaved,
+    markdown,
+    ratio,
+    spread,
+)
+from measuring.photographs import CLASSES, write_photographs
+from timm.data import create_dataset, create_loader
+from torch import Tensor, nn
+
+from kintune.backbones import Backbone, BackboneOverrides, load_backbone
+from kintune.datasets import ImageDataset, load_dataset
+from kintune.features import extract_features
+from kintune.hyperparameters import Hyperparameters
+from kintune.runs import RunConfig
+from kintune.training import fine_tune
+from kintune.training.metrics import read_metrics
+
+RESULT = Path(__file__).parent.parent / "results/benchmark_training.json"
+LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 1e-4
+OURS, MEMORY = "kintune", "memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is measured."""
+
+    model: str
+    image_size: int
+    batch_size: int
+    shorter_sides: tuple[int, ...]
+    """Of the image files, pixels."""
+    workers: tuple[int, ...]
+    """Numbers of loading processes that timm's loader is tried with."""
+    device: str
+    images: int = 2000
+    repeats: int = 7
+
+
+CPU = Setting(
+    model="mobilenetv2_100",
+    image_size=96,
+    batch_size=64,
+    shorter_sides=(96, 500),
+    workers=(0, 1, 2),
+    device="cpu",
+)
+GPU = Setting(
+    model="resnet101",
+    image_size=224,
+    batch_size=256,
+    shorter_sides=(500,),
+    workers=(4, 8, 16),
+    device="cuda",
+    images=4096,
+)
+
+
+class Inputs(NamedTuple):
+    """The network and the images, as files and decoded."""
+
+    backbone: Backbone
+    dataset: ImageDataset
+    folder: Path
+    decoding: float
+    """Images a second of decoding into the cache."""
+
+
+def main() -> None:
+    setting = _setting()
+    torch.set_num_threads(os.cpu_count() or 1)
+    found = conditions(setting.device)
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for side in setting.shorter_sides:
+            print(f"images of {side} px", file=sys.stderr)
+            rows.append(measure(setting, side, Path(scratch) / str(side)))
+    text = tables(setting, rows) + "\n\n" + conditions_text(found)
+    print(text)
+    result = {"command": " ".join(sys.argv), "setting": vars(setting), "conditions": found}
+    RESULT.write_text(json.dumps(result | {"rows": rows}, indent=1) + "\n")
+
+
+def _setting() -> Setting:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--repeats", type=int)
+    args = parser.parse_args()
+    if args.gpu and not torch.cuda.is_available():
+        parser.error("--gpu: this machine has no CUDA device")
+    given = {key: value for key, value in vars(args).items() if key != "gpu" and value}
+    return replace(GPU if args.gpu else CPU, **given)
+
+
+def measure(setting: Setting, side: int, folder: Path) -> dict[str, Any]:
+    """The rates of all ways on files of one size."""
+    inputs = prepared(setting, side, folder)
+    peer = Peer(setting)
+    works = {"training": training_ways, "features": feature_ways}
+    return {
+        "shorter_side": side,
+        "decoding": inputs.decoding,
+        **{
+            work: interleaved(ways(setting, inputs, peer), setting.repeats)
+            for work, ways in works.items()
+        },
+    }
+
+
+def prepared(setting: Setting, side: int, folder: Path) -> Inputs:
+    """Image files with two a class for validation, decoded for the network."""
+    counts = [("train", setting.images), ("val", 2 * CLASSES)]
+    write_photographs(folder / "images", counts, side)
+    os.environ["KINTUNE_CACHE"] = str(folder / "cache")
+    size = BackboneOverrides(image_size=setting.image_size)
+    backbone = load_backbone(setting.model, overrides=size, pretrained=False)
+    began = time.perf_counter()
+    dataset = load_dataset(folder / "images", backbone.input)
+    rate = len(dataset.paths) / (time.perf_counter() - began)
+    return Inputs(backbone, dataset, folder, rate)
+
+
+class Peer:
+    """The network, with torch's own Nesterov, as a script without Kintune would train it."""
+
+    def __init__(self, setting: Setting) -> None:
+        network: nn.Module = timm.create_model(setting.model, num_classes=CLASSES)
+        network = network.to(setting.device)
+        self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.optimizer = torch.optim.SGD(
+            network.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
+        )
+        self.device = setting.device
+
+    def train(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
+        """A step on each batch; the number of images."""
+        self.network.train()
+        images = 0
+        for batch, labels in batches:
+            loss = F.cross_entropy(self.network(self._here(batch)), labels.to(self.device))
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            images += len(batch)
+        return images
+
+    @torch.inference_mode()
+    def extract(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
+        """The penultimate features of each batch, on the CPU; the number of images."""
+        self.network.eval()
+        found: list[Tensor] = []
+        for batch, _ in batches:
+            pooled = self.network.forward_features(self._here(batch))  # pyright: ignore[reportCallIssue]
+            found.append(self.network.forward_head(pooled, pre_logits=True).cpu())  # pyright: ignore[reportCallIssue]
+        return len(torch.cat(found))
+
+    def _here(self, batch: Tensor) -> Tensor:
+        return batch.to(self.device).contiguous(memory_format=torch.channels_last)
+
+
+Ways = Mapping[str, Callable[[], float]]
+
+
+def training_ways(setting: Setting, inputs: Inputs, peer: Peer) -> Ways:
+    """An epoch of training."""
+    return {
+        OURS: partial(second_epoch, setting, inputs),
+        **peer_ways(setting, inputs, peer.train, is_training=True),
+    }
+
+
+def feature_ways(setting: Setting, inputs: Inputs, peer: Peer) -> Ways:
+    """A pass over the training images for their features."""
+
+    def extract() -> int:
+        features = extract_features(inputs.backbone, inputs.dataset, device=setting.device)
+        return len(features.values)
+
+    return {
+        OURS: lambda: images_per_second(extract, setting.device),
+        **peer_ways(setting, inputs, peer.extract, is_training=False),
+    }
+
+
+def peer_ways(
+    setting: Setting,
+    inputs: Inputs,
+    work: Callable[[Iterable[tuple[Tensor, Tensor]]], int],
+    *,
+    is_training: bool,
+) -> Ways:
+    """The work on timm's loader with each number of workers, and on a batch in memory."""
+    shape = (setting.batch_size, 3, setting.image_size, setting.image_size)
+    images = torch.randn(shape, device=setting.device)
+    ready = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(CLASSES, (setting.batch_size,), device=setting.device)
+    in_memory = [(ready, labels)] * (setting.images // setting.batch_size)
+    sources: dict[str, Any] = {
+        f"timm, {workers} workers": timm_loader(setting, inputs, workers, is_training=is_training)
+        for workers in setting.workers
+    }
+    sources[MEMORY] = in_memory
+    return {
+        name: partial(images_per_second, partial(work, batches), setting.device)
+        for name, batches in sources.items()
+    }
+
+
+def timm_loader(
+    setting: Setting, inputs: Inputs, workers: int, *, is_training: bool
+) -> Iterable[tuple[Tensor, Tensor]]:
+    """The training files by timm's loader, its own transforms at the settings of ours."""
+    spec = inputs.backbone.input
+    return create_loader(
+        create_dataset("", root=str(inputs.folder / "images/train")),
+        input_size=(3, setting.image_size, setting.image_size),
+        batch_size=setting.batch_size,
+        is_training=is_training,
+        scale=(0.08, 1.0),
+        ratio=(3 / 4, 4 / 3),
+        hflip=0.5,
+        color_jitter=0.4,
+        interpolation="bilinear",
+        mean=spec.mean,
+        std=spec.std,
+        crop_pct=spec.crop_pct,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        use_prefetcher=setting.device != "cpu",
+        pin_memory=setting.device != "cpu",
+        device=torch.device(setting.device),
+    )
+
+
+def second_epoch(setting: Setting, inputs: Inputs) -> float:
+    """Images a second of a run's second epoch, from the times that the run writes down."""
+    config = RunConfig(
+        model=inputs.backbone.name,
+        weights_sha256=inputs.backbone.weights_sha256,
+        input=inputs.backbone.input,
+        data_sha256=inputs.dataset.content_hash,
+        hyperparameters=Hyperparameters(
+            lr=LR,
+            momentum=MOMENTUM,
+            weight_decay=WEIGHT_DECAY,
+            batch_size=setting.batch_size,
+            epochs=2,
+            augmentation="random_resized_crop",
+        ),
+        threads=torch.get_num_threads(),
+    )
+    with tempfile.TemporaryDirectory(dir=inputs.folder) as folder:
+        fine_tune(inputs.backbone, inputs.dataset, config, Path(folder), device=setting.device)
+        first, second = read_metrics(Path(folder))
+    return setting.images / (second.seconds - first.seconds)
+
+
+def tables(setting: Setting, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What `docs/benchmarks.md` shows: the comparison, and every number of workers."""
+    names = [f"timm, {workers} workers" for workers in setting.workers]
+    compared, workers = [], []
+    for row in rows:
+        for work in ("training", "features"):
+            rates: Rates = row[work]
+            best = fastest(rates, names)
+            label = [f"{row['shorter_side']} px", work]
+            ways = (rates[OURS], rates[best], rates[MEMORY])
+            speeds = [spread(way, 0) for way in ways]
+            compared.append([*label, *speeds, ratio(rates, OURS, best), ratio(rates, OURS, MEMORY)])
+            workers.append([*label, *(spread(rates[name], 0) for name in names)])
+    head = ("files", "work", OURS, "timm, best", MEMORY, "over timm", "over memory")
+    decoding = ", ".join(f"{row['decoding']:.0f} ({row['shorter_side']} px)" for row in rows)
+    return "\n\n".join(
+        [
+            markdown(head, compared),
+            markdown(("files", "work", *names), workers),
+            f"Decoding into the cache, once, images a second: {decoding}.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
