@@ -1,4 +1,4 @@
-"""Training and feature extraction: Kintune, and the same network fed by timm's loader and by memory.
+"""Training and feature extraction, beside the same network fed by timm's loader and by memory.
 
     python benchmarks/training.py                            2,000 images, 7 repeats: an hour
     python benchmarks/training.py --images 128 --repeats 2   a trial
@@ -35,6 +35,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `kintune` does; read w
 import timm
 import torch
 import torch.nn.functional as F
+from timm.data.dataset import ImageDataset as TimmDataset
+from timm.data.loader import create_loader
+from torch import Tensor, nn
+
+from kintune.backbones import Backbone, BackboneOverrides, load_backbone
+from kintune.datasets import ImageDataset, load_dataset
+from kintune.features import extract_features
+from kintune.hyperparameters import Hyperparameters
+from kintune.runs import RunConfig
+from kintune.training import fine_tune
+from kintune.training.metrics import read_metrics
 from measuring.interleaved import (
     Rates,
     conditions,
@@ -47,16 +58,6 @@ from measuring.interleaved import (
     spread,
 )
 from measuring.photographs import CLASSES, write_photographs
-from timm.data import create_dataset, create_loader
-from torch import Tensor, nn
-
-from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import ImageDataset, load_dataset
-from kintune.features import extract_features
-from kintune.hyperparameters import Hyperparameters
-from kintune.runs import RunConfig
-from kintune.training import fine_tune
-from kintune.training.metrics import read_metrics
 
 RESULT = Path(__file__).parent.parent / "results/benchmark_training.json"
 LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 1e-4
@@ -257,7 +258,7 @@ def timm_loader(
     """The training files by timm's loader, its own transforms at the settings of ours."""
     spec = inputs.backbone.input
     return create_loader(
-        create_dataset("", root=str(inputs.folder / "images/train")),
+        TimmDataset(str(inputs.folder / "images/train")),
         input_size=(3, setting.image_size, setting.image_size),
         batch_size=setting.batch_size,
         is_training=is_training,

@@ -13,6 +13,7 @@ from torch import nn
 from kintune.arrays import FeatureArray, LabelArray
 from kintune.backbones import Backbone, normalised, penultimate_features
 from kintune.datasets import ImageDataset, Split
+from kintune.datasets.ahead import one_ahead
 from kintune.datasets.cache import cache_root
 from kintune.datasets.transforms import centre_crops
 from kintune.errors import DataError, IncomparableError
@@ -94,10 +95,11 @@ def _extract(
     network = _for_inference(backbone.network, device)
     values = np.empty((len(indices), backbone.num_features), np.float32)
     confidences = np.empty(len(indices), np.float64)
+    parts = [slice(start, start + BATCH_SIZE) for start in range(0, len(indices), BATCH_SIZE)]
+    size = backbone.input.image_size
+    cropped = (centre_crops(dataset.images, indices[rows], size) for rows in parts)
     with torch.inference_mode(), progress_bar("features", len(indices)) as advance:
-        for start in range(0, len(indices), BATCH_SIZE):
-            rows = slice(start, start + BATCH_SIZE)
-            crops = centre_crops(dataset.images, indices[rows], backbone.input.image_size)
+        for rows, crops in zip(parts, one_ahead(cropped), strict=True):
             batch = normalised(crops.to(device), backbone.input)
             features, logits = penultimate_features(network, backbone.head_name, batch)
             values[rows] = features.cpu().numpy()

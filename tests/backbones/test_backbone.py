@@ -241,6 +241,18 @@ def test_normalised():
     assert result.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_normalised_is_the_same_of_bytes_and_in_either_layout(layout):
+    spec = InputSpec(image_size=8, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
+    crops = torch.randint(256, (2, 3, 8, 9), generator=torch.Generator().manual_seed(0))
+    images = crops / 255
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (spec.mean, spec.std))
+    for given in (images, crops.to(torch.uint8)):
+        assert torch.equal(
+            normalised(given.contiguous(memory_format=layout), spec), (images - mean) / std
+        )
+
+
 def test_unknown_models_have_near_matches():
     with pytest.raises(ModelError, match=r"mobilnetv2_100.*Near matches: mobilenetv2_100"):
         load_backbone("mobilnetv2_100")

@@ -7,11 +7,12 @@ import torchvision.transforms.v2.functional as reference
 
 from kintune.datasets.transforms import (
     EpochDraws,
-    augmented_crops,
     centre_crops,
     colour_jitter,
     epoch_draws,
+    random_crops,
     shuffled,
+    varied,
 )
 
 SIZES = ((32, 40), (64, 32), (32, 32), (32, 96), (37, 32))
@@ -28,26 +29,32 @@ def position_images(decoded, *sizes):
     return images
 
 
+def augmented_crops(images, indices, image_size, kind, draws):
+    crops = random_crops(images, indices, image_size, kind, draws)
+    assert crops.dtype == torch.uint8
+    return varied(crops, kind, draws.values[indices])
+
+
 def test_centre_crops_equal_torchvisions(decoded):
     images = decoded(*SIZES)
     crops = centre_crops(images, EVERY, 28)
     assert crops.shape == (5, 3, 28, 28)
-    assert crops.dtype == torch.float32
+    assert crops.is_contiguous(memory_format=torch.channels_last)
     for pixels, crop in zip(images, crops, strict=True):
         expected = reference.center_crop(torch.from_numpy(pixels).permute(2, 0, 1), [28, 28])
-        torch.testing.assert_close(crop * 255, expected.float())
+        assert torch.equal(crop, expected)
 
 
 def test_no_augmentation_is_the_centre(decoded):
     images = decoded(*SIZES)
     crops = augmented_crops(images, EVERY, 28, "none", epoch_draws(5, 0, 0))
-    assert torch.equal(crops, centre_crops(images, EVERY, 28))
+    assert torch.equal(crops, centre_crops(images, EVERY, 28) / 255)
 
 
 def test_flip_is_the_centre_mirrored_or_not(decoded):
     images = decoded(*[(32, 40)] * 40)
     indices = np.arange(40)
-    centre = centre_crops(images, indices, 28)
+    centre = centre_crops(images, indices, 28) / 255
     flipped = augmented_crops(images, indices, 28, "flip", epoch_draws(40, 0, 0))
     same = (flipped == centre).all(dim=(1, 2, 3))
     mirrored = (flipped == centre.flip(-1)).all(dim=(1, 2, 3))

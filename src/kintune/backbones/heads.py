@@ -71,10 +71,22 @@ def penultimate_features(
 
 
 def normalised(images: Tensor, spec: InputSpec) -> Tensor:
-    """RGB in [0, 1], float32 (b, 3, s, s), minus mean, over standard deviation; channels last."""
-    mean = images.new_tensor(spec.mean)[:, None, None]
-    std = images.new_tensor(spec.std)[:, None, None]
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+    """RGB minus mean, over standard deviation; channels last.
+
+    Args:
+        images: float32 (b, 3, s, s) in [0, 1], or uint8.
+        spec: mean and standard deviation of each channel.
+
+    Returns:
+        float32 (b, 3, s, s).
+    """
+    if images.dtype == torch.uint8:
+        images = images.float().div_(255)
+    width = images.shape[3]
+    # A line of pixels with its channels together is one long vector; a channel alone has gaps.
+    lines = images.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(2)
+    mean, std = (images.new_tensor(value).repeat(width) for value in (spec.mean, spec.std))
+    return (lines - mean).div_(std).unflatten(2, (width, 3)).permute(0, 3, 1, 2)
 
 
 def head_rows(network: nn.Module, head_name: str) -> Tensor:

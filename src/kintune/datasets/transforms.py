@@ -1,6 +1,7 @@
 """Crops and augmentation of section 3.1 and appendix E, a batch at a time.
 
-All randomness comes in as a table of uniform numbers, one row an image, so that what happens to an
+A crop is cut out of 8-bit pixels on the CPU; what follows is done to the batch on its device. All
+randomness comes in as a table of uniform numbers, one row an image, so that what happens to an
 image depends on (seed, epoch, image) alone: not on its batch, the order or the number of processes.
 """
 
@@ -57,8 +58,8 @@ def shuffled(indices: IndexArray, seed: int, epoch: int) -> IndexArray:
     return _generator(seed, epoch, _SHUFFLE_STREAM).permutation(indices)
 
 
-def centre_crops(images: DecodedImages, indices: IndexArray, image_size: int) -> Batch:
-    """The central squares of b images, float32 (b, 3, image_size, image_size), RGB in [0, 1].
+def centre_crops(images: DecodedImages, indices: IndexArray, image_size: int) -> ByteBatch:
+    """The central squares of b images, uint8 RGB (b, 3, image_size, image_size), channels last.
 
     Args:
         images: decoded images whose shorter side is at least `image_size`.
@@ -67,22 +68,24 @@ def centre_crops(images: DecodedImages, indices: IndexArray, image_size: int) ->
     """
     sizes = images.sizes[indices]
     boxes = _centred(np.full_like(sizes, image_size), sizes)
-    return _crops(images, indices, boxes, image_size).float().div_(255)
+    squares = np.empty((len(indices), image_size, image_size, 3), np.uint8)
+    for square, index, (top, left, height, width) in zip(squares, indices, boxes, strict=True):
+        square[:] = images[index][top : top + height, left : left + width]
+    return torch.from_numpy(squares).permute(0, 3, 1, 2)
 
 
-def augmented_crops(
+def random_crops(
     images: DecodedImages,
     indices: IndexArray,
     image_size: int,
     kind: AugmentationName,
     draws: EpochDraws,
-) -> Batch:
-    """Randomly varied squares of b images, float32 (b, 3, image_size, image_size), RGB in [0, 1].
+) -> ByteBatch:
+    """Squares of b images, uint8 RGB (b, 3, image_size, image_size), for `varied` to go on with.
 
     - `random_resized_crop`: a box of 8 to 100 % of the area and an aspect of 3/4 to 4/3, scaled to
-      the square (bilinear, antialiased); mirror; colour jitter. The paper's standard.
-    - `random_crop`: the same, but the box is an unscaled square.
-    - `flip`: the central square, mirrored or not. `none`: the central square.
+      the square (bilinear, antialiased). The paper's standard.
+    - `random_crop`: an unscaled square. `flip`, `none`: the central square.
 
     Args:
         images: decoded images whose shorter side is at least `image_size`.
@@ -91,11 +94,27 @@ def augmented_crops(
         kind: what is varied.
         draws: rows for all of `images`.
     """
-    rows = draws.values[indices]
-    boxes = _boxes(kind, images.sizes[indices], image_size, rows)
-    crops = _crops(images, indices, boxes, image_size)
+    if kind in ("flip", "none"):
+        return centre_crops(images, indices, image_size)
+    boxes = _boxes(kind, images.sizes[indices], image_size, draws.values[indices])
+    return _crops(images, indices, boxes, image_size)
+
+
+def varied(crops: ByteBatch, kind: AugmentationName, rows: Rows) -> Batch:
+    """The rest of the augmentation: each crop mirrored or not, and its colours changed.
+
+    `random_resized_crop` and `random_crop` do both, `flip` mirrors, `none` does neither.
+
+    Args:
+        crops: of b images, by `random_crops`; those that are mirrored are so in place.
+        kind: what is varied.
+        rows: `EpochDraws.values` of the b images.
+
+    Returns:
+        float32, RGB in [0, 1], on the device of the crops.
+    """
     if kind != "none":
-        mirrored = torch.from_numpy(rows[:, 4] < 0.5)
+        mirrored = torch.from_numpy(np.flatnonzero(rows[:, 4] < 0.5)).to(crops.device)
         crops[mirrored] = crops[mirrored].flip(-1)
     batch = crops.float().div_(255)
     if kind in ("random_resized_crop", "random_crop"):
@@ -113,19 +132,21 @@ def colour_jitter(batch: Batch, factors: Factors) -> Batch:
         batch: RGB in [0, 1].
         factors: brightness, contrast, saturation of each image; 1 changes nothing.
     """
-    brightness, contrast, saturation = torch.from_numpy(factors).float().T[:, :, None, None, None]
+    columns = torch.from_numpy(factors).to(batch.device, torch.float32).T
+    brightness, contrast, saturation = columns[:, :, None, None, None]
     batch.mul_(brightness).clamp_(0, 1)
     _blend(batch, _grey(batch).mean(dim=(2, 3), keepdim=True), contrast)
     return _blend(batch, _grey(batch), saturation)
 
 
 def _blend(batch: torch.Tensor, other: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    return batch.mul_(factor).add_((1 - factor) * other).clamp_(0, 1)
+    return batch.mul_(factor).add_(other.mul_(1 - factor)).clamp_(0, 1)
 
 
 def _grey(batch: torch.Tensor) -> torch.Tensor:
     red, green, blue = _GREY
-    return red * batch[:, 0:1] + green * batch[:, 1:2] + blue * batch[:, 2:3]
+    grey = batch[:, 0:1] * red
+    return grey.add_(batch[:, 1:2], alpha=green).add_(batch[:, 2:3], alpha=blue)
 
 
 def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
@@ -136,8 +157,9 @@ def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
 def _crops(images: DecodedImages, indices: IndexArray, boxes: Boxes, image_size: int) -> ByteBatch:
     """The boxes, scaled to squares.
 
-    In 8 bits torch's antialiased resize is faster than sampling a padded batch on a grid, and it
-    does not alias where a box is larger than the square.
+    Nothing here splits over threads, so that it can run beside the network. In 8 bits torch's
+    antialiased resize is faster than sampling a padded batch on a grid, and it does not alias where
+    a box is larger than the square.
     """
     crops = torch.empty((len(indices), 3, image_size, image_size), dtype=torch.uint8)
     for crop, index, (top, left, height, width) in zip(crops, indices, boxes, strict=True):

@@ -14,7 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 from kintune.arrays import IndexArray
 from kintune.backbones import normalised
 from kintune.datasets import ImageDataset
-from kintune.datasets.transforms import augmented_crops, epoch_draws, shuffled
+from kintune.datasets.ahead import one_ahead
+from kintune.datasets.transforms import epoch_draws, random_crops, shuffled, varied
 from kintune.runs import Precision, RunConfig
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.replicas import replicas
@@ -61,16 +62,17 @@ def training_batches(
     Order and augmentation depend on (seed, epoch, image) alone, so nothing needs to be remembered
     to go on in the middle, and devices and micro-batches change neither.
     """
-    settings, here = config.hyperparameters, replicas()
+    settings, size, here = config.hyperparameters, config.input.image_size, replicas()
+    kind = settings.augmentation
     order = shuffled(dataset.splits["train"], config.seed, epoch)
     draws = epoch_draws(len(dataset.paths), config.seed, epoch)
-    for first, last in batch_bounds(len(order), settings.batch_size, here.count)[first_step:]:
-        share = np.array_split(order[first:last], here.count)[here.rank]
-        images = augmented_crops(
-            dataset.images, share, config.input.image_size, settings.augmentation, draws
-        )
+    bounds = batch_bounds(len(order), settings.batch_size, here.count)[first_step:]
+    shares = [np.array_split(order[first:last], here.count)[here.rank] for first, last in bounds]
+    crops = (random_crops(dataset.images, share, size, kind, draws) for share in shares)
+    for (first, last), share, cut in zip(bounds, shares, one_ahead(crops), strict=True):
+        images = varied(cut.to(device), kind, draws.values[share])
         yield Batch(
-            normalised(images.to(device), config.input),
+            normalised(images, config.input),
             labels_of(dataset, share).to(device),
             len(share) * here.count / (last - first),
         )
