@@ -1,6 +1,7 @@
 """The command line as a person meets it, each command in a process of its own where it matters."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -248,3 +249,39 @@ def test_a_diverged_run_has_null_and_a_reason(photos, tmp_path, capsys):
     assert answer["runs"][0]["status"] == "diverged"
     assert answer["runs"][0]["validation_top1_error"] is None
     assert answer["runs"][0]["reason"]
+
+
+def test_the_cache_is_shown_and_cleared(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path / "cache"))
+    _, _, err = call(capsys, "similarity", str(photos), "--model", "pocket")
+    assert f"decoded 32 images, 0.1 MB in {tmp_path / 'cache'}" in err
+    shown = json.loads(call(capsys, "cache", "--json")[1])
+    assert {entry["kind"] for entry in shown["entries"]} == {"images", "features"}
+    assert shown["bytes"] == sum(entry["bytes"] for entry in shown["entries"])
+
+    lines = call(capsys, "cache")[1].splitlines()
+    assert sorted(line.split()[0] for line in lines[1:3]) == sorted(
+        entry["path"].removeprefix(f"{tmp_path / 'cache'}/") for entry in shown["entries"]
+    )
+    assert lines[-1].startswith(f"{tmp_path / 'cache'}: there are 2 entries, 0.1 MB")
+
+    code, out, _ = call(capsys, "cache", "--clear")
+    assert code == 0
+    assert out.splitlines()[-1].startswith(f"{tmp_path / 'cache'}: removed 2 entries")
+    assert call(capsys, "cache")[1] == f"{tmp_path / 'cache'}: there are 0 entries, 0.0 MB\n"
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
+def test_threads_wait_passively_unless_the_person_says_otherwise(given, expected):
+    program = (
+        "import os, sys\n"
+        "from kintune.cli import main\n"
+        "main(['--version'])\n"
+        "print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"False {expected}"

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -14,6 +15,7 @@ import tyro
 from kintune import tables
 from kintune.errors import KintuneError
 from kintune.options import (
+    CacheOptions,
     CheckOptions,
     DemoOptions,
     FinetuneOptions,
@@ -48,6 +50,9 @@ class Command:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 on success, 1 when it could not, 2 when it was misspelt."""
+    # Read when torch is loaded. Threads that spin while they wait take the core from the process
+    # beside, and it from them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:
         print(f"kintune {version('kintune')}")
@@ -131,6 +136,12 @@ def _report(options: ReportOptions) -> Record:
     return report(options)
 
 
+def _cache(options: CacheOptions) -> Record:
+    from kintune.datasets import cache_contents, clear_cache
+
+    return clear_cache() if options.clear else cache_contents()
+
+
 def _demo(options: DemoOptions) -> Record:
     from kintune.pipeline import demo
 
@@ -151,5 +162,6 @@ COMMANDS = {
     "check": Command(CheckOptions, _check, tables.health_table, lambda health: not health.problems),
     "predict": Command(PredictOptions, _predict, tables.prediction_table, _always),
     "report": Command(ReportOptions, _report, tables.report_line, _always),
+    "cache": Command(CacheOptions, _cache, tables.cache_table, _always),
     "demo": Command(DemoOptions, _demo, tables.summary_table, lambda run: run.succeeded),
 }

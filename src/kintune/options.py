@@ -235,6 +235,16 @@ class ReportOptions(Options):
     """Output folder of `tune` or `finetune`."""
 
 
+class CacheOptions(Options):
+    """Where decoded images and features are kept, how much there is; --clear removes it.
+
+    Example: kintune cache --clear
+    """
+
+    clear: Flag = False
+    """Remove all entries; they are made again when they are needed."""
+
+
 class DemoOptions(Options):
     """The main job on what is embedded: the pocket network and scikit-learn's digits.
 

@@ -25,6 +25,15 @@ def announce(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def megabytes(size: int) -> str:
+    """A size in bytes, for reading.
+
+    >>> megabytes(55_300_000), megabytes(1234)
+    ('55 MB', '0.0 MB')
+    """
+    return f"{size / 1e6:.{0 if size >= 1e7 else 1}f} MB"
+
+
 class Bar(Protocol):
     """What `progress_bar` hands out."""
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from kintune.progress import megabytes
 from kintune.results import BestRun, Plan, ReportPath, TrainingSummary
 from kintune.runs import RunResult
 
 if TYPE_CHECKING:
-    from kintune.datasets import HealthReport
+    from kintune.datasets import CacheContents, HealthReport
     from kintune.predict import Predictions
     from kintune.recommend import Recommendation
     from kintune.similarity import Similarity
@@ -145,6 +146,19 @@ def prediction_table(predictions: "Predictions") -> str:
         "\t".join([each.path, *(f"{label}\t{confidence:.4f}" for label, confidence in each.top)])
         for each in predictions.predictions
     )
+
+
+def cache_table(cache: "CacheContents") -> str:
+    """Each entry with its size, the sum, and what was left alone."""
+    rows = [
+        (each.path.removeprefix(f"{cache.root}/"), megabytes(each.bytes), each.about)
+        for each in cache.entries
+    ]
+    entries = "1 entry" if len(rows) == 1 else f"{len(rows)} entries"
+    done = "removed" if cache.cleared else "there are"
+    lines = [_table(("entry", "size", "made from"), rows)] if rows else []
+    lines += [f"not Kintune's, left alone: {path}" for path in cache.others]
+    return "\n".join([*lines, f"{cache.root}: {done} {entries}, {megabytes(cache.bytes)}"])
 
 
 def report_line(report: ReportPath) -> str:

@@ -2,16 +2,20 @@
 
 from kintune.datasets.health import HealthReport, Problem, check_dataset
 from kintune.datasets.images import SPLITS, DecodedImages, ImageDataset, Split, UnreadableFile
+from kintune.datasets.inventory import CacheContents, cache_contents, clear_cache
 from kintune.datasets.load import load_dataset
 
 __all__ = [
     "SPLITS",
+    "CacheContents",
     "DecodedImages",
     "HealthReport",
     "ImageDataset",
     "Problem",
     "Split",
     "UnreadableFile",
+    "cache_contents",
     "check_dataset",
+    "clear_cache",
     "load_dataset",
 ]

@@ -1,6 +1,6 @@
 """The next item is made while the present one is used."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, cast
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 _END = object()
 
 
-def one_ahead(items: Iterable[T]) -> Iterator[T]:
+def one_ahead(items: Iterable[T]) -> Generator[T, None, None]:
     """The same items in the same order, each made in a background thread while the one before it
     is used.
 

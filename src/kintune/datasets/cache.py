@@ -6,9 +6,12 @@
 
 The key holds path, size and times of change of every file, the scale and the decoder's version,
 so that a changed folder is never served from an old entry. An entry is built in a temporary
-neighbour and takes its name whole; of two processes that build it at once the first wins.
+neighbour and takes its name whole; of two processes that build it at once the first wins. Those who
+build or open an entry share the cache's lock; who clears the cache (`kintune.datasets.inventory`)
+holds it alone.
 """
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -17,7 +20,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -28,8 +31,14 @@ from kintune.arrays import IndexArray
 from kintune.datasets.decode import DECODER_VERSION, ImageScale, decode_file, in_threads
 from kintune.datasets.images import DecodedImages
 from kintune.errors import DataError
-from kintune.progress import announce
+from kintune.progress import announce, megabytes
 from kintune.records import Record
+
+MARK = ".kintune-cache"
+"""A file in every folder that was built here: only such folders are ever cleared."""
+LOCK = ".lock"
+BUILDING = ".building-"
+"""Begins the name of an entry that is not whole yet."""
 
 _ABANDONED_SECONDS = 3600.0
 
@@ -79,6 +88,29 @@ def cached_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
     Raises:
         DataError: the cache cannot be written or mended. Unreadable files do not raise.
     """
+    with cache_in_use():
+        return _cached_images(paths, scale)
+
+
+@contextmanager
+def cache_in_use() -> Iterator[None]:
+    """Keep the cache from being cleared meanwhile; waits while it is being cleared.
+
+    Any number of processes and threads may hold this at once. The operating system frees it when
+    the process dies.
+    """
+    try:
+        cache_root().mkdir(parents=True, exist_ok=True)
+        lock = (cache_root() / LOCK).open("w")
+    except OSError:
+        lock = None  # what cannot be written cannot be cleared either
+    with lock or nullcontext():
+        if lock is not None:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+def _cached_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
     entry = cache_root() / "images" / files_key(paths, f"{DECODER_VERSION} {scale}")
     if entry.exists():
         try:
@@ -92,7 +124,10 @@ def cached_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
         shutil.rmtree(entry, ignore_errors=True)
     with building(entry) as folder:
         _build(folder, paths, scale)
-    return _open(entry, scale)
+    cached = _open(entry, scale)
+    size = megabytes(cached.images.pixels.nbytes)
+    announce(f"- decoded {len(paths):,} images, {size} in {entry}")
+    return cached
 
 
 @contextmanager
@@ -104,11 +139,13 @@ def building(entry: Path) -> Iterator[Path]:
     """
     folder = None
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(entry.parent)
-        folder = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".building-"))
-        yield folder
-        _take_name(folder, entry)
+        with cache_in_use():
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(entry.parent)
+            folder = Path(tempfile.mkdtemp(dir=entry.parent, prefix=BUILDING))
+            (folder / MARK).touch()
+            yield folder
+            _take_name(folder, entry)
     except OSError as error:
         raise DataError(
             f"{entry.parent}: the cache cannot be written ({error.strerror or error}). Make room "
@@ -206,7 +243,7 @@ def _take_name(folder: Path, entry: Path) -> None:
 
 def _remove_abandoned(parent: Path) -> None:
     """Delete what killed processes left behind."""
-    for folder in parent.glob(".building-*"):
+    for folder in parent.glob(f"{BUILDING}*"):
         with suppress(OSError):
             newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
             if time.time() - newest > _ABANDONED_SECONDS:
