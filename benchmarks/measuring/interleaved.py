@@ -57,11 +57,6 @@ def ratio(rates: Rates, way: str, other: str) -> str:
     return spread([a / b for a, b in zip(rates[way], rates[other], strict=True)], 2)
 
 
-def fastest(rates: Rates, names: Sequence[str]) -> str:
-    """Of these ways the one with the highest median."""
-    return max(names, key=lambda name: statistics.median(rates[name]))
-
-
 def conditions(device: str) -> dict[str, Any]:
     """Hardware and versions, as JSON values."""
     packages = {name: version(name) for name in ("torchvision", "pillow")}
