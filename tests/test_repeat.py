@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from kintune.errors import OptionError
-from kintune.options import FinetuneOptions
-from kintune.pipeline import finetune
+from kintune.options import FinetuneOptions, TuneOptions
+from kintune.pipeline import finetune, tune
 from kintune.results import TrainingSummary
 from kintune.runs import read_result
 
@@ -109,6 +109,40 @@ def test_without_the_record_of_its_inputs_it_asks_for_the_images(recorded, tmp_p
 
     with pytest.raises(OptionError, match="Pass DATA"):
         finetune(FinetuneOptions(from_config=tmp_path / "config.json"))
+
+
+def test_with_the_images_named_a_bare_configuration_is_enough(photos, tmp_path):
+    finetune(FinetuneOptions(data=str(photos), output=tmp_path / "run", seed=3, **FLAGS))
+    shutil.copy(tmp_path / "run/config.json", tmp_path / "bare.json")
+
+    options = {"from_config": tmp_path / "bare.json", "data": str(photos)}
+    finetune(FinetuneOptions(**options, output=tmp_path / "again"))
+
+    weights = [tmp_path / name / "model/model.safetensors" for name in ("run", "again")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_another_share_for_validation_is_refused(recorded):
+    options = FinetuneOptions(from_config=recorded / "config.json", val_fraction=0.4)
+
+    with pytest.raises(OptionError, match=r"--val-fraction 0\.4: the recorded run drew 0\.25"):
+        finetune(options)
+
+
+def test_runs_of_a_search_of_scratch_and_of_the_head_alone_repeat_too(photos, tmp_path):
+    searched = tune(TuneOptions(data=str(photos), output=tmp_path / "tune", runs=1, **FLAGS))
+    data = {"data": str(photos), **FLAGS}
+    finetune(FinetuneOptions(output=tmp_path / "head", head_only=True, **data))
+    finetune(FinetuneOptions(output=tmp_path / "scratch", from_scratch=True, **data))
+    assert isinstance(searched, TrainingSummary)
+    run = tmp_path / "tune/runs" / searched.runs[0].id
+
+    for number, folder in enumerate([run, tmp_path / "head", tmp_path / "scratch"]):
+        again = tmp_path / f"again{number}"
+        finetune(FinetuneOptions(from_config=folder / "config.json", output=again))
+
+        weights = [path / "model/model.safetensors" for path in (folder, again)]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"model": 3}'])

@@ -26,3 +26,12 @@ def test_a_default_that_is_said_is_the_default():
 def test_what_differs_from_the_default_has_its_own_identity():
     ids = {config().id, config(seed=1).id, config(threads=2).id, config(trainable="head").id}
     assert len(ids) == 4
+
+
+def test_a_default_reached_by_a_detour_has_its_identity():
+    """0.0001 comes back from another momentum as 9.999999999999999e-05."""
+    start = config().hyperparameters
+    back = start.with_momentum(0.5).with_momentum(0.9)
+
+    assert back.weight_decay != start.weight_decay
+    assert config(hyperparameters=back).id == config().id

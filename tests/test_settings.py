@@ -70,3 +70,19 @@ def test_every_flag_reaches_the_hyperparameters():
     found = settings(**flags)
 
     assert {name: getattr(found, name) for name in flags} == flags
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"warmup_epochs": 300.0}, "--warmup-epochs 300"),
+        ({"decay_milestones": (150,), "schedule": "cosine"}, "the cosine schedule has none"),
+        ({"new_part_decay": 0.1, "regularizer": "none"}, "--new-part-decay"),
+        ({"bn_momentum": 0.9, "freeze_bn_stats": True}, "--bn-momentum and --freeze-bn-stats"),
+        ({"freeze_bn_stats": True, "from_scratch": True}, "--from-scratch"),
+        ({"head_lr_factor": 10.0, "head_only": True}, "--head-lr-factor and --head-only"),
+    ],
+)
+def test_flags_without_effect_are_refused(flags, named):
+    with pytest.raises(OptionError, match=named):
+        settings(**flags)

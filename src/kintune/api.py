@@ -28,11 +28,12 @@ def tune(data: str | os.PathLike[str], **flags: Any) -> "TrainingSummary | Plan"
     return walk(options)
 
 
-def finetune(data: str | os.PathLike[str], **flags: Any) -> "TrainingSummary | Plan":
+def finetune(data: str | os.PathLike[str] = "", **flags: Any) -> "TrainingSummary | Plan":
     """One fine-tuning run; the same call again resumes it or returns its result.
 
     Args:
-        data: folder of class folders, or CSV with path,label[,split].
+        data: folder of class folders, or CSV with path,label[,split]; may be left away with
+            `from_config`.
         **flags: the flags of `kintune finetune` with underscores; see
             `kintune.options.FinetuneOptions`.
 

@@ -126,24 +126,23 @@ def lr_for(effective: float, momentum: float) -> float:
 
 
 def appendix_d(
-    images: int,
-    *,
-    regularizer: RegularizerName,
-    lr: float,
-    weight_decay: float,
+    steps_per_epoch: int, *, regularizer: RegularizerName, lr: float, weight_decay: float
 ) -> Hyperparameters:
     """The setting of appendix D, in which Table 5 compares L2 with L2-SP.
 
-    Batch size 64, 9,000 iterations with one decay at 6,000, momentum 0.9, torch's convention (its
-    code is that of Li et al. 2018); λ2 = λ1 for L2 and 0.01 for L2-SP.
+    Batch size 64, 9,000 iterations with one decay at 6,000, momentum 0.9; λ2 = λ1 for L2 and 0.01
+    for L2-SP. It rests on the code of Li et al. (2018), which has decay inside the gradient and the
+    rate outside the velocity, as torch does, and penalises weights alone, not biases and
+    normalisation. That code's momentum does not look ahead; this one does, as the paper's.
 
     Args:
-        images: in the training split: says how many passes 9,000 iterations are.
+        steps_per_epoch: batches of 64 in the training images (`kintune.training.batch_bounds`):
+            says how many passes 9,000 iterations are.
         regularizer: one of the two that are compared.
         lr: η, one of `APPENDIX_D_LRS` in the paper.
         weight_decay: λ1, one of `APPENDIX_D_DECAYS`.
 
-    >>> setting = appendix_d(12_000, regularizer="l2-sp", lr=0.005, weight_decay=0.1)
+    >>> setting = appendix_d(188, regularizer="l2-sp", lr=0.005, weight_decay=0.1)
     >>> setting.epochs, setting.new_part_coefficient
     (48, 0.01)
     """
@@ -152,11 +151,12 @@ def appendix_d(
         momentum=0.9,
         weight_decay=weight_decay,
         batch_size=64,
-        epochs=math.ceil(9000 / math.ceil(images / 64)),
+        epochs=math.ceil(9000 / steps_per_epoch),
         iterations=9000,
         milestones=APPENDIX_D_MILESTONES,
         regularizer=regularizer,
         convention="torch",
+        exempt_bias_and_norm=True,
     )
 
 

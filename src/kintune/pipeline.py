@@ -217,7 +217,9 @@ def command(options: TuneOptions | FinetuneOptions, folder: Path) -> str:
     said = options.model_copy(
         update={"output": folder} if repeats else {"output": folder, "threads": threads(options)}
     )
-    words = ["kintune", name]
+    together = replicas().count
+    start = ["torchrun", "--standalone", "--nproc-per-node", str(together), "-m"]
+    words = [*(start if together > 1 else []), "kintune", name]
     for field, value in said.model_dump(exclude_defaults=True).items():
         words += _words(field, value)
     return shlex.join(words)

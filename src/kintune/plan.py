@@ -1,6 +1,5 @@
 """What a command would do and cost, said before it starts."""
 
-import math
 from pathlib import Path
 
 from kintune import defaults
@@ -8,7 +7,7 @@ from kintune.progress import announce
 from kintune.results import Plan
 from kintune.runs import RunConfig, RunResult
 from kintune.task import Task
-from kintune.training import estimate_seconds
+from kintune.training import batch_bounds, estimate_seconds, total_steps
 
 BYTES_PER_WEIGHT = 4
 COPIES_A_RUN = 3
@@ -47,7 +46,7 @@ def plan_runs(
         schedule=settings.schedule,
         augmentation=settings.augmentation,
         epochs=settings.epochs,
-        steps=settings.epochs * math.ceil(images / settings.batch_size),
+        steps=total_steps(settings, len(batch_bounds(images, settings.batch_size, config.devices))),
         seconds=None if seconds is None else runs * seconds,
         disk_bytes=(runs + 1) * COPIES_A_RUN * weights * BYTES_PER_WEIGHT,
         device=task.device,

@@ -68,11 +68,13 @@ class TaskFacts(Record):
     epochs: int = Field(ge=1)
     squared_filter_norm: float = Field(default=1.0, gt=0)
     """Size of the weights that a rate acts on: `kintune.backbones.squared_filter_norm`."""
+    iterations: int | None = None
+    """Steps after which training ends in the last epoch; None where it is whole."""
 
     @property
     def steps(self) -> int:
         """Optimisation steps."""
-        return self.epochs * math.ceil(self.images / self.batch_size)
+        return self.iterations or self.epochs * math.ceil(self.images / self.batch_size)
 
 
 class Recipe(Record):

@@ -23,6 +23,19 @@ class Record(BaseModel):
         """The record as plain JSON values."""
         return self.model_dump(mode="json")
 
+    def without_defaults(self) -> dict[str, Any]:
+        """The record as plain JSON values, fields left out that are their default to 10 significant
+        digits."""
+        values = self.to_json()
+        found: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Record):
+                found[name] = value.without_defaults()
+            elif field.is_required() or _rounded(values[name]) != _rounded(field.default):
+                found[name] = values[name]
+        return found
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """The record in a JSON file.

@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+from kintune import defaults
 from kintune.backbones import BackboneOverrides
 from kintune.errors import OptionError
 from kintune.options import FinetuneOptions, OutputOptions
 from kintune.progress import announce
 from kintune.runs import RunConfig, RunResult
 from kintune.task import Task, load_task
-from kintune.training import recorded_inputs
+from kintune.training import Inputs, recorded_inputs
 
 FREE = {
     *OutputOptions.model_fields,
@@ -40,9 +41,15 @@ def repeated(options: FinetuneOptions, path: Path) -> tuple[Task, RunConfig]:
         raise OptionError(
             f"--from {path}: no environment.json beside it says where the images are. Pass DATA."
         )
-    update: dict[str, object] = {"data": data, "model": config.model, "threads": config.threads}
+    update: dict[str, object] = {
+        "data": data,
+        "model": config.model,
+        "threads": config.threads,
+        # Where nothing was recorded, a command's seed is that of its run and of its split.
+        "seed": inputs.split_seed if inputs else config.seed,
+    }
     if inputs is not None:
-        update["seed"] = inputs.split_seed
+        _refuse_other_split(options, inputs)
         update["skip_unreadable"] = options.skip_unreadable or inputs.skip_unreadable
         update["val_fraction"] = inputs.val_fraction or options.val_fraction
         if options.weights is None and inputs.weights is not None:
@@ -81,6 +88,15 @@ def _overrides(config: RunConfig) -> BackboneOverrides:
             f"{key}={json.dumps(value)}" for key, value in config.model_kwargs.items()
         ),
     )
+
+
+def _refuse_other_split(options: FinetuneOptions, inputs: Inputs) -> None:
+    given, drawn = options.val_fraction, inputs.val_fraction
+    if drawn is not None and given not in (defaults.VAL_FRACTION, drawn):
+        raise OptionError(
+            f"--val-fraction {given}: the recorded run drew {drawn} of each class. "
+            "Leave this flag away."
+        )
 
 
 def _refuse_contradictions(options: FinetuneOptions) -> None:

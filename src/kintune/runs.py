@@ -62,7 +62,7 @@ class RunConfig(Record):
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits that name this configuration, of all that is not default."""
-        return content_id(self.model_dump(mode="json", exclude_defaults=True))
+        return content_id(self.without_defaults())
 
 
 class RunResult(Record):
@@ -159,6 +159,7 @@ def write_atomically(path: Path, content: bytes) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             Path(temporary).replace(path)
+            _flush_folder(path.parent)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -167,3 +168,12 @@ def write_atomically(path: Path, content: bytes) -> None:
             f"{path}: cannot be written ({error.strerror}). What was there before is kept. Make "
             "room or choose another folder."
         ) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring a rename in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -40,6 +40,7 @@ def task_facts(task: Task, options: TrainingOptions) -> TaskFacts:
         classes=len(task.dataset.classes),
         batch_size=batch_size,
         epochs=epochs,
+        iterations=options.iterations,
         squared_filter_norm=squared_filter_norm(task.backbone.network),
     )
 
@@ -48,8 +49,9 @@ def training_settings(options: TrainingOptions, facts: TaskFacts, lr: float) -> 
     """The hyperparameters that a command's options ask for, at a learning rate.
 
     Raises:
-        OptionError: milestones that are not in order or lie outside training.
+        OptionError: options that exclude each other; milestones out of order or outside training.
     """
+    _refuse_contradictions(options, facts.epochs)
     bn_momentum = options.bn_momentum
     if bn_momentum == "rule":
         bn_momentum = bn_momentum_for(math.ceil(facts.images / facts.batch_size))
@@ -78,6 +80,32 @@ def training_settings(options: TrainingOptions, facts: TaskFacts, lr: float) -> 
         bn_momentum=bn_momentum,
         freeze_bn_stats=options.freeze_bn_stats,
     )
+
+
+def _refuse_contradictions(options: TrainingOptions, epochs: int) -> None:
+    """An option that could have no effect is a mistake, not a wish."""
+    from_scratch = isinstance(options, FinetuneOptions) and options.from_scratch
+    head_only = isinstance(options, FinetuneOptions) and options.head_only
+    rules = {
+        f"--warmup-epochs {options.warmup_epochs:g}: training ends after {epochs} epochs, before "
+        "the rate is reached. Give fewer.": options.warmup_epochs >= epochs,
+        f"--decay-milestones: the {options.schedule} schedule has none. Use --schedule step or "
+        "leave them away.": bool(options.decay_milestones) and options.schedule != "step",
+        "--new-part-decay: --regularizer none decays nothing. Use l2 or l2-sp, or leave it away.": (
+            options.new_part_decay is not None and options.regularizer == "none"
+        ),
+        "--bn-momentum and --freeze-bn-stats: frozen statistics do not move. Give only one.": (
+            options.bn_momentum is not None and options.freeze_bn_stats
+        ),
+        "--freeze-bn-stats and --from-scratch: there are no statistics of a source to keep. Leave "
+        "one of the two away.": options.freeze_bn_stats and from_scratch,
+        "--head-lr-factor and --head-only: the head is all that learns. Say its rate with --lr.": (
+            options.head_lr_factor != 1 and head_only
+        ),
+    }
+    broken = [message for message, is_broken in rules.items() if is_broken]
+    if broken:
+        raise OptionError("\n".join(broken))
 
 
 def _milestones(options: TrainingOptions, epochs: int) -> tuple[float, ...]:

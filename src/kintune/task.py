@@ -103,11 +103,10 @@ def resolve_device(device: str) -> str:
     Raises:
         OptionError: there is no such device here.
     """
-    if device in ("auto", "cuda") and torch.cuda.is_available():
-        # torchrun starts one process a device and numbers them.
-        return f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
     if device == "auto":
-        return "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"  # torchrun starts a process for each device
     here = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     here += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if device not in here:

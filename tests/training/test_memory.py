@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from kintune.runs import read_result
-from kintune.training import fine_tune, loop
-from kintune.training.memory import halved_micro_batch
+from kintune.training import evaluate, fine_tune, loop
+from kintune.training.memory import halved_micro_batch, is_out_of_memory
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.start import starting_network
 from kintune.training.steps import Batch, training_step
@@ -106,3 +106,51 @@ def test_halves_round_up_and_end_at_two():
     assert halved_micro_batch(3, MemoryError()) == 2
     with pytest.raises(MemoryError, match="2 images"):
         halved_micro_batch(2, MemoryError())
+
+
+def test_parts_never_hold_a_single_image(backbone, make_config, batch):
+    seen = []
+    network = starting_network(backbone, 3, make_config(), "cpu")
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    optimizer = NesterovSGD(network.parameters(), 1e-3)
+
+    odd = Batch(batch.images[:9].float(), batch.labels[:9])
+    training_step(network, optimizer, odd, micro_batch_size=2)
+
+    assert sorted(seen) == [2, 2, 2, 3]
+
+
+def test_evaluation_takes_fewer_images_where_memory_is_too_small(backbone, dataset, make_config):
+    network = starting_network(backbone, 3, make_config(), "cpu")
+    whole = evaluate(network, dataset, "train", backbone.input)
+    seen = []
+
+    def too_many(_module, inputs):
+        seen.append(len(inputs[0]))
+        if seen[-1] > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    network.register_forward_pre_hook(too_many)
+    parts = evaluate(network, dataset, "train", backbone.input)
+
+    # 128, 64, 32 and 16 were asked for, and there are 24.
+    assert seen == [24, 24, 24, 16, 8, 8, 8]
+    assert parts.top1_error == whole.top1_error
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: an illegal memory access was encountered",
+        "unsupported memory format option Preserve",
+    ],
+)
+def test_another_word_of_memory_is_not_a_lack_of_it(text):
+    assert not is_out_of_memory(RuntimeError(text))
+
+
+def test_the_allocators_own_error_is_a_lack_of_memory():
+    with pytest.raises(RuntimeError) as too_large:
+        torch.empty(10**17)
+    assert is_out_of_memory(too_large.value)

@@ -54,15 +54,15 @@ import sys
 from pathlib import Path
 from kintune.backbones import BackboneOverrides, load_backbone
 from kintune.datasets import load_dataset
+from kintune.runners import run_guarded
 from kintune.runs import RunConfig
-from kintune.training import fine_tune, joined_replicas, loop
+from kintune.training import joined_replicas
 
-images, config, folder, checks = sys.argv[1:]
-loop.CHECK_STEPS = int(checks)
+images, config, folder = sys.argv[1:]
 backbone = load_backbone("pocket", overrides=BackboneOverrides(image_size=16), pretrained=False)
 dataset = load_dataset(images, backbone.input)
 with joined_replicas():
-    result = fine_tune(backbone, dataset, RunConfig.read(Path(config)), Path(folder))
+    result = run_guarded(backbone, dataset, RunConfig.read(Path(config)), Path(folder))
     print(result.model_dump_json(), flush=True)
 """
 
@@ -113,9 +113,7 @@ def test_a_run_of_two_stops_goes_on_and_ends_as_one_that_was_not_stopped(
     (tmp_path / "config.json").write_text(config.model_dump_json())
 
     def start(folder: str):
-        return torchrun(
-            TRAIN, tmp_path, image_folder, tmp_path / "config.json", tmp_path / folder, 2
-        )
+        return torchrun(TRAIN, tmp_path, image_folder, tmp_path / "config.json", tmp_path / folder)
 
     with start("whole") as process:
         output, errors = process.communicate()
@@ -139,7 +137,19 @@ def test_a_run_of_two_stops_goes_on_and_ends_as_one_that_was_not_stopped(
         assert result is not None
         assert result.validation_top1_error is not None
         assert result.validation_top1_error <= 1 / 3
-    assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
+    assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "whole"), rel=1e-12)
+    weights = [tmp_path / name / "model/model.safetensors" for name in ("whole", "stopped")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+    # Another configuration is refused by both, and the finished run stays.
+    other = config.model_copy(update={"seed": 1})
+    (tmp_path / "config.json").write_text(other.model_dump_json())
+    result = (tmp_path / "whole/result.json").read_bytes()
+    with start("whole") as process:
+        errors = process.communicate()[1]
+    assert process.returncode != 0
+    assert "seed is 0 there and 1 here" in errors
+    assert (tmp_path / "whole/result.json").read_bytes() == result
 
 
 def losses(folder: Path) -> list[float]:

@@ -17,7 +17,7 @@ from kintune.runs import (
     write_atomically,
     write_json,
 )
-from kintune.training import fine_tune
+from kintune.training import fine_tune, replicas
 
 TRACEBACK = "traceback.txt"
 
@@ -57,13 +57,16 @@ def run_guarded(
 
     Raises:
         KintuneError: what the person must mend before the run can succeed.
+        Exception: whatever it is, on one of several replicas, so that all of them end.
     """
     began = time.monotonic()
     try:
         result = fine_tune(backbone, dataset, config, folder, device=device)
     except KintuneError:
         raise
-    except Exception as error:  # noqa: BLE001 - one run must not end the search
+    except Exception as error:
+        if replicas().count > 1:
+            raise  # else the others would wait for this one; torchrun ends them all
         reason = f"{type(error).__name__}: {error}"
         result = result_without_errors(config, "failed", reason, time.monotonic() - began)
         write_atomically(folder / TRACEBACK, traceback.format_exc().encode())

@@ -14,6 +14,7 @@ from kintune.training.optimizers import NesterovSGD
 from kintune.training.replicas import Replicas, joined_replicas, replicas
 from kintune.training.run import fine_tune
 from kintune.training.run_folder import Inputs, recorded_inputs, versions
+from kintune.training.schedules import total_steps
 from kintune.training.steps import batch_bounds
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "load_model_folder",
     "recorded_inputs",
     "replicas",
+    "total_steps",
     "versions",
     "write_model_folder",
 ]

@@ -12,6 +12,7 @@ from kintune.backbones import normalised
 from kintune.datasets import ImageDataset, Split
 from kintune.datasets.transforms import centre_crops
 from kintune.inputs import InputSpec
+from kintune.training.memory import is_out_of_memory
 
 BATCH_SIZE = 128
 
@@ -83,13 +84,15 @@ def image_logits(
     """float32 logits (m, K) of the images at `indices`, on the CPU."""
     training = {module: module.training for module in network.modules()}
     network.eval()
-    parts = [
-        network(normalised(crops.to(device), input)).float().cpu()
-        for first in range(0, len(indices), BATCH_SIZE)
-        for crops in [
-            centre_crops(dataset.images, indices[first : first + BATCH_SIZE], input.image_size)
-        ]
-    ]
+    at_once, parts = BATCH_SIZE, list[Tensor]()
+    while (first := sum(map(len, parts))) < len(indices):
+        crops = centre_crops(dataset.images, indices[first : first + at_once], input.image_size)
+        try:
+            parts.append(network(normalised(crops.to(device), input)).float().cpu())
+        except (MemoryError, RuntimeError) as error:
+            if at_once == 1 or not is_out_of_memory(error):
+                raise
+            at_once //= 2
     for module, mode in training.items():
         module.training = mode
     return torch.cat(parts)

@@ -34,6 +34,9 @@ among K classes, counts as divergence."""
 VALIDATION_SHARE = 0.1
 """Validation is rarer than every epoch where it would take more than this share of the time."""
 
+GO_ON, SAVE, STOP = range(3)
+"""What a replica asks for; the most urgent counts for all."""
+
 Watch = Callable[[Sequence[EpochMetrics]], str | None]
 """Looks at the epochs so far after each of them; a reason ends the run as `stopped`."""
 
@@ -99,16 +102,16 @@ def train(
                 state.loss_sum += loss * len(batch.labels)
                 state.step += 1
                 state.seconds = time.monotonic() - began
-                looks = state.step % CHECK_STEPS == 0
+                looks = (step + 1) % CHECK_STEPS == 0
                 if looks:
                     require_finite(state)
                 if looks or here.count == 1:
                     old = time.monotonic() - saved > CHECKPOINT_SECONDS
-                    asked = here.largest(2 if stop.made else int(old), device)
-                    if asked:
+                    asked = here.largest(STOP if stop.made else SAVE if old else GO_ON, device)
+                    if asked in (SAVE, STOP):
                         save_checkpoint(folder, state)
                         saved = time.monotonic()
-                    if asked == 2:
+                    if asked == STOP:
                         stop.obey(how_to_go_on(folder, epoch, settings.epochs))
                 advance(note=f"epoch {epoch + 1}/{settings.epochs}")
 
@@ -124,6 +127,7 @@ def train(
             state.seconds = time.monotonic() - began
             lr = lr_at(epoch * len(bounds) + state.step - 1)
             facts = weights.now(effective_lr(lr, settings.momentum))
+            require_finite_weights(facts, epoch)
             rows.append(epoch_metrics(state, lr, train_loss, evaluation, facts))
             if board is not None:
                 write_metrics(folder, rows)
@@ -133,6 +137,8 @@ def train(
             state.loss_sum.zero_()
             save_checkpoint(folder, state)
             saved = time.monotonic()
+            if here.count > 1 and here.largest(STOP if stop.made else GO_ON, device) == STOP:
+                stop.obey(how_to_go_on(folder, epoch, settings.epochs))
             reason = here.from_first(watch(rows) if watch is not None else None)
             if reason is not None and state.epoch < settings.epochs:
                 raise GivenUpError(reason)
@@ -171,6 +177,12 @@ def require_finite_evaluation(evaluation: Evaluation | None, epoch: int) -> None
     """Raise DivergedError where the network's outputs were not finite."""
     if evaluation is not None and not math.isfinite(evaluation.loss):
         raise DivergedError(f"the validation loss after epoch {epoch + 1} was not finite")
+
+
+def require_finite_weights(facts: WeightFacts, epoch: int) -> None:
+    """Raise DivergedError where the last update left the weights not finite."""
+    if not math.isfinite(facts.weight_norm):
+        raise DivergedError(f"the weights after epoch {epoch + 1} were not finite")
 
 
 def epoch_metrics(

@@ -5,6 +5,9 @@ import torch
 from kintune.training.replicas import replicas
 from kintune.training.steps import LEAST_IMAGES
 
+SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""What a RuntimeError says that is one of memory."""
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory was too small.
@@ -12,8 +15,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     The CPU's allocator and the libraries below CUDA raise a plain RuntimeError.
     """
     is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    text = str(error)
-    return is_named or "memory" in text or "ALLOC_FAILED" in text
+    return is_named or any(words in str(error) for words in SIGNS)
 
 
 def halved_micro_batch(before: int, error: Exception) -> int:

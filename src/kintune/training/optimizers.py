@@ -3,8 +3,8 @@
     v_{t+1} = m v_t - η ∇l(θ_t + m v_t)          (1)
     θ_{t+1} = θ_t + v_{t+1} - η ∇R(θ_t)          (2)
 
-∇R(θ) is λθ for L2. torch's convention, which timm and the code of L2-SP use, has the learning rate
-outside the velocity and the decay inside it:
+∇R(θ) is λθ for L2. torch's convention, which timm uses, has the learning rate outside the velocity
+and the decay inside it:
 
     b_{t+1} = m b_t + g,   p_{t+1} = p_t - η (g + m b_{t+1}),   g = ∇l(p_t) + ∇R(p_t)
 

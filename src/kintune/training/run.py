@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from kintune.training.memory import halved_micro_batch, is_out_of_memory
 from kintune.training.metrics import EpochMetrics, read_metrics
 from kintune.training.model_folder import write_model_folder
 from kintune.training.replicas import replicas
-from kintune.training.run_folder import claim, exclusive, note_environment, this_environment
+from kintune.training.run_folder import held, note_environment, this_environment
 from kintune.training.start import check_start, run_conditions, starting_state
 
 
@@ -55,13 +54,15 @@ def fine_tune(
             the configuration is of other images or weights.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint; `SystemExit` on SIGTERM likewise.
     """
-    check_start(backbone, dataset, config, device)
     here = replicas()
-    with exclusive(folder) if here.is_first else nullcontext():
-        if here.is_first:
-            claim(folder, config)
+    # Each computed its own, and the last bits of one may differ.
+    config = here.from_first(config)
+    check_start(backbone, dataset, config, device)
+    with held(folder, config):
         finished = here.from_first(read_result(folder))
         if finished is not None and finished.status in ("complete", "diverged"):
+            if here.is_first:
+                remove_checkpoint(folder)
             return finished
         notes: tuple[str, ...] = ()
         if here.is_first:

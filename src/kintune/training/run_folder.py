@@ -5,7 +5,7 @@ import os
 import platform
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
@@ -17,7 +17,16 @@ from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
 from kintune.records import Record, differences
 from kintune.runs import RunConfig, write_json
+from kintune.training.replicas import replicas
 
+FILES = tuple(
+    Path(name)
+    for name in (
+        *("config.json", "environment.json", "metrics.csv", "checkpoint.safetensors"),
+        *("result.json", "traceback.txt", "model/model.safetensors", "model/model.json"),
+    )
+)
+"""Of a run folder, those that are written atomically."""
 PACKAGES = ("kintune", "torch", "timm", "numpy")
 
 
@@ -120,6 +129,37 @@ def _lock(handle: int, folder: Path) -> None:
             f"{folder}: {holder} is writing this run. Wait for it, stop it, or choose another "
             "folder."
         ) from None
+
+
+@contextmanager
+def held(folder: Path, config: RunConfig) -> Iterator[None]:
+    """Hold a run folder for a configuration, for all replicas; what a killed process left half
+    written is removed.
+
+    Raises:
+        OptionError: on all replicas, where the first cannot lock or claim the folder.
+    """
+    here, refusal = replicas(), None
+    with ExitStack() as stack:
+        if here.is_first:
+            try:
+                stack.enter_context(exclusive(folder))
+                claim(folder, config)
+            except OptionError as error:
+                refusal = str(error)
+        refusal = here.from_first(refusal)
+        if refusal is not None:
+            raise OptionError(refusal)
+        if here.is_first:
+            remove_torn_writes(folder)
+        yield
+
+
+def remove_torn_writes(folder: Path) -> None:
+    """Delete the temporary files that a killed process was writing."""
+    for name in FILES:
+        for leftover in folder.glob(f"{name.parent}/.{name.name}.????????"):
+            leftover.unlink(missing_ok=True)
 
 
 def claim(folder: Path, config: RunConfig) -> None:

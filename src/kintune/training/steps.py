@@ -99,6 +99,7 @@ def training_step(
     optimizer.zero_grad()
     images = len(batch.labels)
     parts = -(-images // (micro_batch_size or images))
+    parts = max(1, min(parts, images // LEAST_IMAGES))
     total = torch.zeros((), device=batch.labels.device)
     pairs = zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True)
     for number, (part, labels) in enumerate(pairs, start=1):

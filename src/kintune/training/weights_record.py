@@ -22,7 +22,8 @@ class WeightFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """Reads the trained weights of a run against their values at its start."""
+    """Reads the trained weights of a run, as they are held between steps (θ + m v), against their
+    values at its start."""
 
     optimizer: NesterovSGD
     parameters: Sequence[Tensor]
@@ -39,7 +40,7 @@ class WeightsRecord:
             parameters=parameters,
             scale_invariant=scale_invariant_weights(network),
             start_l2=_squared_norm(parameters),
-            start_penalty=_penalty(optimizer, parameters),
+            start_penalty=_penalty(optimizer),
         )
 
     def now(self, effective_lr: float) -> WeightFacts:
@@ -53,16 +54,15 @@ class WeightsRecord:
         return WeightFacts(
             weight_norm=squared**0.5,
             normalised_l2=_ratio(squared, self.start_l2),
-            normalised_penalty=_ratio(
-                _penalty(self.optimizer, self.parameters), self.start_penalty
-            ),
+            normalised_penalty=_ratio(_penalty(self.optimizer), self.start_penalty),
             effective_lr_per_squared_norm=_ratio(effective_lr, invariant),
         )
 
 
 def scale_invariant_weights(network: nn.Module) -> list[Tensor]:
     """Trained weights of which only the direction matters, for batch normalisation divides their
-    norm out again: those of convolutions without bias, in a network that normalises batches.
+    norm out again: those of convolutions without bias, in a network that normalises batches. They
+    are so together; one alone is not where its output meets another's in a sum.
 
     A convolution without bias is how such networks mark that normalisation follows.
     """
@@ -81,9 +81,11 @@ def _squared_norm(tensors: Sequence[Tensor]) -> float:
     return float(torch.stack([t.detach().double().square().sum() for t in tensors]).sum())
 
 
-def _penalty(optimizer: NesterovSGD, parameters: Sequence[Tensor]) -> float:
-    regularizer = optimizer.regularizer
-    return 0.0 if regularizer is None else float(regularizer.value(parameters))
+def _penalty(optimizer: NesterovSGD) -> float:
+    decaying = [p for group in optimizer.param_groups if group["decays"] for p in group["params"]]
+    if optimizer.regularizer is None or not decaying:
+        return 0.0
+    return float(optimizer.regularizer.value(decaying))
 
 
 def _ratio(value: float, start: float) -> float | None:
