@@ -1,0 +1,155 @@
+"""Run the reference study, or say what is left of it and how long that takes.
+
+    python scripts/reference_study.py --data DATA --models MODELS --runs RUNS [--plan] [--hours H]
+
+The protocol is `kintune.experiments.reference_study`. Start it twice to use two cores: each process
+takes the next run that nobody holds, and each can be killed at any moment and started again.
+Results go to `results/reference_study/`, one JSON file a source and target; what is there is not
+run again. RUNS holds the unfinished runs, and of finished ones what is small.
+
+`--plan` prints the runs that are due now and an estimate of the whole study in hours of one core.
+"""
+
+import argparse
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from kintune.backbones import Backbone, BackboneOverrides, load_backbone
+from kintune.datasets import ImageDataset, load_dataset
+from kintune.errors import KintuneError
+from kintune.experiment import RunArchive, keep_only_json, locked, recorded_run
+from kintune.experiments.reference_study import (
+    ORDER,
+    SOURCES,
+    THREADS,
+    PlannedRun,
+    SourceName,
+    Stage,
+    pending,
+    rate,
+    study_config,
+)
+from kintune.experiments.targets import TRAIN_IMAGES, target_folder
+
+RESULTS = Path(__file__).parent.parent / "results/reference_study"
+WAIT_SECONDS = 30
+IMAGES_PER_SECOND = {32: 200, 64: 80}
+"""Trained by one core of an AMD EPYC, by image size."""
+USUAL_RUNS: dict[Stage, int] = {"curve": 8, "seeds": 10, "decays": 6}
+"""Of one curve, for the estimate: which there will be depends on what they give."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, required=True, help="where runs are computed")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--plan", action="store_true", help="say what is due, run nothing")
+    parser.add_argument("--hours", type=float, default=float("inf"))
+    args = parser.parse_args()
+    archive = RunArchive(args.results)
+    if args.plan:
+        print_plan(archive)
+        return
+    torch.set_num_threads(THREADS)
+    workshop = Workshop(args.data, args.models, args.runs)
+    ends = time.monotonic() + 3600 * args.hours
+    while time.monotonic() < ends:
+        planned = list(pending(archive))
+        if not planned:
+            print("nothing is left to run", flush=True)
+            break
+        if not any(run_one(run, workshop, archive) for run in planned):
+            time.sleep(WAIT_SECONDS)  # all that is due now is being run
+
+
+class Workshop:
+    """Networks and images, each loaded once."""
+
+    def __init__(self, data: Path, models: Path, root: Path) -> None:
+        self.data, self.models, self.root = data, models, root
+        self.backbones: dict[SourceName, Backbone] = {}
+        self.datasets: dict[tuple[str, int], ImageDataset] = {}
+        self.given_up: set[str] = set()
+
+    def backbone(self, source: SourceName) -> Backbone:
+        if source not in self.backbones:
+            self.backbones[source] = self._load(source)
+        return self.backbones[source]
+
+    def _load(self, source: SourceName) -> Backbone:
+        if source in ("pocket", "scratch"):
+            return load_backbone("pocket")
+        weights = self.models / f"mobilenetv2_100.{source}.safetensors"
+        overrides = BackboneOverrides(image_size=SOURCES[source].image_size)
+        return load_backbone("mobilenetv2_100", weights=weights, overrides=overrides)
+
+    def dataset(self, target: str, backbone: Backbone) -> ImageDataset:
+        key = (target, backbone.input.image_size)
+        if key not in self.datasets:
+            labels = load_backbone("pocket").source_labels
+            with locked(self.root / "targets.lock"):
+                folder = target_folder(self.data, target, self.root / "targets", labels)
+                self.datasets[key] = load_dataset(folder, backbone.input)
+        return self.datasets[key]
+
+
+def run_one(run: PlannedRun, workshop: Workshop, archive: RunArchive) -> bool:
+    """Whether this run was due and was run here."""
+    backbone = workshop.backbone(run.source)
+    dataset = workshop.dataset(run.target, backbone)
+    config = study_config(run, backbone, dataset)
+    if config.id in workshop.given_up:
+        return False
+    folder = workshop.root / config.id
+    with locked(workshop.root / "claims" / config.id, wait=False) as mine:
+        known = {other.config.data_sha256 for other in archive.read(run.source, run.target)}
+        if known - {dataset.content_hash}:
+            raise KintuneError(
+                f"{archive.path(run.source, run.target)}: these runs were made with other images "
+                f"than {dataset.source} holds now. Restore the images, or move the file away."
+            )
+        if not mine or any(
+            other.config.id == config.id for other in archive.read(run.source, run.target)
+        ):
+            return False
+        record = recorded_run(backbone, dataset, config, folder)
+        if record.result.status == "failed":
+            workshop.given_up.add(config.id)
+            print(f"{folder}: {record.result.reason}", flush=True)
+            return True
+        archive.add(run.source, dataset, record)
+        keep_only_json(folder)
+    print(
+        f"{time.strftime('%d %H:%M:%S')} {run.source} {run.target} {run.budget} {run.stage} "
+        f"{rate(run.point.quarter):g} decay {run.point.decay:g} seed {run.point.seed}: "
+        f"validation {record.validation_error:.3f}, loss {record.result.train_loss}, "
+        f"{record.result.seconds:.0f} s",
+        flush=True,
+    )
+    return True
+
+
+def print_plan(archive: RunArchive) -> None:
+    """What is due now, and the usual cost of the whole study."""
+    now = Counter((run.source, run.budget, run.stage) for run in pending(archive))
+    total = 0.0
+    print(f"{'source':14}{'budget':8}{'stage':8}{'due now':>8}{'core-hours in all':>20}")
+    for source, budget, stage in ORDER:
+        plan = SOURCES[source]
+        images = plan.epochs[budget] * TRAIN_IMAGES
+        runs = USUAL_RUNS[stage] * len(plan.targets)
+        hours = runs * images / IMAGES_PER_SECOND[plan.image_size] / 3600
+        total += hours
+        print(f"{source:14}{budget:8}{stage:8}{now[source, budget, stage]:8}{hours:20.1f}")
+    print(f"{'':30}{sum(now.values()):8}{total:20.1f}")
+    done = sum(run.result.seconds for file in archive.files() for run in file.runs) / 3600
+    print(f"computed so far: {done:.1f} hours of runs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""What is kept of the runs of a study: one JSON file a curve, small enough to be committed.
+
+A run folder is large and lives where it was computed. Its record here holds the whole
+configuration, so that a study, a benchmark or a later session finds what was already run and runs
+nothing twice.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kintune.backbones import Backbone
+from kintune.datasets import ImageDataset
+from kintune.records import Record
+from kintune.runners.local import run_guarded
+from kintune.runs import RunConfig, RunResult, write_atomically, write_json
+from kintune.training import evaluate_model_folder
+from kintune.training.metrics import read_metrics
+from kintune.training.run_folder import Starts
+
+RECORD = "record.json"
+LOSS_DIGITS = 5
+"""Significant digits of a recorded training loss."""
+
+
+class RunRecord(Record):
+    """One run: configuration, result, the test error that nothing is selected on, and where."""
+
+    config: RunConfig
+    result: RunResult
+    test_top1_error: float | None = None
+    """Of the weights at the end of training, read once, a fraction; None for a diverged run."""
+    test_average_class_error: float | None = None
+    train_losses: tuple[float, ...] = ()
+    """Mean training loss of each epoch, five significant digits."""
+    validation_errors: tuple[tuple[int, float], ...] = ()
+    """Epoch (from 1) and top-1 error of each evaluation during training."""
+    versions: dict[str, str]
+    processor: str
+
+    @property
+    def validation_error(self) -> float:
+        """Top-1 error at the end of training; a run that did not get there counts as 1."""
+        error = self.result.validation_top1_error
+        return 1.0 if error is None else error
+
+    @property
+    def test_error(self) -> float:
+        """Top-1 error on the test split; a run that did not get to its end counts as 1."""
+        return 1.0 if self.test_top1_error is None else self.test_top1_error
+
+
+class RecordFile(Record):
+    """The runs of one source on one target."""
+
+    source: str
+    target: str
+    classes: int
+    counts: dict[str, int]
+    """Images of each split."""
+    runs: tuple[RunRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunArchive:
+    """A folder with a `RecordFile` for each source and target, safe against several writers."""
+
+    root: Path
+
+    def path(self, source: str, target: str) -> Path:
+        """The file of a source and a target."""
+        return self.root / f"{source}-{target}.json"
+
+    def read(self, source: str, target: str) -> tuple[RunRecord, ...]:
+        """The runs of a source on a target; none where nothing was run.
+
+        Raises:
+            OptionError: the file is not a record file.
+        """
+        path = self.path(source, target)
+        return RecordFile.read(path).runs if path.exists() else ()
+
+    def files(self) -> Iterator[RecordFile]:
+        """All files, by name."""
+        for path in sorted(self.root.glob("*.json")):
+            yield RecordFile.read(path)
+
+    def find(self, config: RunConfig) -> RunRecord | None:
+        """The record of a configuration in any file: what a study asks before it runs."""
+        found = (run for file in self.files() for run in file.runs if run.config.id == config.id)
+        return next(found, None)
+
+    def add(self, source: str, dataset: ImageDataset, record: RunRecord) -> None:
+        """Add a run to the file of its source and target, unless it is there."""
+        path = self.path(source, dataset.name)
+        with locked(self.root / f".{path.stem}.lock"):
+            runs = {run.config.id: run for run in self.read(source, dataset.name)}
+            if record.config.id in runs:
+                return
+            file = RecordFile(
+                source=source,
+                target=dataset.name,
+                classes=len(dataset.classes),
+                counts={split: len(rows) for split, rows in dataset.splits.items()},
+                runs=(*runs.values(), record),
+            )
+            write_atomically(path, _one_run_a_line(file).encode())
+
+
+def recorded_run(
+    backbone: Backbone, dataset: ImageDataset, config: RunConfig, folder: Path
+) -> RunRecord:
+    """Train, or go on training, in a run folder; read the test error once.
+
+    Raises:
+        KintuneError: what the person must mend before the run can succeed.
+    """
+    if (folder / RECORD).exists():
+        return RunRecord.read(folder / RECORD)
+    record = _run(backbone, dataset, config, folder)
+    if record.result.status != "failed":
+        write_json(folder / RECORD, record.to_json())
+    return record
+
+
+def _run(backbone: Backbone, dataset: ImageDataset, config: RunConfig, folder: Path) -> RunRecord:
+    result = run_guarded(backbone, dataset, config, folder)
+    tested = None
+    if result.status == "complete":
+        tested = evaluate_model_folder(folder / "model", dataset, "test")
+    rows = read_metrics(folder)
+    where = Starts.read(folder / "environment.json").starts[-1]
+    return RunRecord(
+        config=config,
+        result=result,
+        test_top1_error=tested and tested.top1_error,
+        test_average_class_error=tested and tested.average_class_error,
+        train_losses=tuple(float(f"{row.train_loss:.{LOSS_DIGITS}g}") for row in rows),
+        validation_errors=tuple(
+            (row.epoch, row.validation_top1_error)
+            for row in rows
+            if row.validation_top1_error is not None
+        ),
+        versions=where.versions,
+        processor=where.processor,
+    )
+
+
+def keep_only_json(folder: Path) -> None:
+    """Delete what is large in the folder of a recorded run."""
+    for name in ("model", "tensorboard"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock file; the operating system frees it when the process dies.
+
+    Yields:
+        Whether it is held: always where `wait`, else not where another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        held = True
+    except BlockingIOError:
+        held = False
+    try:
+        yield held
+    finally:
+        os.close(handle)
+
+
+def _one_run_a_line(file: RecordFile) -> str:
+    """JSON whose differences between two commits are the runs that were added."""
+    head = json.dumps(file.to_json() | {"runs": []})
+    lines = [
+        json.dumps(
+            run.model_dump(mode="json", exclude={"result"})
+            | {"result": run.result.model_dump(mode="json", exclude_defaults=True)},
+            separators=(",", ":"),
+            allow_nan=False,
+        )
+        for run in file.runs
+    ]
+    return head.replace('"runs": []', '"runs": [\n' + ",\n".join(lines) + "\n]") + "\n"

@@ -1,0 +1,302 @@
+"""The reference study: measured curves of error against effective learning rate.
+
+Protocol. Everything that decides which runs there are is in this file.
+
+- **Targets.** At most 480 training images a set, spread over at most 80 classes so that each has at
+  least five, and as many again for validation (`kintune.experiments.targets`): validation on 480
+  images tells 2 points apart, on the 120 that a 20 % draw leaves it would take 4. The test split is
+  read once at the end of each run and recorded; nothing here is selected on it.
+- **Sources.** `pocket` at 32 px; MobileNetV2 of ImageNet-1k, of birds and of insects at 64 px;
+  `scratch`, the architecture of `pocket` from random weights.
+- **Budgets.** 60 epochs (`pocket`, `scratch`) or 40 (MobileNetV2) of 15 steps of 32 images, and a
+  fifth of that. The long one is meant to converge: `converged` tells which runs did.
+- **Held fixed.** Momentum 0.9, batch size 32, L2 with decay 1e-4 on all parameters, the paper's
+  step schedule (a tenth at 1/2 and at 5/6), batch statistics trained. Augmentation is mirrored
+  central crops: with the paper's random resized crop a training of 900 steps or fewer ends
+  unfinished, and an unfinished curve ranks rates by how fast they are.
+- **Rates.** On a grid of quarter decades (`rate`). First every half decade from 0.00316 to 1, for
+  MobileNetV2 to 0.1; then half decades outwards until both ends are 1 point worse than the best;
+  then the two quarter decades beside the best.
+- **Seeds.** Three for every point within 3 points of the best, on which the two steps before are
+  taken again: they follow the mean.
+- **Decays.** 0 and 5e-4 at the best rate and the two grid points beside it, one seed. In equation
+  (2) a decay of 5e-4 takes 1 - (1 - 0.01 * 5e-4)^900 = 0.4 % of a weight at an effective rate of
+  0.1: no effect is expected that 480 images could show, so this comes last.
+- **Threads.** One a run, two runs at a time: 387 images a second of `pocket` on two idle cores
+  against 334 for one run of two threads; MobileNetV2 costs the same processor time either way.
+
+A run's error for all of these is its validation error at the end of training, 1 where it diverged.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from statistics import mean
+from typing import Literal, NamedTuple
+
+from kintune.backbones import Backbone
+from kintune.datasets import ImageDataset
+from kintune.experiment import RunArchive, RunRecord
+from kintune.experiments.targets import DIGITS, HELD_OUT
+from kintune.hyperparameters import Hyperparameters, lr_for
+from kintune.runs import RunConfig
+
+MOMENTUM = 0.9
+BATCH_SIZE = 32
+DECAY = 1e-4
+OTHER_DECAYS = (0.0, 5e-4)
+SEEDS = (0, 1, 2)
+THREADS = 1
+NEAR = 0.03
+"""Points this close to the best get all seeds, top-1 error."""
+EDGE = 0.01
+"""The curve is extended until both ends are this much worse than the best."""
+LOWEST, HIGHEST = -16, 4
+"""Quarter decades: effective rates of 1e-4 and 10."""
+CONVERGED_SHARE, CONVERGED_LOSS = 0.05, 0.005
+"""Change of the training loss after the last decay that counts as none: relative, or in nats."""
+
+SourceName = Literal["pocket", "scratch", "in1k", "inat_birds", "inat_insects"]
+BudgetName = Literal["long", "short"]
+Stage = Literal["curve", "seeds", "decays"]
+STAGES: tuple[Stage, ...] = ("curve", "seeds", "decays")
+
+SETS = (
+    "caltech101",
+    "fsdd-spectrograms",
+    "birds",
+    "sign-digits",
+    "clothing10",
+    "grocery-store",
+    "insects",
+    "omniglot-small",
+)
+
+
+class Source(NamedTuple):
+    """A network to start from, and the training that it gets."""
+
+    image_size: int
+    epochs: Mapping[BudgetName, int]
+    first: tuple[int, ...]
+    """Quarter decades that every curve begins with."""
+    targets: tuple[str, ...]
+
+
+_POCKET = Source(32, {"long": 60, "short": 12}, (-10, -8, -6, -4, -2, 0), (HELD_OUT, *SETS, DIGITS))
+_MOBILENET = Source(64, {"long": 40, "short": 8}, (-10, -8, -6, -4), SETS)
+SOURCES: Mapping[SourceName, Source] = {
+    "pocket": _POCKET,
+    "scratch": _POCKET,
+    "in1k": _MOBILENET,
+    "inat_birds": _MOBILENET,
+    "inat_insects": _MOBILENET,
+}
+
+ORDER: tuple[tuple[SourceName, BudgetName, Stage], ...] = (
+    ("pocket", "long", "curve"),
+    ("pocket", "short", "curve"),
+    ("in1k", "long", "curve"),
+    ("pocket", "long", "seeds"),
+    ("inat_birds", "long", "curve"),
+    ("inat_insects", "long", "curve"),
+    ("in1k", "short", "curve"),
+    ("scratch", "long", "curve"),
+    ("pocket", "short", "seeds"),
+    ("in1k", "long", "seeds"),
+    ("inat_birds", "short", "curve"),
+    ("inat_insects", "short", "curve"),
+    ("scratch", "short", "curve"),
+    ("in1k", "short", "seeds"),
+    ("inat_birds", "long", "seeds"),
+    ("inat_insects", "long", "seeds"),
+    ("scratch", "long", "seeds"),
+    ("pocket", "long", "decays"),
+    ("inat_birds", "short", "seeds"),
+    ("inat_insects", "short", "seeds"),
+    ("scratch", "short", "seeds"),
+    ("in1k", "long", "decays"),
+)
+"""Most informative first: what is there when the time is up is of use."""
+
+
+class Point(NamedTuple):
+    """One run of a curve."""
+
+    quarter: int
+    """Quarter decades above an effective learning rate of 1."""
+    decay: float = DECAY
+    seed: int = SEEDS[0]
+
+
+class PlannedRun(NamedTuple):
+    """One run of the study."""
+
+    source: SourceName
+    target: str
+    budget: BudgetName
+    stage: Stage
+    point: Point
+
+
+Errors = Mapping[Point, float]
+"""Validation errors of the runs of one curve, fractions."""
+
+
+def rate(quarter: int) -> float:
+    """The effective learning rate of a grid point, three significant digits.
+
+    >>> [rate(quarter) for quarter in (-8, -7, -6, 0)]
+    [0.01, 0.0178, 0.0316, 1.0]
+    """
+    return float(f"{10 ** (quarter / 4):.3g}")
+
+
+def quarter_of(effective_lr: float) -> int:
+    """The grid point next to an effective learning rate.
+
+    >>> quarter_of(0.0178)
+    -7
+    """
+    return round(4 * math.log10(effective_lr))
+
+
+def settings(source: SourceName, budget: BudgetName, point: Point) -> Hyperparameters:
+    """The hyperparameters of a point of a curve."""
+    return Hyperparameters(
+        lr=lr_for(rate(point.quarter), MOMENTUM),
+        momentum=MOMENTUM,
+        weight_decay=point.decay,
+        batch_size=BATCH_SIZE,
+        epochs=SOURCES[source].epochs[budget],
+        regularizer="l2",
+        schedule="step",
+        augmentation="flip",
+    )
+
+
+def study_config(run: PlannedRun, backbone: Backbone, dataset: ImageDataset) -> RunConfig:
+    """The configuration of a run of the study on its network and images."""
+    random = run.source == "scratch"
+    return RunConfig(
+        model=backbone.name,
+        model_kwargs=backbone.model_kwargs,
+        weights_sha256="" if random else backbone.weights_sha256,
+        initialization="random" if random else "pretrained",
+        input=backbone.input,
+        data_sha256=dataset.content_hash,
+        hyperparameters=settings(run.source, run.budget, run.point),
+        seed=run.point.seed,
+        threads=THREADS,
+    )
+
+
+def pending(archive: RunArchive) -> Iterator[PlannedRun]:
+    """The runs that the protocol asks for, given those in the archive, most informative first.
+
+    Which runs come after these depends on what these give.
+    """
+    read = cache(archive.read)  # each file once
+    for source, budget, last in ORDER:
+        stages = STAGES[: STAGES.index(last) + 1]
+        for target in SOURCES[source].targets:
+            errors = curve_errors(read(source, target), source, budget)
+            for stage, point in due(errors, source, stages):
+                if stage == last:  # else it came with an earlier entry
+                    yield PlannedRun(source, target, budget, stage, point)
+
+
+def curve_errors(
+    runs: Sequence[RunRecord], source: SourceName, budget: BudgetName
+) -> dict[Point, float]:
+    """Validation errors of the runs that belong to a curve; others in the file are passed over."""
+    return {point: run.validation_error for point, run in curve_runs(runs, source, budget).items()}
+
+
+def curve_runs(
+    runs: Sequence[RunRecord], source: SourceName, budget: BudgetName
+) -> dict[Point, RunRecord]:
+    """The runs that belong to a curve, by point."""
+    found: dict[Point, RunRecord] = {}
+    for run in runs:
+        used = run.config.hyperparameters
+        point = Point(quarter_of(used.effective_lr), used.weight_decay, run.config.seed)
+        if used == settings(source, budget, point):
+            found[point] = run
+    return found
+
+
+def due(
+    errors: Errors, source: SourceName, stages: Sequence[Stage] = STAGES
+) -> list[tuple[Stage, Point]]:
+    """The next points of a curve: those of the first unfinished stage, none at the end."""
+    for stage in stages:
+        missing = [point for point in _RULES[stage](errors, source) if point not in errors]
+        if missing:
+            return [(stage, point) for point in missing]
+    return []
+
+
+def means(errors: Errors, decay: float = DECAY) -> dict[int, float]:
+    """Mean error over the seeds at each rate, by quarter decade."""
+    at: dict[int, list[float]] = {}
+    for point, error in errors.items():
+        if point.decay == decay:
+            at.setdefault(point.quarter, []).append(error)
+    return {quarter: mean(each) for quarter, each in sorted(at.items())}
+
+
+def best_quarter(errors: Errors) -> int:
+    """The rate with the lowest mean error; of equal ones the smallest."""
+    at = means(errors)
+    return min(at, key=lambda quarter: (at[quarter], quarter))
+
+
+def converged(losses: Sequence[float]) -> bool:
+    """Whether the training loss no longer moved after the last decay of the step schedule.
+
+    The mean of the second half of the last sixth of training is compared with that of the first:
+    single epochs are noisy.
+    """
+    last = losses[math.ceil(5 * len(losses) / 6) :]
+    if len(last) < 2:
+        return False
+    before, after = mean(last[: len(last) // 2]), mean(last[len(last) // 2 :])
+    return abs(before - after) <= max(CONVERGED_SHARE * before, CONVERGED_LOSS)
+
+
+def _curve_points(errors: Errors, source: SourceName) -> list[Point]:
+    """First rates; then outwards; then beside the best."""
+    first = [Point(quarter) for quarter in SOURCES[source].first]
+    if any(point not in errors for point in first):
+        return first
+    at = means(errors)
+    least = min(at.values())
+    ends = [(min(at), -2, LOWEST), (max(at), 2, HIGHEST)]
+    outer = [
+        Point(end + step) for end, step, limit in ends if at[end] <= least + EDGE and end != limit
+    ]
+    if outer:
+        return outer
+    best = best_quarter(errors)
+    return [Point(quarter) for quarter in (best - 1, best + 1) if LOWEST <= quarter <= HIGHEST]
+
+
+def _seed_points(errors: Errors, _source: SourceName) -> list[Point]:
+    at = means(errors)
+    near = [quarter for quarter, error in at.items() if error <= min(at.values()) + NEAR]
+    return [Point(quarter, seed=seed) for seed in SEEDS for quarter in near]
+
+
+def _decay_points(errors: Errors, _source: SourceName) -> list[Point]:
+    best = best_quarter(errors)
+    return [
+        Point(quarter, decay) for decay in OTHER_DECAYS for quarter in (best - 1, best, best + 1)
+    ]
+
+
+_RULES: Mapping[Stage, Callable[[Errors, SourceName], list[Point]]] = {
+    "curve": _curve_points,
+    "seeds": _seed_points,
+    "decays": _decay_points,
+}
