@@ -1,0 +1,136 @@
+"""Error against effective learning rate, read off a smooth curve and never off one noisy run.
+
+The lowest of several noisy errors is too low and its rate is chance, so a regret measured from it
+rewards luck. Here all seeds are pooled into one local quadratic in the log of the rate, and what
+even a perfect grid with one seed loses is known beside it: the noise floor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+WIDTH = 0.35
+"""Standard deviation of the kernel, decades."""
+LEAST_RATES = 4
+"""Distinct rates that a curve needs."""
+_STEP = 0.01  # decades between the places where the least error is looked for
+
+
+class RunError(NamedTuple):
+    """What one run of a curve scored."""
+
+    effective_lr: float
+    error: float
+    """Top-1 error, a fraction; 1 for a diverged run."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ErrorCurve:
+    """A local quadratic in log10 η' through the log odds of the errors.
+
+    Log odds, because they vary about equally at 2 and at 50 % and know no error below 0. Outside
+    the rates that were measured the curve stays at its ends, so a regret there is a lower bound.
+    """
+
+    places: Floats
+    """log10 of the rates of all runs, (n,)."""
+    odds: Floats
+    """Log odds of their errors, (n,)."""
+    width: float = WIDTH
+
+    def at(self, rates: Sequence[float] | Floats) -> Floats:
+        """The smoothed error at effective rates, fractions."""
+        places = np.log10(np.asarray(rates, dtype=np.float64))
+        inside = np.clip(places, self.places.min(), self.places.max())
+        return 1 / (1 + np.exp(-self._fits(np.atleast_1d(inside))))
+
+    @property
+    def best_rate(self) -> float:
+        """The effective rate with the least smoothed error."""
+        grid = self._grid()
+        return float(grid[np.argmin(self.at(grid))])
+
+    @property
+    def least_error(self) -> float:
+        """The least smoothed error."""
+        return float(self.at(self._grid()).min())
+
+    def regret(self, rate: float) -> float:
+        """What a rate loses against the best one, top-1 error as a fraction, at least 0."""
+        return max(0.0, float(self.at([rate])[0]) - self.least_error)
+
+    def within(self, margin: float) -> tuple[float, float]:
+        """The lowest and the highest rate whose regret is at most `margin`."""
+        grid = self._grid()
+        good = grid[self.at(grid) <= self.least_error + margin]
+        return float(good.min()), float(good.max())
+
+    def _grid(self) -> Floats:
+        low, high = self.places.min(), self.places.max()
+        return 10 ** np.linspace(low, high, 1 + max(1, round((high - low) / _STEP)))
+
+    def _fits(self, places: Floats) -> Floats:
+        """At each place the value of the quadratic that fits best around it."""
+        away = self.places - places[:, None]
+        root = np.exp(-0.25 * (away / self.width) ** 2)  # of the kernel, for least squares
+        design = np.stack([np.ones_like(away), away, away**2], axis=2) * root[:, :, None]
+        solved = np.linalg.pinv(design) @ (self.odds * root)[:, :, None]
+        return solved[:, 0, 0]
+
+
+def error_curve(runs: Sequence[RunError], images: int, width: float = WIDTH) -> ErrorCurve:
+    """Smooth the errors of runs at different rates, all seeds pooled.
+
+    Args:
+        runs: of at least four distinct rates.
+        images: how many each error was measured on; e errors count as (e + 1/2) of (images + 1), so
+            that none has infinite odds.
+        width: of the kernel, decades.
+
+    Raises:
+        ValueError: too few rates.
+    """
+    rates = {run.effective_lr for run in runs}
+    if len(rates) < LEAST_RATES:
+        raise ValueError(f"a curve needs {LEAST_RATES} distinct rates, got {len(rates)}")
+    shares = (np.array([run.error for run in runs]) * images + 0.5) / (images + 1)
+    return ErrorCurve(
+        places=np.log10([run.effective_lr for run in runs]),
+        odds=np.log(shares / (1 - shares)),
+        width=width,
+    )
+
+
+def noise_floor(
+    validation: Sequence[RunError], test: Sequence[RunError], images: int
+) -> float | None:
+    """The regret of choosing by one seed what another scores: nothing that tries each rate once can
+    be expected to do better.
+
+    Each seed in turn chooses the rate of its lowest validation error, of equal ones the smallest;
+    its regret is read off the curve of the other seeds' test errors; the mean over the seeds.
+
+    Args:
+        validation: errors that are chosen by.
+        test: errors of the same runs on the test split.
+        images: of the test split.
+
+    Returns:
+        None where no seed can choose among four rates that the others measured too.
+    """
+    regrets: list[float] = []
+    for seed in sorted({run.seed for run in validation}):
+        others = [run for run in test if run.seed != seed]
+        known = {run.effective_lr for run in others}
+        own = [run for run in validation if run.seed == seed and run.effective_lr in known]
+        if len({run.effective_lr for run in own}) >= LEAST_RATES:
+            chosen = min(own, key=lambda run: (run.error, run.effective_lr))
+            regrets.append(error_curve(others, images).regret(chosen.effective_lr))
+    return mean(regrets) if regrets else None

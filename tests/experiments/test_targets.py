@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from kintune.errors import DataError
+from kintune.experiments.targets import MOST_CLASSES, TRAIN_IMAGES, subset, target_folder
+
+
+def files(**counts):
+    return {label: [Path(f"{label}{i}.jpg") for i in range(n)] for label, n in counts.items()}
+
+
+def total(split):
+    return sum(len(each) for each in split.values())
+
+
+def test_large_classes_share_the_training_images_evenly():
+    chosen = subset(files(a=400, b=400, c=400, d=400, e=400, f=400, g=400))
+    assert total(chosen["train"]) == total(chosen["val"]) == TRAIN_IMAGES
+    assert {len(each) for each in chosen["train"].values()} == {68, 69}
+
+
+def test_small_classes_keep_a_fifth_for_validation():
+    chosen = subset(files(a=10, b=400))
+    assert len(chosen["train"]["a"]) == 8
+    assert len(chosen["val"]["a"]) == 2
+    assert len(chosen["train"]["b"]) == TRAIN_IMAGES // 2
+
+
+def test_no_image_trains_and_validates():
+    chosen = subset(files(a=30, b=700, c=100))
+    for label, images in chosen["train"].items():
+        assert not set(images) & set(chosen["val"][label])
+
+
+def test_the_choice_depends_on_names_alone_and_not_on_their_order():
+    some = files(a=300, b=300)
+    assert subset(some) == subset({label: each[::-1] for label, each in some.items()})
+
+
+def test_a_target_is_a_folder_of_links_with_at_most_80_classes(tmp_path):
+    for split, count in (("train", 8), ("test", 2)):
+        for label in range(100):
+            for index in range(count):
+                path = tmp_path / f"data/many/{split}/class{label:03d}/{index}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+    folder = target_folder(tmp_path / "data", "many", tmp_path / "targets")
+    assert target_folder(tmp_path / "data", "many", tmp_path / "targets") == folder
+    found = {
+        split: [path for path in (folder / split).glob("*/*.jpg") if path.is_symlink()]
+        for split in ("train", "val", "test")
+    }
+    assert {split: len(links) for split, links in found.items()} == {
+        "train": 480,
+        "val": 160,
+        "test": 160,
+    }
+    for links in found.values():
+        assert len({link.parent.name for link in links}) == MOST_CLASSES
+
+
+def test_a_set_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match="data/absent: needs the folders train and test"):
+        target_folder(tmp_path / "data", "absent", tmp_path / "targets")

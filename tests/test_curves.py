@@ -1,0 +1,107 @@
+import math
+
+import numpy as np
+import pytest
+
+from kintune.curves import RunError, error_curve, noise_floor
+
+RATES = [10 ** (quarter / 4) for quarter in range(-10, 1)]
+
+
+def valley(rate, best=0.05, floor=0.1, curvature=1.5):
+    """An error whose log odds are a parabola in the log of the rate."""
+    odds = math.log(floor / (1 - floor)) + curvature * math.log10(rate / best) ** 2
+    return 1 / (1 + math.exp(-odds))
+
+
+def draws(generator, images, rates=RATES, seeds=(0,), **shape):
+    return [
+        RunError(rate, generator.binomial(images, valley(rate, **shape)) / images, seed)
+        for seed in seeds
+        for rate in rates
+    ]
+
+
+def test_a_parabola_in_the_log_odds_is_its_own_smoothed_curve():
+    curve = error_curve([RunError(rate, valley(rate)) for rate in RATES], images=10**9)
+    assert curve.best_rate == pytest.approx(0.05, rel=0.012)  # a step of the grid
+    assert curve.least_error == pytest.approx(0.1, abs=1e-5)
+    assert curve.regret(0.5) == pytest.approx(valley(0.5) - 0.1, abs=1e-5)
+    low, high = curve.within(valley(0.1) - 0.1)
+    assert (low, high) == (pytest.approx(0.025, rel=0.025), pytest.approx(0.1, rel=0.025))
+
+
+def test_outside_the_measured_rates_the_regret_is_that_of_the_end():
+    curve = error_curve([RunError(rate, valley(rate)) for rate in RATES], images=1000)
+    assert curve.regret(30.0) == curve.regret(1.0) > 0.2
+
+
+def test_a_diverged_run_raises_a_wall_and_no_dip_beside_it():
+    runs = [RunError(rate, 1.0 if rate > 0.2 else 0.2) for rate in RATES]
+    curve = error_curve(runs, images=500)
+    assert curve.at([0.01])[0] == pytest.approx(0.2, abs=0.01)
+    assert curve.at([1.0])[0] > 0.95
+    assert curve.best_rate < 0.2
+
+
+def test_the_smoothed_least_error_is_less_deceived_by_chance_than_the_lowest_run():
+    generator = np.random.default_rng(0)
+    smoothed, lowest = [], []
+    for _ in range(200):
+        runs = draws(generator, images=300, curvature=0.8)
+        smoothed.append(error_curve(runs, images=300).least_error - 0.1)
+        lowest.append(min(run.error for run in runs) - 0.1)
+    assert abs(np.mean(smoothed)) < 0.5 * abs(np.mean(lowest))
+
+
+def test_pooling_more_seeds_brings_the_best_rate_nearer_the_truth():
+    generator = np.random.default_rng(1)
+
+    def spread(seeds):
+        found = [
+            error_curve(draws(generator, images=300, seeds=seeds), images=300).best_rate
+            for _ in range(100)
+        ]
+        return np.std(np.log10(np.array(found) / 0.05))
+
+    assert spread(range(4)) < 0.75 * spread(range(1))
+
+
+def test_too_few_rates_make_no_curve():
+    with pytest.raises(ValueError, match="4 distinct rates, got 3"):
+        error_curve([RunError(rate, 0.1, seed) for rate in RATES[:3] for seed in (0, 1)], 100)
+
+
+def test_seeds_that_agree_have_no_noise_floor():
+    runs = [RunError(rate, valley(rate, best=0.1), seed) for rate in RATES for seed in (0, 1, 2)]
+    assert noise_floor(runs, runs, images=10**9) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_noise_floor_is_what_the_other_seeds_lose_at_the_choice_of_each():
+    """Seed 0 prefers 0.01, seed 1 prefers 1: each loses what the other's curve has there."""
+    best = {0: 0.01, 1: 1.0}
+    runs = [RunError(rate, valley(rate, best[seed]), seed) for rate in RATES for seed in best]
+    lost = valley(1.0, best=0.01) - 0.1
+    assert noise_floor(runs, runs, images=10**9) == pytest.approx(lost, abs=1e-4)
+
+
+def test_the_noise_floor_grows_as_the_images_get_fewer():
+    def floor(images):
+        generator = np.random.default_rng(2)
+        return np.mean(
+            [
+                noise_floor(
+                    draws(generator, images, seeds=(0, 1, 2)),
+                    [RunError(rate, valley(rate), seed) for rate in RATES for seed in (0, 1, 2)],
+                    images=10**6,
+                )
+                for _ in range(20)
+            ]
+        )
+
+    assert floor(50) > 2 * floor(2000) > 0
+
+
+def test_one_seed_has_no_noise_floor():
+    runs = [RunError(rate, valley(rate)) for rate in RATES]
+    assert noise_floor(runs, runs, images=100) is None
