@@ -1,0 +1,249 @@
+"""How good a recommendation is on data and networks it has not seen.
+
+Every case, a fine-tuning whose best rate was measured, is left out with all others of its target
+(or of its network). Family and inputs are chosen among the rest by leaving out again, so that
+nothing of the left-out cases decides anything. Beside it stand simple rules, fitted to the same
+rest.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from kintune.defaults import MOMENTUM, USUAL_LR
+from kintune.hyperparameters import effective_lr
+from kintune.rate_models import FAMILIES, Examples, FamilyName, Guess, Predictor
+
+MOST_INPUTS = 3
+SHARE = 0.8
+"""Of the best rates, that a range is meant to hold."""
+USUAL_RATE = effective_lr(USUAL_LR, MOMENTUM)
+RULE_DEVIATION = 0.5
+"""Decades that a rule without a fit claims: it says nothing of its doubt."""
+
+LeftOut = Literal["target", "network"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """A fine-tuning whose best effective rate was measured."""
+
+    target: str
+    network: str
+    """Architecture and source domain."""
+    inputs: Mapping[str, float]
+    """What is known before training, by name."""
+    place: float
+    """log10 of the best rate."""
+    noise: float
+    """Its standard deviation, decades."""
+    regret: Callable[[float], float] | None = None
+    """What a rate loses, top-1 error; None where only the best rate is known."""
+
+    def miss(self, guess: Guess) -> float:
+        """Distance of a guess from the best rate, decades."""
+        return abs(guess.place - self.place)
+
+    def holds(self, guess: Guess) -> bool:
+        """Whether the range of a guess holds the best rate, as uncertain as that was measured."""
+        measured = Guess(guess.place, math.hypot(guess.deviation, self.noise))
+        low, high = measured.interval(SHARE)
+        return low <= 10**self.place <= high
+
+
+class Candidate(NamedTuple):
+    """A family of models and the inputs that it is given."""
+
+    family: FamilyName
+    inputs: tuple[str, ...]
+
+    def fit(self, cases: Sequence[Case]) -> "Recommender":
+        """Fit to cases."""
+        return Recommender(FAMILIES[self.family](examples(cases, self.inputs)), self.inputs)
+
+
+@dataclass(frozen=True)
+class Recommender:
+    """A fitted model that takes its inputs from a case."""
+
+    predictor: Predictor
+    inputs: tuple[str, ...]
+
+    def __call__(self, case: Case) -> Guess:
+        return self.predictor([case.inputs[name] for name in self.inputs], case.network)
+
+
+class Outcome(NamedTuple):
+    """A case that was left out, and what was guessed for it."""
+
+    case: Case
+    guess: Guess
+    chosen: Candidate | None
+    """None for a rule."""
+
+
+Rule = Callable[[Case, Sequence[Case]], float]
+"""An effective rate for a case, given the others."""
+Score = Callable[[Case, Guess], float]
+
+
+def examples(cases: Sequence[Case], inputs: Sequence[str]) -> Examples:
+    """The cases as the models take them."""
+    rows = [[case.inputs[name] for name in inputs] for case in cases]
+    return Examples(
+        inputs=np.array(rows, dtype=np.float64).reshape(len(cases), len(inputs)),
+        places=np.array([case.place for case in cases]),
+        noise=np.array([case.noise for case in cases]),
+        networks=tuple(case.network for case in cases),
+    )
+
+
+def candidates(first: str, others: Sequence[str] = ()) -> list[Candidate]:
+    """Every family with every set of at most three inputs that fits it.
+
+    Args:
+        first: the input that grows with the distance from the source.
+        others: further inputs.
+    """
+    found = [Candidate("constant", ()), Candidate("isotonic", (first,))]
+    for count in range(1, MOST_INPUTS + 1):
+        for inputs in itertools.combinations((first, *others), count):
+            found += [Candidate(family, inputs) for family in ("nearest", "linear", "smooth")]
+            found.append(Candidate("networks", inputs))
+    return found
+
+
+def miss_in_decades(case: Case, guess: Guess) -> float:
+    """The score where no curves are known."""
+    return case.miss(guess)
+
+
+def regret(case: Case, guess: Guess) -> float:
+    """The score where they are, top-1 error as a fraction.
+
+    Raises:
+        ValueError: the case has none.
+    """
+    if case.regret is None:
+        raise ValueError(f"{case.target} on {case.network}: only the best rate is known")
+    return case.regret(guess.rate)
+
+
+def folds(cases: Sequence[Case], by: LeftOut) -> Iterator[tuple[list[Case], list[Case]]]:
+    """The rest and the left-out cases, for each target or network in turn."""
+    for name in sorted({getattr(case, by) for case in cases}):
+        rest = [case for case in cases if getattr(case, by) != name]
+        yield rest, [case for case in cases if getattr(case, by) == name]
+
+
+def chosen(cases: Sequence[Case], tried: Sequence[Candidate], score: Score) -> Candidate:
+    """The candidate with the least mean score on targets left out; of equal ones the first."""
+    return min(tried, key=lambda candidate: _left_out_score(candidate, cases, score))
+
+
+def nested(
+    cases: Sequence[Case], tried: Sequence[Candidate], by: LeftOut, score: Score
+) -> list[Outcome]:
+    """Each case left out once, with the family and the inputs that the rest chose."""
+    outcomes: list[Outcome] = []
+    for rest, left_out in folds(cases, by):
+        candidate = chosen(rest, tried, score)
+        recommender = candidate.fit(rest)
+        outcomes += [Outcome(case, recommender(case), candidate) for case in left_out]
+    return outcomes
+
+
+def ruled(cases: Sequence[Case], rule: Rule, by: LeftOut) -> list[Outcome]:
+    """Each case left out once, with what a rule says given the rest."""
+    return [
+        Outcome(case, Guess(math.log10(rule(case, rest)), RULE_DEVIATION), None)
+        for rest, left_out in folds(cases, by)
+        for case in left_out
+    ]
+
+
+def always_usual(_case: Case, _others: Sequence[Case]) -> float:
+    """Learning rate 0.01 with momentum 0.9."""
+    return USUAL_RATE
+
+
+def middle(_case: Case, others: Sequence[Case]) -> float:
+    """The median of the other best rates, in log rate."""
+    return 10 ** median(case.place for case in others)
+
+
+def nearest_reference(first: str) -> Rule:
+    """The paper's: the best rate of the nearest other target of the same network, of any where the
+    network has none."""
+
+    def rule(case: Case, others: Sequence[Case]) -> float:
+        same = [other for other in others if other.network == case.network] or others
+        gap = min(abs(other.inputs[first] - case.inputs[first]) for other in same)
+        near = [
+            other.place for other in same if abs(other.inputs[first] - case.inputs[first]) == gap
+        ]
+        return 10 ** mean(near)
+
+    return rule
+
+
+def momentum_by_similarity(first: str) -> Rule:
+    """Learning rate 0.01 with momentum 0 for the nearer half of the targets, else 0.9 (Table 2)."""
+
+    def rule(case: Case, others: Sequence[Case]) -> float:
+        near = case.inputs[first] <= median(other.inputs[first] for other in others)
+        return USUAL_LR if near else USUAL_RATE
+
+    return rule
+
+
+def held(outcomes: Sequence[Outcome]) -> tuple[int, int]:
+    """How many ranges hold the best rate, and of how many."""
+    return sum(outcome.case.holds(outcome.guess) for outcome in outcomes), len(outcomes)
+
+
+def binomial_interval(successes: int, trials: int, share: float = 0.95) -> tuple[float, float]:
+    """Interval of a share that was observed, after Clopper and Pearson (1934), by bisection.
+
+    >>> tuple(round(edge, 3) for edge in binomial_interval(8, 10))
+    (0.444, 0.975)
+    """
+    tail = (1 - share) / 2
+
+    def at_least(p: float) -> float:
+        return sum(
+            math.comb(trials, k) * p**k * (1 - p) ** (trials - k)
+            for k in range(successes, trials + 1)
+        )
+
+    def at_most(p: float) -> float:
+        return (
+            1
+            - at_least(p)
+            + math.comb(trials, successes) * p**successes * (1 - p) ** (trials - successes)
+        )
+
+    low = 0.0 if successes == 0 else _crossing(lambda p: at_least(p) - tail)
+    high = 1.0 if successes == trials else _crossing(lambda p: tail - at_most(p))
+    return low, high
+
+
+def _crossing(rising: Callable[[float], float]) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        centre = (low + high) / 2
+        low, high = (low, centre) if rising(centre) > 0 else (centre, high)
+    return low
+
+
+def _left_out_score(candidate: Candidate, cases: Sequence[Case], score: Score) -> float:
+    scores: list[float] = []
+    for rest, left_out in folds(cases, "target"):
+        recommender = candidate.fit(rest)
+        scores += [score(case, recommender(case)) for case in left_out]
+    return mean(scores)

@@ -1,0 +1,133 @@
+import math
+
+import numpy as np
+import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct
+from sklearn.isotonic import IsotonicRegression
+
+from kintune.rate_models import (
+    FAMILIES,
+    LENGTH,
+    LEVEL_DEVIATION,
+    Examples,
+    Guess,
+    fit_constant,
+    fit_gaussian,
+    fit_isotonic,
+    fit_nearest,
+    gaussian_fit,
+)
+
+
+def make(inputs, places, noise=0.1, networks=None):
+    inputs = np.asarray(inputs, dtype=float)
+    count = len(places)
+    return Examples(
+        inputs=inputs.reshape(count, -1),
+        places=np.asarray(places, dtype=float),
+        noise=np.full(count, noise) if np.isscalar(noise) else np.asarray(noise),
+        networks=networks or ("one",) * count,
+    )
+
+
+@pytest.fixture
+def scattered():
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(20, 2))
+    places = -1 + 0.5 * inputs[:, 0] + 0.1 * generator.normal(size=20)
+    return make(inputs, places, noise=generator.uniform(0.05, 0.3, 20))
+
+
+@pytest.mark.parametrize("parts", [("linear",), ("linear", "smooth")])
+def test_the_gaussian_process_is_that_of_an_independent_solver(scattered, parts):
+    amplitudes = {"linear": 0.3, "smooth": 0.6}
+    ours = gaussian_fit(scattered, {part: amplitudes[part] for part in parts}, residual=0.2)
+    kernel = ConstantKernel(LEVEL_DEVIATION**2, "fixed")
+    kernel += ConstantKernel(0.3**2, "fixed") * DotProduct(0, "fixed")
+    if "smooth" in parts:
+        kernel += ConstantKernel(0.6**2, "fixed") * RBF(LENGTH, "fixed")
+    theirs = GaussianProcessRegressor(kernel, alpha=scattered.noise**2 + 0.2**2, optimizer=None)
+    mean, spread = scattered.inputs.mean(axis=0), scattered.inputs.std(axis=0)
+    level = scattered.places.mean()
+    theirs.fit((scattered.inputs - mean) / spread, scattered.places - level)
+    for inputs in ([0.0, 0.0], [2.0, -1.0]):
+        place, deviation = theirs.predict([(inputs - mean) / spread], return_std=True)
+        guess = ours(inputs, "one")
+        assert guess.place == pytest.approx(level + place[0], abs=1e-9)
+        assert guess.deviation == pytest.approx(math.hypot(deviation[0], 0.2), rel=1e-9)
+    assert ours.log_likelihood == pytest.approx(theirs.log_marginal_likelihood_value_, rel=1e-9)
+
+
+def test_the_fit_is_the_most_likely_of_those_tried(scattered):
+    best = fit_gaussian(scattered, ("linear",))
+    for amplitude in (0.1, 0.3, 0.6):
+        for residual in (0.1, 0.2, 0.4, 0.8):
+            other = gaussian_fit(scattered, {"linear": amplitude}, residual)
+            assert best.log_likelihood >= other.log_likelihood
+
+
+def test_pooled_neighbours_are_those_of_an_independent_solver(scattered):
+    noise = np.sqrt(scattered.noise**2 + 0.1**2)
+    theirs = IsotonicRegression(out_of_bounds="clip")
+    theirs.fit(scattered.inputs[:, 0], scattered.places, sample_weight=1 / noise**2)
+    ours = fit_isotonic(scattered)
+    for at in np.linspace(-3, 3, 25):
+        assert ours([at], "").place == pytest.approx(theirs.predict([at])[0], abs=1e-12)
+
+
+def test_the_nearest_example_is_found_in_units_of_each_inputs_spread():
+    examples = make([[0, 0], [1, 0], [0, 1000]], [-3, -2, -1])
+    assert fit_nearest(examples)([0.1, 900], "").place == -1
+    assert fit_nearest(examples)([0.6, 100], "").place == -2
+
+
+def test_a_constant_is_the_median_and_as_uncertain_as_left_out_examples_say():
+    guess = fit_constant(make(np.zeros((3, 0)), [-2, -1, 3]))([], "any")
+    assert guess.place == -1
+    # Left out: medians 1, 0.5, -1.5 against -2, -1, 3.
+    assert guess.deviation == pytest.approx(math.sqrt((3**2 + 1.5**2 + 4.5**2) / 3))
+
+
+def test_an_offset_is_shrunk_towards_what_all_networks_share():
+    """Two networks, n examples each at +a and -a: the offset is a n s² / (n s² + r²)."""
+    n, a, s, r = 4, 0.5, 0.3, 0.2
+    networks = ("one",) * n + ("other",) * n
+    examples = make(np.zeros((2 * n, 0)), [a] * n + [-a] * n, noise=0.0, networks=networks)
+    fit = gaussian_fit(examples, {"network": s}, residual=r)
+    assert fit([], "one").place == pytest.approx(a * n * s**2 / (n * s**2 + r**2))
+    assert fit([], "third").place == pytest.approx(0)
+    assert fit([], "third").deviation > fit([], "one").deviation
+
+
+def test_an_example_of_a_flat_valley_counts_less():
+    level = {
+        noise: fit_gaussian(make([[0], [0]], [-2, 0], noise=[0.1, noise]), ("linear",))([0], "")
+        for noise in (0.1, 2.0)
+    }
+    assert level[0.1].place == pytest.approx(-1)
+    assert level[2.0].place < -1.5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_finds_a_clear_slope_or_says_that_it_does_not_know(family):
+    generator = np.random.default_rng(3)
+    at = np.linspace(0, 1, 30)
+    examples = make(at, -2 + 2 * at + 0.05 * generator.normal(size=30), noise=0.05)
+    guess = FAMILIES[family](examples)([0.25], "one")
+    assert abs(guess.place + 1.5) < 2 * guess.deviation
+    if family != "constant":
+        assert guess.place == pytest.approx(-1.5, abs=0.15)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_family_minds_examples_that_are_all_alike(family):
+    guess = FAMILIES[family](make([[1], [1], [1]], [-1, -1, -1]))([1], "one")
+    assert guess.place == pytest.approx(-1)
+    assert guess.deviation >= 0.1
+
+
+def test_eighty_percent_of_a_guess_lie_in_its_interval():
+    low, high = Guess(-1.0, 0.5).interval(0.8)
+    draws = 10 ** np.random.default_rng(0).normal(-1.0, 0.5, 10_000)
+    assert np.mean((low < draws) & (draws < high)) == pytest.approx(0.8, abs=0.01)
