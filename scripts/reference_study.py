@@ -8,6 +8,7 @@ Results go to `results/reference_study/`, one JSON file a source and target; wha
 run again. RUNS holds the unfinished runs, and of finished ones what is small.
 
 `--plan` prints the runs that are due now and an estimate of the whole study in hours of one core.
+`--facts` measures distance and linear probe of every source and target: `facts.json`, minutes.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.errors import KintuneError
 from kintune.experiment import RunArchive, keep_only_json, locked, recorded_run
+from kintune.experiments.known_facts import FACTS, add_facts, measured_facts
 from kintune.experiments.reference_study import (
     ORDER,
     SOURCES,
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="where runs are computed")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--plan", action="store_true", help="say what is due, run nothing")
+    parser.add_argument("--facts", action="store_true", help="measure what is known beforehand")
     parser.add_argument("--hours", type=float, default=float("inf"))
     args = parser.parse_args()
     archive = RunArchive(args.results)
@@ -57,6 +60,9 @@ def main() -> None:
         return
     torch.set_num_threads(THREADS)
     workshop = Workshop(args.data, args.models, args.runs)
+    if args.facts:
+        write_facts(workshop, args.results / FACTS)
+        return
     ends = time.monotonic() + 3600 * args.hours
     while time.monotonic() < ends:
         planned = list(pending(archive))
@@ -132,6 +138,16 @@ def run_one(run: PlannedRun, workshop: Workshop, archive: RunArchive) -> bool:
         flush=True,
     )
     return True
+
+
+def write_facts(workshop: Workshop, path: Path) -> None:
+    for source, plan in SOURCES.items():
+        if source != "scratch":
+            backbone = workshop.backbone(source)
+            for target in plan.targets:
+                facts = measured_facts(source, backbone, workshop.dataset(target, backbone))
+                add_facts(path, facts)
+                print(facts.model_dump_json(), flush=True)
 
 
 def print_plan(archive: RunArchive) -> None:

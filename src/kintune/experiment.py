@@ -86,8 +86,8 @@ class RunArchive:
         return RecordFile.read(path).runs if path.exists() else ()
 
     def files(self) -> Iterator[RecordFile]:
-        """All files, by name."""
-        for path in sorted(self.root.glob("*.json")):
+        """All files, by name. The names of other files in the folder have no hyphen."""
+        for path in sorted(self.root.glob("*-*.json")):
             yield RecordFile.read(path)
 
     def find(self, config: RunConfig) -> RunRecord | None:

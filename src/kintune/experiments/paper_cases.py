@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from kintune.experiments.recommenders import Case
-from kintune.reference import load_reference_tables
+from kintune.reference import ReferenceRow, ReferenceTable, load_reference_tables
 
 TABLE_NOISE = 0.25
 """Decades by which a best rate of the paper's grid is uncertain."""
@@ -42,20 +42,25 @@ def paper_cases() -> list[Case]:
     for what compares inside one column only: those of different extractors have no common scale.
     """
     return [
-        Case(
-            target=row.target,
-            network=f"{table.network} of {table.source}",
-            inputs={"rank": rank, "unlikeness": -row.nearness},
-            place=math.log10(row.effective_lr),
-            noise=TABLE_NOISE,
-            regret=implied_regret(row.target, row.effective_lr)
-            if (table.source, table.network) == _WITH_ERRORS
-            else None,
-        )
+        _case(table, row, rank)
         for table in load_reference_tables()
         if table.extractor is None
         for row, rank in zip(table.rows, table.ranks(), strict=True)
     ]
+
+
+def _case(table: ReferenceTable, row: ReferenceRow, rank: float) -> Case:
+    has_errors = (table.source, table.network) == _WITH_ERRORS
+    regret = implied_regret(row.target, row.effective_lr) if has_errors else None
+    return Case(
+        target=row.target,
+        network=f"{table.network} of {table.source}",
+        inputs={"rank": rank, "unlikeness": -row.nearness},
+        place=math.log10(row.effective_lr),
+        noise=TABLE_NOISE,
+        regret=regret,
+        final_regret=regret,
+    )
 
 
 def implied_regret(target: str, best_rate: float) -> Callable[[float], float]:

@@ -43,7 +43,10 @@ class Case:
     noise: float
     """Its standard deviation, decades."""
     regret: Callable[[float], float] | None = None
-    """What a rate loses, top-1 error; None where only the best rate is known."""
+    """What a rate loses in top-1 error, by which models are chosen; None where only the best rate
+    is known."""
+    final_regret: Callable[[float], float] | None = None
+    """The same on images that nothing was chosen on, by which they are reported."""
 
     def miss(self, guess: Guess) -> float:
         """Distance of a guess from the best rate, decades."""
@@ -129,9 +132,22 @@ def regret(case: Case, guess: Guess) -> float:
     Raises:
         ValueError: the case has none.
     """
-    if case.regret is None:
+    return _known(case, case.regret)(guess.rate)
+
+
+def final_regret(case: Case, guess: Guess) -> float:
+    """What a guess loses on images that nothing was chosen on, top-1 error as a fraction.
+
+    Raises:
+        ValueError: the case has none.
+    """
+    return _known(case, case.final_regret)(guess.rate)
+
+
+def _known(case: Case, function: Callable[[float], float] | None) -> Callable[[float], float]:
+    if function is None:
         raise ValueError(f"{case.target} on {case.network}: only the best rate is known")
-    return case.regret(guess.rate)
+    return function
 
 
 def folds(cases: Sequence[Case], by: LeftOut) -> Iterator[tuple[list[Case], list[Case]]]:

@@ -217,13 +217,17 @@ def curve_runs(
     runs: Sequence[RunRecord], source: SourceName, budget: BudgetName
 ) -> dict[Point, RunRecord]:
     """The runs that belong to a curve, by point."""
-    found: dict[Point, RunRecord] = {}
-    for run in runs:
-        used = run.config.hyperparameters
-        point = Point(quarter_of(used.effective_lr), used.weight_decay, run.config.seed)
-        if used == settings(source, budget, point):
-            found[point] = run
-    return found
+    return {
+        point_of(run.config): run
+        for run in runs
+        if run.config.hyperparameters == settings(source, budget, point_of(run.config))
+    }
+
+
+def point_of(config: RunConfig) -> Point:
+    """The grid point next to a configuration."""
+    used = config.hyperparameters
+    return Point(quarter_of(used.effective_lr), used.weight_decay, config.seed)
 
 
 def due(

@@ -1,0 +1,172 @@
+"""Curves and cases from records, and what is known beforehand, on invented numbers."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kintune.backbones import BackboneOverrides, load_backbone
+from kintune.datasets import load_dataset
+from kintune.experiment import RecordFile, RunArchive, RunRecord
+from kintune.experiments.known_facts import (
+    FactsFile,
+    KnownFacts,
+    add_facts,
+    probe_error,
+    read_facts,
+)
+from kintune.experiments.recommenders import final_regret, regret
+from kintune.experiments.reference_study import Point, rate, settings
+from kintune.experiments.study_cases import study_cases, study_curves
+from kintune.inputs import InputSpec
+from kintune.rate_models import Guess
+from kintune.runs import RunConfig, RunResult
+
+COUNTS = {"train": 480, "val": 480, "test": 1000}
+
+
+def error(quarter, best=-4, seed=0):
+    odds = -1.5 + 0.1 * (quarter - best) ** 2 + 0.02 * seed
+    return 1 / (1 + math.exp(-odds))
+
+
+def record(point, budget="long", diverged=False, losses=(1.0,) * 60):
+    used = settings("pocket", budget, point)
+    config = RunConfig(
+        model="pocket",
+        weights_sha256="",
+        input=InputSpec(image_size=32, mean=(0, 0, 0), std=(1, 1, 1)),
+        data_sha256="",
+        hyperparameters=used,
+        seed=point.seed,
+    )
+    result = RunResult(
+        id=config.id,
+        hyperparameters=used,
+        effective_lr=used.effective_lr,
+        status="diverged" if diverged else "complete",
+        validation_top1_error=None if diverged else error(point.quarter, seed=point.seed),
+        seconds=1.0,
+    )
+    return RunRecord(
+        config=config,
+        result=result,
+        test_top1_error=None if diverged else error(point.quarter, best=-3, seed=point.seed),
+        train_losses=losses,
+        versions={},
+        processor="",
+    )
+
+
+def archive_of(folder, runs):
+    file = RecordFile(source="pocket", target="birds", classes=5, counts=COUNTS, runs=tuple(runs))
+    (folder / "pocket-birds.json").write_text(file.model_dump_json())
+    return RunArchive(folder)
+
+
+FACTS = KnownFacts(
+    source="pocket",
+    target="birds",
+    relative_distance=0.4,
+    prototypes_from="images",
+    extractor="",
+    squared_filter_norm=0.1,
+    images=480,
+    classes=48,
+    probe_top1_error=0.5,
+)
+QUARTERS = range(-10, 1)
+
+
+def test_validation_decides_and_test_scores(tmp_path):
+    (curve,) = study_curves(archive_of(tmp_path, [record(Point(quarter)) for quarter in QUARTERS]))
+    assert curve.validation.best_rate == pytest.approx(rate(-4), rel=0.05)
+    assert curve.test.best_rate == pytest.approx(rate(-3), rel=0.05)
+    (case,) = study_cases([curve], FactsFile(facts=(FACTS,)))
+    assert 10**case.place == pytest.approx(rate(-4), rel=0.05)
+    guess = Guess(math.log10(rate(-4)), 0.1)
+    assert regret(case, guess) < 0.001 < final_regret(case, guess)
+    assert case.inputs == pytest.approx(
+        {
+            "distance": 0.4,
+            "log_steps": math.log10(900),
+            "log_norm": -1,
+            "log_images_per_class": 1,
+            "probe": 0,
+        }
+    )
+
+
+def test_budgets_are_curves_of_their_own_and_other_decays_of_none(tmp_path):
+    runs = [record(Point(quarter), budget) for quarter in QUARTERS for budget in ("long", "short")]
+    runs += [record(Point(-4, decay=0.0))]
+    curves = list(study_curves(archive_of(tmp_path, runs)))
+    assert [(curve.budget, curve.steps, len(curve.runs)) for curve in curves] == [
+        ("long", 900, 11),
+        ("short", 180, 11),
+    ]
+
+
+def test_a_curve_whose_best_rate_lies_at_an_end_is_no_case(tmp_path):
+    runs = [record(Point(quarter)) for quarter in range(-10, -4)]
+    curves = list(study_curves(archive_of(tmp_path, runs)))
+    assert not curves[0].is_inside
+    assert study_cases(curves, FactsFile(facts=(FACTS,))) == []
+
+
+def test_a_target_without_facts_is_no_case(tmp_path):
+    curves = list(study_curves(archive_of(tmp_path, [record(Point(q)) for q in QUARTERS])))
+    assert study_cases(curves, FactsFile()) == []
+
+
+def test_three_rates_are_no_curve(tmp_path):
+    assert list(study_curves(archive_of(tmp_path, [record(Point(q)) for q in (-6, -4, -2)]))) == []
+
+
+def test_the_noise_floor_needs_more_than_one_seed(tmp_path):
+    one = [record(Point(quarter)) for quarter in QUARTERS]
+    (curve,) = study_curves(archive_of(tmp_path, one))
+    assert curve.noise_floor is None
+    more = [record(Point(quarter, seed=1)) for quarter in QUARTERS]
+    (curve,) = study_curves(archive_of(tmp_path, one + more))
+    assert curve.noise_floor == pytest.approx(curve.test.regret(rate(-4)), abs=0.002)
+
+
+def test_unfinished_runs_are_named_and_diverged_ones_are_not(tmp_path):
+    falling = tuple(np.linspace(2, 1, 60))
+    runs = [record(Point(quarter)) for quarter in range(-10, -2)]
+    runs += [record(Point(-2), losses=falling), record(Point(0), diverged=True, losses=(9.0,))]
+    (curve,) = study_curves(archive_of(tmp_path, runs))
+    assert curve.unfinished == pytest.approx((rate(-2),))
+
+
+def test_facts_are_kept_one_a_network_and_target(tmp_path):
+    path = tmp_path / "facts.json"
+    add_facts(path, FACTS)
+    add_facts(path, FACTS.model_copy(update={"target": "insects"}))
+    add_facts(path, FACTS.model_copy(update={"relative_distance": 0.3}))
+    assert [(fact.target, fact.relative_distance) for fact in read_facts(path).facts] == [
+        ("birds", 0.3),
+        ("insects", 0.4),
+    ]
+    assert list(RunArchive(tmp_path).files()) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_probe_tells_colours_apart_and_noise_not(tmp_path):
+    generator = np.random.default_rng(0)
+    for label, shift in (("dark", 0), ("light", 120)):
+        (tmp_path / "colours" / label).mkdir(parents=True)
+        (tmp_path / "noise" / label).mkdir(parents=True)
+        for index in range(20):
+            noise = generator.integers(0, 120, (16, 16, 3))
+            Image.fromarray(noise.astype(np.uint8)).save(
+                tmp_path / "noise" / label / f"{index}.png"
+            )
+            colour = (noise + shift).astype(np.uint8)
+            Image.fromarray(colour).save(tmp_path / "colours" / label / f"{index}.png")
+    backbone = load_backbone("pocket", overrides=BackboneOverrides(image_size=16))
+    load = {name: load_dataset(tmp_path / name, backbone.input) for name in ("colours", "noise")}
+    assert probe_error(backbone, load["colours"]) == 0
+    assert probe_error(backbone, load["noise"]) > 0.1
