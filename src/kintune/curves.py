@@ -7,6 +7,7 @@ even a perfect grid with one seed loses is known beside it: the noise floor.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import mean
 from typing import NamedTuple
 
@@ -51,13 +52,13 @@ class ErrorCurve:
         inside = np.clip(places, self.places.min(), self.places.max())
         return 1 / (1 + np.exp(-self._fits(np.atleast_1d(inside))))
 
-    @property
+    @cached_property
     def best_rate(self) -> float:
         """The effective rate with the least smoothed error."""
         grid = self._grid()
         return float(grid[np.argmin(self.at(grid))])
 
-    @property
+    @cached_property
     def least_error(self) -> float:
         """The least smoothed error."""
         return float(self.at(self._grid()).min())

@@ -6,12 +6,14 @@ import pytest
 from kintune.experiments.recommenders import (
     Candidate,
     Case,
+    Outcome,
     binomial_interval,
     candidates,
     chosen,
     final_regret,
     folds,
     held,
+    interval_over_targets,
     middle,
     miss_in_decades,
     momentum_by_similarity,
@@ -123,6 +125,15 @@ def test_a_range_is_judged_with_the_noise_of_the_measured_best_rate():
     guess = Guess(-1.0, 0.1)  # reaches 0.128 decades
     assert not Case(target="", network="", inputs={}, place=-1.2, noise=0.0).holds(guess)
     assert Case(target="", network="", inputs={}, place=-1.2, noise=0.2).holds(guess)
+
+
+def test_the_interval_draws_targets_and_not_cases():
+    """A hundred cases of one target weigh like one target, and one target alone has no spread."""
+    guess = Guess(-1.0, 0.1)
+    one = [Outcome(case("a", place=-1.5), guess, None)] * 100
+    other = [Outcome(case("b", place=-3.0), guess, None)]
+    assert interval_over_targets(one, miss_in_decades) == pytest.approx((0.5, 0.5))
+    assert interval_over_targets(one + other, miss_in_decades) == pytest.approx((0.5, 2.0))
 
 
 def test_models_are_chosen_by_one_regret_and_reported_by_another():

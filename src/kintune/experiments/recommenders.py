@@ -218,6 +218,21 @@ def momentum_by_similarity(first: str) -> Rule:
     return rule
 
 
+def interval_over_targets(
+    outcomes: Sequence[Outcome], score: Score, share: float = 0.95, draws: int = 2000
+) -> tuple[float, float]:
+    """Bootstrap interval of the mean score, drawing whole targets: what is uncertain is how it goes
+    on the next one, and the cases of one target are alike."""
+    by_target: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        by_target.setdefault(outcome.case.target, []).append(score(outcome.case, outcome.guess))
+    sums = np.array([[sum(each), len(each)] for each in by_target.values()])
+    drawn = np.random.default_rng(0).integers(0, len(sums), (draws, len(sums)))
+    totals = sums[drawn].sum(axis=1)
+    low, high = np.quantile(totals[:, 0] / totals[:, 1], [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
 def held(outcomes: Sequence[Outcome]) -> tuple[int, int]:
     """How many ranges hold the best rate, and of how many."""
     return sum(outcome.case.holds(outcome.guess) for outcome in outcomes), len(outcomes)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from kintune.curves import LEAST_RATES, ErrorCurve, RunError, error_curve, noise_floor
 from kintune.experiment import RecordFile, RunArchive, RunRecord
@@ -26,7 +27,7 @@ LEAST_NOISE = 0.05
 """Decades: a best rate is not known better than to a fifth of a step of the grid."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class StudyCurve:
     """Error against rate of one source, target and budget, at the study's usual decay."""
 
@@ -37,12 +38,12 @@ class StudyCurve:
     runs: tuple[RunRecord, ...]
     counts: Mapping[str, int]
 
-    @property
+    @cached_property
     def validation(self) -> ErrorCurve:
         """What may decide."""
         return error_curve(self._errors(lambda run: run.validation_error), self.counts["val"])
 
-    @property
+    @cached_property
     def test(self) -> ErrorCurve:
         """What scores."""
         return error_curve(self._errors(lambda run: run.test_error), self.counts["test"])
