@@ -8,6 +8,7 @@ Results go to `results/reference_study/`, one JSON file a source and target; wha
 run again. RUNS holds the unfinished runs, and of finished ones what is small.
 
 `--plan` prints the runs that are due now and an estimate of the whole study in hours of one core.
+`--show` prints the curves so far as Markdown; `docs/reference-study.md` holds such a table.
 `--facts` measures distance and linear probe of every source and target: `facts.json`, minutes.
 """
 
@@ -34,6 +35,8 @@ from kintune.experiments.reference_study import (
     rate,
     study_config,
 )
+from kintune.experiments.study_cases import study_curves
+from kintune.experiments.study_tables import HEADER, markdown_row, summary
 from kintune.experiments.targets import TRAIN_IMAGES, target_folder
 
 RESULTS = Path(__file__).parent.parent / "results/reference_study"
@@ -46,11 +49,12 @@ USUAL_RUNS: dict[Stage, int] = {"curve": 8, "seeds": 10, "decays": 6}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, required=True, help="where runs are computed")
+    parser.add_argument("--data", type=Path, help="a folder of image sets")
+    parser.add_argument("--models", type=Path, help="a folder of networks")
+    parser.add_argument("--runs", type=Path, help="where runs are computed")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--plan", action="store_true", help="say what is due, run nothing")
+    parser.add_argument("--show", action="store_true", help="print the curves so far")
     parser.add_argument("--facts", action="store_true", help="measure what is known beforehand")
     parser.add_argument("--hours", type=float, default=float("inf"))
     args = parser.parse_args()
@@ -58,6 +62,11 @@ def main() -> None:
     if args.plan:
         print_plan(archive)
         return
+    if args.show:
+        show(archive)
+        return
+    if not (args.data and args.models and args.runs):
+        parser.error("--data, --models and --runs are needed to run anything")
     torch.set_num_threads(THREADS)
     workshop = Workshop(args.data, args.models, args.runs)
     if args.facts:
@@ -148,6 +157,14 @@ def write_facts(workshop: Workshop, path: Path) -> None:
                 facts = measured_facts(source, backbone, workshop.dataset(target, backbone))
                 add_facts(path, facts)
                 print(facts.model_dump_json(), flush=True)
+
+
+def show(archive: RunArchive) -> None:
+    curves = list(study_curves(archive))
+    print(HEADER)
+    for curve in curves:
+        print(markdown_row(curve))
+    print(f"\n{summary(curves)}")
 
 
 def print_plan(archive: RunArchive) -> None:

@@ -101,12 +101,11 @@ def test_an_offset_is_shrunk_towards_what_all_networks_share():
 
 
 def test_an_example_of_a_flat_valley_counts_less():
-    level = {
-        noise: fit_gaussian(make([[0], [0]], [-2, 0], noise=[0.1, noise]), ("linear",))([0], "")
-        for noise in (0.1, 2.0)
-    }
-    assert level[0.1].place == pytest.approx(-1)
-    assert level[2.0].place < -1.5
+    """Of -2 and 0, with a prior of one decade around their mean: a mean weighted by precision."""
+    examples = make([[0], [0]], [-2, 0], noise=[0.1, 2.0])
+    precise, vague, prior = 1 / (0.1**2 + 0.1**2), 1 / (2.0**2 + 0.1**2), 1 / LEVEL_DEVIATION**2
+    expected = (-2 * precise + 0 * vague - 1 * prior) / (precise + vague + prior)
+    assert gaussian_fit(examples, {}, residual=0.1)([0], "").place == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -67,6 +67,7 @@ def archive_of(folder, runs):
 
 FACTS = KnownFacts(
     source="pocket",
+    domain="CIFAR-100, 80 classes",
     target="birds",
     relative_distance=0.4,
     prototypes_from="images",

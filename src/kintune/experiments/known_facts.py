@@ -24,6 +24,8 @@ class KnownFacts(Record):
     """One network and one target."""
 
     source: str
+    domain: str
+    """What the network was trained on."""
     target: str
     relative_distance: float
     prototypes_from: str
@@ -66,6 +68,7 @@ def measured_facts(source: str, backbone: Backbone, dataset: ImageDataset) -> Kn
     similarity = measure(Task(backbone=backbone, dataset=dataset, device="cpu"), None)
     return KnownFacts(
         source=source,
+        domain=backbone.domain,
         target=dataset.name,
         relative_distance=round(similarity.relative_distance, 4),
         prototypes_from=similarity.prototypes_from,

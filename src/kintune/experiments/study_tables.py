@@ -1,0 +1,86 @@
+"""What the reference study measured, as rows: for a page, and for the recommendation to use."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from statistics import mean
+
+from kintune.experiments.known_facts import FactsFile, KnownFacts
+from kintune.experiments.recommenders import USUAL_RATE
+from kintune.experiments.reference_study import BATCH_SIZE, SOURCES
+from kintune.experiments.study_cases import FLAT, StudyCurve
+from kintune.reference import ReferenceRow, ReferenceTable
+
+ORIGIN = "scripts/reference_study.py: least smoothed validation error of the long budget"
+HEADER = (
+    "| source | target | steps | best rate | within 1 point | test error there | default loses | "
+    "noise floor | runs | seeds |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def markdown_row(curve: StudyCurve) -> str:
+    """A curve as a row below `HEADER`: rates from validation errors, the rest from test errors."""
+    best = curve.validation.best_rate
+    low, high = curve.validation.within(FLAT)
+    inside = "" if curve.is_inside else " (at the edge)"
+    floor = curve.noise_floor
+    seeds = len({run.config.seed for run in curve.runs})
+    cells = (
+        curve.source,
+        curve.target,
+        curve.steps,
+        f"{best:.2g}{inside}",
+        f"{low:.2g} to {high:.2g}",
+        f"{100 * float(curve.test.at([best])[0]):.1f} %",
+        f"{100 * curve.test.regret(USUAL_RATE):.1f}",
+        "" if floor is None else f"{100 * floor:.1f}",
+        len(curve.runs),
+        seeds,
+    )
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def summary(curves: Sequence[StudyCurve]) -> str:
+    """One sentence: what the usual default loses on the curves whose best rate lies inside."""
+    inside = [curve for curve in curves if curve.is_inside]
+    if not inside:
+        return "No curve has its best rate inside yet."
+    losses = [100 * curve.test.regret(USUAL_RATE) for curve in inside]
+    return (
+        f"On {len(inside)} curves whose best rate lies inside, an effective rate of {USUAL_RATE:g} "
+        f"loses {mean(losses):.1f} points of top-1 error on average, at most {max(losses):.1f}."
+    )
+
+
+def reference_tables(curves: Sequence[StudyCurve], facts: FactsFile) -> Iterator[ReferenceTable]:
+    """A table a pretrained source, of its long curves whose best rate lies inside."""
+    usable = [
+        (curve, known)
+        for curve in curves
+        if curve.budget == "long" and curve.is_inside and curve.source != "scratch"
+        for known in [facts.find(curve.source, curve.target)]
+        if known is not None
+    ]
+    for source, pairs in groupby(usable, key=lambda pair: pair[0].source):
+        rows = list(pairs)
+        known = rows[0][1]
+        yield ReferenceTable(
+            source=known.domain,
+            network=source,
+            origin=ORIGIN,
+            prototypes_from="head" if known.prototypes_from == "head" else "images",
+            extractor=known.extractor,
+            squared_filter_norm=known.squared_filter_norm,
+            rows=tuple(_row(curve, fact) for curve, fact in rows),
+        )
+
+
+def _row(curve: StudyCurve, known: KnownFacts) -> ReferenceRow:
+    return ReferenceRow(
+        target=curve.target,
+        relative_distance=known.relative_distance,
+        effective_lr=float(f"{curve.validation.best_rate:.3g}"),
+        batch_size=BATCH_SIZE,
+        epochs=SOURCES[curve.source].epochs[curve.budget],
+        images=known.images,
+        classes=known.classes,
+    )

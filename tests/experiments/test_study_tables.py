@@ -1,0 +1,70 @@
+from types import SimpleNamespace
+
+import pytest
+
+from kintune.curves import RunError, error_curve
+from kintune.experiments.known_facts import FactsFile, KnownFacts
+from kintune.experiments.reference_study import rate
+from kintune.experiments.study_tables import HEADER, markdown_row, reference_tables, summary
+
+
+def facts(target, source="pocket"):
+    return KnownFacts(
+        source=source,
+        domain="everything",
+        target=target,
+        relative_distance=0.4,
+        prototypes_from="images",
+        extractor="pocket@32px",
+        squared_filter_norm=0.4,
+        images=480,
+        classes=10,
+        probe_top1_error=0.3,
+    )
+
+
+def curve(target="birds", source="pocket", budget="long"):
+    """A curve in all that a row is made of: least error 20 % at 0.1."""
+    errors = [(rate(q), min(0.9, 0.2 + 0.02 * (q + 4) ** 2)) for q in range(-9, 2)]
+    smoothed = error_curve([RunError(at, error) for at, error in errors], 10**6)
+    return SimpleNamespace(
+        source=source,
+        target=target,
+        budget=budget,
+        steps=900,
+        runs=(),
+        validation=smoothed,
+        test=smoothed,
+        noise_floor=None,
+        is_inside=True,
+    )
+
+
+def test_a_row_has_a_cell_for_each_column_and_says_what_the_default_loses():
+    row = markdown_row(curve())
+    assert row.count("|") == HEADER.split("\n")[0].count("|")
+    assert row.startswith("| pocket | birds | 900 | 0.1 | ")
+    assert "| 20.3 % | 0.0 |" in row  # smoothed: a little above the least error
+
+
+def test_the_summary_says_how_many_curves_it_speaks_of():
+    assert summary([curve(), curve("insects")]).startswith("On 2 curves")
+    assert summary([]) == "No curve has its best rate inside yet."
+
+
+def test_the_recommendation_gets_long_curves_of_pretrained_networks_with_known_distance():
+    known = FactsFile(facts=(facts("birds"), facts("insects"), facts("birds", "scratch")))
+    curves = [
+        curve("birds"),
+        curve("insects"),
+        curve("birds", budget="short"),
+        curve("unknown"),
+        curve("birds", "scratch"),
+    ]
+    (table,) = reference_tables(curves, known)
+    assert (table.source, table.network, table.extractor) == ("everything", "pocket", "pocket@32px")
+    assert [(row.target, row.epochs, row.batch_size) for row in table.rows] == [
+        ("birds", 60, 32),
+        ("insects", 60, 32),
+    ]
+    assert table.rows[0].effective_lr == pytest.approx(0.1, rel=0.03)
