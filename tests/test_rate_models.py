@@ -7,9 +7,11 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct
 from sklearn.isotonic import IsotonicRegression
 
 from kintune.rate_models import (
+    AMPLITUDES,
     FAMILIES,
     LENGTH,
     LEVEL_DEVIATION,
+    RESIDUALS,
     Examples,
     Guess,
     fit_constant,
@@ -20,7 +22,7 @@ from kintune.rate_models import (
 )
 
 
-def make(inputs, places, noise=0.1, networks=None):
+def make(inputs, places, noise=0.1, networks=None, targets=None):
     inputs = np.asarray(inputs, dtype=float)
     count = len(places)
     return Examples(
@@ -28,6 +30,7 @@ def make(inputs, places, noise=0.1, networks=None):
         places=np.asarray(places, dtype=float),
         noise=np.full(count, noise) if np.isscalar(noise) else np.asarray(noise),
         networks=networks or ("one",) * count,
+        targets=targets or tuple(f"target {index}" for index in range(count)),
     )
 
 
@@ -61,8 +64,8 @@ def test_the_gaussian_process_is_that_of_an_independent_solver(scattered, parts)
 
 def test_the_fit_is_the_most_likely_of_those_tried(scattered):
     best = fit_gaussian(scattered, ("linear",))
-    for amplitude in (0.1, 0.3, 0.6):
-        for residual in (0.1, 0.2, 0.4, 0.8):
+    for amplitude in AMPLITUDES:
+        for residual in RESIDUALS:
             other = gaussian_fit(scattered, {"linear": amplitude}, residual)
             assert best.log_likelihood >= other.log_likelihood
 
@@ -98,6 +101,25 @@ def test_an_offset_is_shrunk_towards_what_all_networks_share():
     assert fit([], "one").place == pytest.approx(a * n * s**2 / (n * s**2 + r**2))
     assert fit([], "third").place == pytest.approx(0)
     assert fit([], "third").deviation > fit([], "one").deviation
+
+
+def test_more_networks_on_the_same_targets_do_not_make_a_new_target_known():
+    """Three targets known exactly leave 1 / (1 / L² + 3 / s²) to the level; a fourth adds s² + r²."""
+    s, r, count = 0.5, 0.15, 300
+    targets = tuple(f"target {index % 3}" for index in range(count))
+    places = [(-2.0, -1.0, 0.0)[index % 3] for index in range(count)]
+    examples = make(np.zeros((count, 0)), places, noise=0.0, targets=targets)
+    level = 1 / (1 / LEVEL_DEVIATION**2 + 3 / s**2)
+    found = gaussian_fit(examples, {"target": s}, residual=r)([], "one").deviation
+    assert found == pytest.approx(math.sqrt(level + s**2 + r**2), rel=1e-3)
+    assert gaussian_fit(examples, {}, residual=r)([], "one").deviation < 1.01 * r
+
+
+def test_misses_are_counted_on_targets_left_out_whole():
+    targets = tuple(f"target {index % 3}" for index in range(12))
+    places = [(-2.0, -1.0, 0.0)[index % 3] for index in range(12)]
+    guess = fit_constant(make(np.zeros((12, 0)), places, targets=targets))([], "one")
+    assert guess.deviation == pytest.approx(math.sqrt((1.5**2 + 0 + 1.5**2) / 3))
 
 
 def test_an_example_of_a_flat_valley_counts_less():

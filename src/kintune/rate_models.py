@@ -17,19 +17,15 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 FamilyName = Literal["constant", "nearest", "isotonic", "linear", "smooth", "networks"]
-Part = Literal["linear", "smooth", "network"]
+Part = Literal["linear", "smooth", "network", "target"]
 
 LEAST_DEVIATION = 0.1
 """Decades: no best rate is known better."""
 LEVEL_DEVIATION = 1.0
 """Prior of the general level around the mean of the examples, decades."""
-AMPLITUDES: Mapping[Part, tuple[float, ...]] = {
-    "linear": (0.1, 0.3, 0.6),
-    "smooth": (0.15, 0.3, 0.6),
-    "network": (0.1, 0.3, 0.6),
-}
-"""Prior deviations that are tried, decades for one standard deviation of an input."""
-RESIDUALS = (0.1, 0.2, 0.4, 0.8)
+AMPLITUDES = (0.15, 0.5)
+"""Prior deviations of a part that are tried, decades, for one standard deviation of an input."""
+RESIDUALS = (0.15, 0.3, 0.6)
 """Deviations of a best rate from all that the inputs explain that are tried, decades."""
 LENGTH = 1.5
 """Of the smooth part, standard deviations of the inputs."""
@@ -68,20 +64,22 @@ class Examples:
     noise: Floats
     """Standard deviation of each place, decades, (n,): a flat valley tells little."""
     networks: tuple[str, ...]
+    targets: tuple[str, ...]
+    """Not empty: a new target has no name here."""
 
-    def without(self, index: int) -> "Examples":
-        """All but one."""
-        kept = np.arange(len(self.places)) != index
+    def where(self, kept: NDArray[np.bool_]) -> "Examples":
+        """Those for which `kept`, bool (n,), holds."""
         return Examples(
             inputs=self.inputs[kept],
             places=self.places[kept],
             noise=self.noise[kept],
             networks=tuple(itertools.compress(self.networks, kept)),
+            targets=tuple(itertools.compress(self.targets, kept)),
         )
 
 
 class Predictor(Protocol):
-    """A fitted model: the guess for a new fine-tuning."""
+    """A fitted model: the guess for a target that is in none of its examples."""
 
     def __call__(self, inputs: Sequence[float] | Floats, network: str) -> Guess: ...
 
@@ -107,12 +105,13 @@ def fit_isotonic(examples: Examples) -> Predictor:
 def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "GaussianFit":
     """A Gaussian process whose covariance is the sum of a constant, of `parts` and of noise.
 
-    `linear` is Bayesian linear regression, `smooth` a squared exponential, `network` an offset that
-    the examples of one network share; an unknown network's is uncertain. Amplitudes and residual
-    are those of the highest marginal likelihood (Rasmussen and Williams 2006, equation 5.8) among
-    `AMPLITUDES` and `RESIDUALS`.
+    `linear` is Bayesian linear regression, `smooth` a squared exponential, `network` and `target`
+    offsets that the examples of one network or target share. A new target's offset is uncertain:
+    without that part, several networks on few targets would look like more than they are.
+    Amplitudes and residual are those of the highest marginal likelihood (Rasmussen and Williams
+    2006, equation 5.8) among `AMPLITUDES` and `RESIDUALS`.
     """
-    tried = itertools.product(*(AMPLITUDES[part] for part in parts), RESIDUALS)
+    tried = itertools.product(*(AMPLITUDES for _ in parts), RESIDUALS)
     fits = (
         gaussian_fit(examples, dict(zip(parts, amplitudes, strict=True)), residual)
         for *amplitudes, residual in tried
@@ -124,9 +123,9 @@ FAMILIES: Mapping[FamilyName, Callable[[Examples], Predictor]] = {
     "constant": fit_constant,
     "nearest": fit_nearest,
     "isotonic": fit_isotonic,
-    "linear": partial(fit_gaussian, parts=("linear",)),
-    "smooth": partial(fit_gaussian, parts=("linear", "smooth")),
-    "networks": partial(fit_gaussian, parts=("linear", "network")),
+    "linear": partial(fit_gaussian, parts=("linear", "target")),
+    "smooth": partial(fit_gaussian, parts=("linear", "smooth", "target")),
+    "networks": partial(fit_gaussian, parts=("linear", "network", "target")),
 }
 
 
@@ -153,6 +152,7 @@ class GaussianFit:
             self.examples,
             inputs=((np.asarray(inputs, dtype=np.float64) - mean) / spread)[None],
             networks=(network,),
+            targets=("",),
         )
         across = _covariance(here, self.examples, self.amplitudes)[0]
         own = _covariance(here, here, self.amplitudes)[0, 0]
@@ -201,6 +201,8 @@ def _covariance(one: Examples, other: Examples, amplitudes: Mapping[Part, float]
                 kernel = np.exp(-0.5 * np.square(gaps / LENGTH).sum(axis=2))
             case "network":
                 kernel = np.equal.outer(np.array(one.networks), np.array(other.networks))
+            case "target":
+                kernel = np.equal.outer(np.array(one.targets), np.array(other.targets))
         total += amplitude**2 * kernel
     return total
 
@@ -209,13 +211,15 @@ _Places = Callable[[Sequence[float] | Floats], float]
 
 
 def _with_left_out_deviation(make: Callable[[Examples], _Places], examples: Examples) -> Predictor:
-    """A predictor of places whose deviation is its root mean square error on left-out examples."""
-    place = make(examples)
-    misses = [
-        make(examples.without(index))(examples.inputs[index]) - examples.places[index]
-        for index in range(len(examples.places))
-        if len(examples.places) > 1
-    ]
+    """A predictor of places whose deviation is its root mean square error on targets left out."""
+    place, targets = make(examples), np.array(examples.targets)
+    misses: list[float] = []
+    for target in sorted(set(examples.targets)):
+        left_out = targets == target
+        if not left_out.all():
+            others = make(examples.where(~left_out))
+            own = examples.where(left_out)
+            misses += [others(row) - at for row, at in zip(own.inputs, own.places, strict=True)]
     rms = math.sqrt(sum(miss**2 for miss in misses) / max(1, len(misses)))
     deviation = max(LEAST_DEVIATION, rms)
 

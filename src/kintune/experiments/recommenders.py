@@ -103,6 +103,7 @@ def examples(cases: Sequence[Case], inputs: Sequence[str]) -> Examples:
         places=np.array([case.place for case in cases]),
         noise=np.array([case.noise for case in cases]),
         networks=tuple(case.network for case in cases),
+        targets=tuple(case.target for case in cases),
     )
 
 
