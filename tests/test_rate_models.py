@@ -104,7 +104,7 @@ def test_an_offset_is_shrunk_towards_what_all_networks_share():
 
 
 def test_more_networks_on_the_same_targets_do_not_make_a_new_target_known():
-    """Three targets known exactly leave 1 / (1 / L² + 3 / s²) to the level; a fourth adds s² + r²."""
+    """Three known targets leave 1 / (1 / L² + 3 / s²) to the level, and a fourth adds s² + r²."""
     s, r, count = 0.5, 0.15, 300
     targets = tuple(f"target {index % 3}" for index in range(count))
     places = [(-2.0, -1.0, 0.0)[index % 3] for index in range(count)]
