@@ -60,9 +60,11 @@ def _unexpected_skips(config: pytest.Config) -> list[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing is read from or left in the person's own cache; child processes inherit it."""
+    """Nothing of the person's own cache or references is read or changed; child processes inherit
+    it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KINTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("KINTUNE_REFERENCES", str(tmp_path_factory.mktemp("own") / "none.json"))
         yield
 
 

@@ -271,6 +271,21 @@ def test_the_cache_is_shown_and_cleared(photos, tmp_path, monkeypatch, capsys):
     assert call(capsys, "cache")[1] == f"{tmp_path / 'cache'}: there are 0 entries, 0.0 MB\n"
 
 
+def test_references_are_listed_and_adding_one_needs_a_finished_search(tmp_path, capsys):
+    lines = call(capsys, "reference", "list")[1].splitlines()
+    assert sum("Li et al., ICLR 2020, Table 4" in line for line in lines) == 35
+    assert lines[-1].startswith("your own references: ")
+    shown = json.loads(call(capsys, "reference", "list", "--json")[1])
+    assert sum(len(table["rows"]) for table in shown["tables"]) == len(lines) - 2
+    assert call(capsys, "reference", "add") == (
+        1,
+        "",
+        "kintune: error: kintune reference add needs FOLDER, the output folder of kintune tune.\n",
+    )
+    code, _, err = call(capsys, "reference", "add", str(tmp_path))
+    assert (code, "no finished search" in err) == (1, True)
+
+
 @pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
 def test_threads_wait_passively_unless_the_person_says_otherwise(given, expected):
     program = (

@@ -13,7 +13,7 @@ from typing import Any
 import tyro
 
 from kintune import tables
-from kintune.errors import KintuneError
+from kintune.errors import KintuneError, OptionError
 from kintune.options import (
     CacheOptions,
     CheckOptions,
@@ -22,6 +22,7 @@ from kintune.options import (
     Options,
     PredictOptions,
     RecommendOptions,
+    ReferenceOptions,
     ReportOptions,
     SimilarityOptions,
     TuneOptions,
@@ -142,6 +143,16 @@ def _cache(options: CacheOptions) -> Record:
     return clear_cache() if options.clear else cache_contents()
 
 
+def _reference(options: ReferenceOptions) -> Record:
+    from kintune.own_references import add_reference, list_references
+
+    if options.action == "list":
+        return list_references()
+    if options.folder is None:
+        raise OptionError("kintune reference add needs FOLDER, the output folder of kintune tune.")
+    return add_reference(options.folder)
+
+
 def _demo(options: DemoOptions) -> Record:
     from kintune.pipeline import demo
 
@@ -163,5 +174,6 @@ COMMANDS = {
     "predict": Command(PredictOptions, _predict, tables.prediction_table, _always),
     "report": Command(ReportOptions, _report, tables.report_line, _always),
     "cache": Command(CacheOptions, _cache, tables.cache_table, _always),
+    "reference": Command(ReferenceOptions, _reference, tables.reference_table, _always),
     "demo": Command(DemoOptions, _demo, tables.summary_table, lambda run: run.succeeded),
 }

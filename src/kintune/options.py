@@ -245,6 +245,18 @@ class CacheOptions(Options):
     """Remove all entries; they are made again when they are needed."""
 
 
+class ReferenceOptions(Options):
+    """What recommendations rest on: list it, or add the best rate of your own search.
+
+    Example: kintune reference add runs/photos-resnet50
+    """
+
+    action: Positional[Literal["list", "add"]]
+    """list shows all references; add takes the FOLDER of a finished kintune tune."""
+    folder: Annotated[Positional[Path | None], tyro.conf.arg(metavar="FOLDER")] = None
+    """Output folder of `tune`, for add."""
+
+
 class DemoOptions(Options):
     """The main job on what is embedded: the pocket network and scikit-learn's digits.
 

@@ -215,8 +215,13 @@ def carried(
     rate stays" (0) and "the distance stays" (1).
     """
     shortage = max(1.0, row.epochs * row.images / (task.epochs * task.images))
-    weights = task.squared_filter_norm / table.squared_filter_norm
+    weights = _norm_ratio(table, task)
     return row.effective_lr * task.batch_size / row.batch_size * weights * shortage**exponent
+
+
+def _norm_ratio(table: ReferenceTable, task: TaskFacts) -> float:
+    """Squared filter norm of the task's network over that of the table's."""
+    return task.squared_filter_norm / (table.squared_filter_norm or task.squared_filter_norm)
 
 
 @cache
@@ -297,10 +302,7 @@ def _norm_doubt(votes: Sequence[_Vote], task: TaskFacts) -> float:
     """Decades of doubt from carrying rates between weights of different size."""
     total = sum(vote.weight for vote in votes)
     return NORM_NOISE * sum(
-        vote.weight
-        / total
-        * abs(math.log10(task.squared_filter_norm / vote.table.squared_filter_norm))
-        for vote in votes
+        vote.weight / total * abs(math.log10(_norm_ratio(vote.table, task))) for vote in votes
     )
 
 

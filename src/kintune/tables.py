@@ -13,6 +13,7 @@ from kintune.runs import RunResult
 
 if TYPE_CHECKING:
     from kintune.datasets import CacheContents, HealthReport
+    from kintune.own_references import References
     from kintune.predict import Predictions
     from kintune.recommend import Recommendation
     from kintune.similarity import Similarity
@@ -159,6 +160,27 @@ def cache_table(cache: "CacheContents") -> str:
     lines = [_table(("entry", "size", "made from"), rows)] if rows else []
     lines += [f"not Kintune's, left alone: {path}" for path in cache.others]
     return "\n".join([*lines, f"{cache.root}: {done} {entries}, {megabytes(cache.bytes)}"])
+
+
+def reference_table(references: "References") -> str:
+    """Each reference: where from, where to, how far, its best rate and budget."""
+    rows = [
+        (
+            f"{table.network}, {table.source}",
+            row.target,
+            "" if row.relative_distance is None else f"{row.relative_distance:.2f}",
+            f"{row.effective_lr:.3g}",
+            str(row.batch_size),
+            str(row.epochs),
+            table.origin.partition(" (")[0].partition(":")[0],
+        )
+        for table in references.tables
+        for row in table.rows
+    ]
+    titles = ("network, source", "target", "distance", "best rate", "batch", "epochs", "origin")
+    lines = [_table(titles, rows)]
+    lines += [f"added: {target}" for target in references.added]
+    return "\n".join([*lines, f"your own references: {references.path}"])
 
 
 def report_line(report: ReportPath) -> str:

@@ -1,10 +1,30 @@
 """Reference tables: measured best effective learning rates, as data, each row with its origin."""
 
+from kintune.reference.own import own_reference_tables, own_references_path, with_reference
 from kintune.reference.tables import (
     ReferenceRow,
     ReferenceTable,
-    load_reference_tables,
     reference_distances,
+    shipped_reference_tables,
 )
 
-__all__ = ["ReferenceRow", "ReferenceTable", "load_reference_tables", "reference_distances"]
+
+def load_reference_tables() -> tuple[ReferenceTable, ...]:
+    """The tables that ship with Kintune, then the person's own.
+
+    Raises:
+        OptionError: the file of the person's own is damaged.
+    """
+    return shipped_reference_tables() + own_reference_tables()
+
+
+__all__ = [
+    "ReferenceRow",
+    "ReferenceTable",
+    "load_reference_tables",
+    "own_reference_tables",
+    "own_references_path",
+    "reference_distances",
+    "shipped_reference_tables",
+    "with_reference",
+]

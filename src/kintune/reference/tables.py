@@ -49,9 +49,10 @@ class ReferenceTable(Record):
     prototypes_from: Literal["images", "head"]
     extractor: str | None = None
     """`Backbone.extractor` where it is known: the table of exactly this network and input."""
-    squared_filter_norm: float = Field(default=1.0, gt=0)
+    squared_filter_norm: float | None = Field(default=1.0, gt=0)
     """Of the network (`kintune.backbones.squared_filter_norm`); 1, where initialisation puts it,
-    stands in for networks that nobody can weigh."""
+    stands in for networks that nobody can weigh. None: the table counts for exactly this network
+    alone (`extractor`), whose weights are the same."""
     rows: tuple[ReferenceRow, ...] = Field(min_length=1)
 
     def ranks(self) -> tuple[float, ...]:
@@ -62,7 +63,7 @@ class ReferenceTable(Record):
 
 
 @cache
-def load_reference_tables() -> tuple[ReferenceTable, ...]:
+def shipped_reference_tables() -> tuple[ReferenceTable, ...]:
     """The paper's Table 4, column by column, and the tables measured with `pocket`."""
     tables = TypeAdapter(tuple[ReferenceTable, ...])
     names = ("paper_table4.json", "pocket.json")

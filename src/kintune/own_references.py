@@ -1,0 +1,121 @@
+"""`kintune reference`: what recommendations rest on, and a person's own runs added to it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+from kintune.errors import OptionError
+from kintune.records import Record
+from kintune.reference import (
+    ReferenceRow,
+    ReferenceTable,
+    load_reference_tables,
+    own_reference_tables,
+    own_references_path,
+    with_reference,
+)
+from kintune.runs import RunResult, read_result, write_json
+from kintune.similarity import Similarity
+
+ORIGIN = "your own runs: lowest validation error"
+
+
+class References(Record):
+    """What `reference` returns."""
+
+    path: str
+    """Where a person's own references are kept."""
+    tables: tuple[ReferenceTable, ...]
+    added: tuple[str, ...] = ()
+    """Targets that this call added."""
+
+
+def list_references() -> References:
+    """All tables, those that ship first."""
+    return References(path=str(own_references_path()), tables=load_reference_tables())
+
+
+def add_reference(folder: Path) -> References:
+    """Add the best rate of an output folder of `kintune tune` to the person's own references.
+
+    From then on it votes wherever the same network and input meet a target at a like distance.
+
+    Raises:
+        OptionError: the folder is no such output, or its best rate is not known well enough: there
+            is no worse run on both sides of it.
+    """
+    table = reference_of(folder)
+    own = with_reference(own_reference_tables(), table)
+    write_json(own_references_path(), [each.to_json() for each in own])
+    return References(
+        path=str(own_references_path()),
+        tables=load_reference_tables(),
+        added=tuple(row.target for row in table.rows),
+    )
+
+
+def reference_of(folder: Path) -> ReferenceTable:
+    """The row that an output folder makes, in a table of its network.
+
+    Raises:
+        OptionError: as `add_reference`.
+    """
+    if not (folder / "similarity.json").exists():
+        raise OptionError(
+            f"{folder}: holds no finished search of kintune tune (no similarity.json). Name the "
+            "folder that its --output named."
+        )
+    measured = Similarity.read(folder / "similarity.json")
+    best = best_inside(folder, _results(folder))
+    return ReferenceTable(
+        source=measured.source,
+        network=measured.model,
+        origin=ORIGIN,
+        prototypes_from="head" if measured.prototypes_from == "head" else "images",
+        extractor=measured.extractor,
+        squared_filter_norm=None,
+        rows=(
+            ReferenceRow(
+                target=measured.target,
+                relative_distance=measured.relative_distance,
+                effective_lr=float(f"{best.effective_lr:.3g}"),
+                batch_size=best.hyperparameters.batch_size,
+                epochs=best.hyperparameters.epochs,
+                images=measured.images,
+                classes=measured.classes,
+            ),
+        ),
+    )
+
+
+def best_inside(folder: Path, results: Sequence[RunResult]) -> RunResult:
+    """A run at the rate with the lowest mean validation error, of equal ones the smallest.
+
+    Raises:
+        OptionError: no worse run lies below it, or none above.
+    """
+    at: dict[float, list[RunResult]] = {}
+    for result in results:
+        at.setdefault(float(f"{result.effective_lr:.10g}"), []).append(result)
+    errors = {rate: mean(map(_error, each)) for rate, each in sorted(at.items())}
+    best = min(errors, key=lambda rate: (errors[rate], rate), default=None)
+    worse = [rate for rate, error in errors.items() if best is not None and error > errors[best]]
+    if best is None or not worse or not min(worse) < best < max(worse):
+        tried = ", ".join(f"{rate:.3g} ({error:.1%})" for rate, error in errors.items()) or "none"
+        raise OptionError(
+            f"{folder}: its best rate has no worse run on both sides, so that a better one may lie "
+            f"beyond. Effective rates tried, with validation errors: {tried}. Go on with the same "
+            "kintune tune and a larger --runs."
+        )
+    return at[best][0]
+
+
+def _results(folder: Path) -> list[RunResult]:
+    """Of runs that trained to their end or diverged; a diverged one is worse than any."""
+    found = [read_result(run) for run in sorted((folder / "runs").glob("*"))]
+    return [run for run in found if run is not None and run.status in ("complete", "diverged")]
+
+
+def _error(result: RunResult) -> float:
+    error = result.validation_top1_error
+    return 1.0 if error is None else error
