@@ -36,12 +36,31 @@ def test_outside_the_measured_rates_the_regret_is_that_of_the_end():
     assert curve.regret(30.0) == curve.regret(1.0) > 0.2
 
 
-def test_a_diverged_run_raises_a_wall_and_no_dip_beside_it():
-    runs = [RunError(rate, 1.0 if rate > 0.2 else 0.2) for rate in RATES]
+def test_a_cliff_leaves_the_errors_before_it_as_they_are():
+    """A slowly rising error, and breakdown from 0.56 on."""
+    runs = [
+        RunError(r, 0.9 if r > 0.5 else valley(r, curvature=0.2), s) for r in RATES for s in (0, 1)
+    ]
+    curve = error_curve(runs, images=10**6)
+    for rate in (0.05, 10**-0.75, 10**-0.5):
+        assert curve.at([rate])[0] == pytest.approx(valley(rate, curvature=0.2), abs=1e-3)
+    assert curve.at([10**-0.25, 1.0]) == pytest.approx([0.9, 0.9], abs=1e-3)
+    assert 0.2 < curve.at([10**-0.375])[0] < 0.8
+    assert curve.best_rate == pytest.approx(0.05, rel=0.02)
+
+
+def test_a_single_rate_beyond_a_cliff_is_a_side_of_its_own():
+    runs = [RunError(rate, 1.0 if rate > 0.9 else 0.2) for rate in RATES]
     curve = error_curve(runs, images=500)
-    assert curve.at([0.01])[0] == pytest.approx(0.2, abs=0.01)
-    assert curve.at([1.0])[0] > 0.95
-    assert curve.best_rate < 0.2
+    assert curve.at([10**-0.25])[0] == pytest.approx(0.2, abs=0.01)
+    assert curve.at([1.0])[0] > 0.99
+
+
+def test_noise_of_a_few_images_is_no_cliff():
+    """0, 2 and 8 wrong of 100 are far apart in log odds."""
+    errors = (0.08, 0.0, 0.02, 0.0, 0.08)
+    curve = error_curve([RunError(r, e) for r, e in zip(RATES[:5], errors, strict=True)], 100)
+    assert 0.003 < curve.least_error < 0.03
 
 
 def test_the_smoothed_least_error_is_less_deceived_by_chance_than_the_lowest_run():

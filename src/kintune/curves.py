@@ -18,6 +18,9 @@ Floats = NDArray[np.float64]
 
 WIDTH = 0.35
 """Standard deviation of the kernel, decades."""
+CLIFF_ODDS, CLIFF_ERROR = 1.5, 0.2
+"""Between neighbouring rates that differ by more than both, in log odds and in error, there is a
+cliff: beyond it training breaks down, and that says nothing of the errors before it."""
 LEAST_RATES = 4
 """Distinct rates that a curve needs."""
 _STEP = 0.01  # decades between the places where the least error is looked for
@@ -36,8 +39,9 @@ class RunError(NamedTuple):
 class ErrorCurve:
     """A local quadratic in log10 η' through the log odds of the errors.
 
-    Log odds, because they vary about equally at 2 and at 50 % and know no error below 0. Outside
-    the rates that were measured the curve stays at its ends, so a regret there is a lower bound.
+    Log odds, because they vary about equally at 2 and at 50 % and know no error below 0. Each side
+    of a cliff is smoothed by itself, with a straight line between. Outside the rates that were
+    measured the curve stays at its ends, so a regret there is a lower bound.
     """
 
     places: Floats
@@ -50,7 +54,7 @@ class ErrorCurve:
         """The smoothed error at effective rates, fractions."""
         places = np.log10(np.asarray(rates, dtype=np.float64))
         inside = np.clip(places, self.places.min(), self.places.max())
-        return 1 / (1 + np.exp(-self._fits(np.atleast_1d(inside))))
+        return 1 / (1 + np.exp(-self._odds_at(np.atleast_1d(inside))))
 
     @cached_property
     def best_rate(self) -> float:
@@ -77,12 +81,38 @@ class ErrorCurve:
         low, high = self.places.min(), self.places.max()
         return 10 ** np.linspace(low, high, 1 + max(1, round((high - low) / _STEP)))
 
-    def _fits(self, places: Floats) -> Floats:
-        """At each place the value of the quadratic that fits best around it."""
-        away = self.places - places[:, None]
+    def _odds_at(self, places: Floats) -> Floats:
+        """In the order of the rates: the smoothed sides of the cliffs, and lines between them."""
+        odds = np.full_like(places, np.nan)
+        ends: list[tuple[float, float]] = []
+        for side in self._sides:
+            first, last = self.places[side].min(), self.places[side].max()
+            within = (first <= places) & (places <= last)
+            odds[within] = self._fits(places[within], side)
+            edges = np.array([first, last])
+            ends += zip(edges, self._fits(edges, side), strict=True)
+        between = np.isnan(odds)
+        odds[between] = np.interp(places[between], *np.array(ends).T)
+        return odds
+
+    @cached_property
+    def _sides(self) -> list[NDArray[np.bool_]]:
+        """Which runs lie on each side of the cliffs, bool (n,) each."""
+        rates = np.unique(self.places)
+        means = np.array([self.odds[self.places == rate].mean() for rate in rates])
+        jumps = np.abs(np.diff(means)) > CLIFF_ODDS
+        falls = np.abs(np.diff(1 / (1 + np.exp(-means)))) > CLIFF_ERROR
+        parts = np.split(rates, np.flatnonzero(jumps & falls) + 1)
+        return [np.isin(self.places, part) for part in parts]
+
+    def _fits(self, places: Floats, side: NDArray[np.bool_]) -> Floats:
+        """At each place the value of the quadratic that fits the runs of a side best around it; a
+        line or a mean where two rates or one are all there is."""
+        away = self.places[side] - places[:, None]
         root = np.exp(-0.25 * (away / self.width) ** 2)  # of the kernel, for least squares
-        design = np.stack([np.ones_like(away), away, away**2], axis=2) * root[:, :, None]
-        solved = np.linalg.pinv(design) @ (self.odds * root)[:, :, None]
+        terms = min(3, len(np.unique(self.places[side])))
+        design = np.stack([away**power for power in range(terms)], axis=2) * root[:, :, None]
+        solved = np.linalg.pinv(design) @ (self.odds[side] * root)[:, :, None]
         return solved[:, 0, 0]
 
 

@@ -1,1 +1,1 @@
-"""What to run for the studies of this project, and on what. No loop and no drawing lives here."""
+"""The project's own studies: what is run, on what, and how the results become a table."""
