@@ -164,7 +164,7 @@ def write_rates(data: Path, runs: Path, scratch: Path, threads: int) -> None:
         "source": pocket.domain,
         "network": "pocket",
         "origin": "scripts/measure_references.py rates: mean validation error of two seeds",
-        "prototypes_from": source_prototypes(pocket, source=None).origin,
+        "prototypes_from": source_prototypes(pocket).origin,
         "extractor": pocket.extractor,
         "squared_filter_norm": round(squared_filter_norm(pocket.network), 4),
         "rows": rows,

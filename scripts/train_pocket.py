@@ -186,9 +186,11 @@ def main() -> None:
     save_file(weights, weights_file)
     (args.output / "pocket.json").write_text(json.dumps(facts, indent=1) + "\n")
     (args.output / "pocket.md").write_text(model_card(facts))
+    backbone = load_backbone("pocket", weights=weights_file)
     save_prototypes(
-        prototypes(features, labels, load_backbone("pocket", weights=weights_file)),
+        prototypes(features, labels, backbone),
         args.output / "pocket.prototypes.safetensors",
+        backbone,
     )
 
 
@@ -200,7 +202,6 @@ def prototypes(features: torch.Tensor, labels: torch.Tensor, backbone: Backbone)
             labels=labels.numpy(),
             classes=backbone.source_labels,
             extractor=backbone.extractor,
-            mean_confidence=None,
         ),
         domain=backbone.domain,
     )

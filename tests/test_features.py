@@ -1,5 +1,7 @@
 import dataclasses
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from kintune import features as module
 from kintune.backbones import Backbone, load_backbone, normalised, penultimate_features
 from kintune.datasets import DecodedImages, ImageDataset
 from kintune.datasets.transforms import centre_crops
-from kintune.errors import DataError, IncomparableError, OptionError
+from kintune.errors import DataError, IncomparableError
 from kintune.features import extract_features
 
 
@@ -74,15 +76,73 @@ def test_second_time_nothing_is_computed(backbone, dataset, monkeypatch):
 def test_a_damaged_cache_entry_is_made_again(backbone, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path))
     first = extract_features(backbone, dataset)
-    (entry,) = tmp_path.rglob("*.safetensors")
+    kept = np.array(first.values)
+    (entry,) = tmp_path.rglob("values.npy")
     entry.write_bytes(entry.read_bytes()[:-10])
-    assert np.array_equal(extract_features(backbone, dataset).values, first.values)
+    assert np.array_equal(extract_features(backbone, dataset).values, kept)
+
+
+def test_changed_values_are_seen_when_asked(backbone, dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path))
+    kept = np.array(extract_features(backbone, dataset).values)
+    (entry,) = tmp_path.rglob("values.npy")
+    content = bytearray(entry.read_bytes())
+    content[-1] ^= 64
+    entry.write_bytes(content)
+    assert not np.array_equal(extract_features(backbone, dataset).values, kept)
+    assert np.array_equal(extract_features(backbone, dataset, verify=True).values, kept)
+    assert "not what was written" in capsys.readouterr().err
+
+
+def test_values_are_mapped_from_a_file_and_read_in_parts(backbone, dataset, monkeypatch):
+    features = extract_features(backbone, dataset)
+    assert isinstance(features.values, np.memmap)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 4)
+    parts = [np.array(values) for _, values in features.chunks()]
+    assert [len(part) for part in parts] == [4, 4, 2]
+    assert np.array_equal(np.concatenate(parts), features.values)
+
+
+def test_entropy_of_the_heads_outputs(backbone, dataset):
+    features = extract_features(backbone, dataset)
+    batch = normalised(centre_crops(dataset.images, dataset.splits["train"], 32), backbone.input)
+    with torch.inference_mode():
+        shares = backbone.network(batch).softmax(1)
+    expected = -(shares * shares.log()).sum(1).mean().item()
+    assert features.mean_entropy == pytest.approx(expected, rel=1e-4)
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    """Fresh process: class means of 1.2 GB of mapped features, read in parts."""
+    script = """
+import resource, sys
+import numpy as np
+from kintune.features import Features
+from kintune.prototypes import class_prototypes
+n, d = 300_000, 1024
+values = np.lib.format.open_memmap(sys.argv[1], "w+", np.float32, (n, d))
+del values
+features = Features(
+    values=np.load(sys.argv[1], mmap_mode="r"),
+    labels=np.arange(n) % 7,
+    classes=tuple("abcdefg"),
+    extractor="x",
+)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+class_prototypes(features)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    path = tmp_path / "values.npy"
+    ran = subprocess.run(
+        [sys.executable, "-c", script, path], capture_output=True, text=True, check=True
+    )
+    assert int(ran.stdout) < 200 * 1024  # KiB; the features are 1.2 GB
 
 
 def test_random_weights_are_not_cached(backbone, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path))
     extract_features(dataclasses.replace(backbone, weights_sha256=""), dataset)
-    assert not list(tmp_path.rglob("*"))
+    assert not list((tmp_path).rglob("*"))
 
 
 def test_without_a_source_head_there_is_no_confidence(backbone, dataset):
@@ -114,5 +174,5 @@ def test_images_decoded_for_another_size(backbone, dataset):
 def test_a_cache_that_cannot_be_written(backbone, dataset, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(OptionError, match="cannot be written"):
+    with pytest.raises(DataError, match="cannot be written"):
         extract_features(backbone, dataset)

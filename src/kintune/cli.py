@@ -21,6 +21,7 @@ from kintune.options import (
     FinetuneOptions,
     Options,
     PredictOptions,
+    PrototypesOptions,
     RecommendOptions,
     ReferenceOptions,
     ReportOptions,
@@ -113,6 +114,12 @@ def _similarity(options: SimilarityOptions) -> Record:
     return similarity(options)
 
 
+def _prototypes(options: PrototypesOptions) -> Record:
+    from kintune.pipeline import prototypes
+
+    return prototypes(options)
+
+
 def _recommend(options: RecommendOptions) -> Record:
     from kintune.pipeline import recommendation
 
@@ -166,6 +173,7 @@ def _always(_: Any) -> bool:
 COMMANDS = {
     "tune": Command(TuneOptions, _tune, tables.summary_table, lambda run: run.succeeded),
     "similarity": Command(SimilarityOptions, _similarity, tables.similarity_table, _always),
+    "prototypes": Command(PrototypesOptions, _prototypes, tables.prototypes_line, _always),
     "recommend": Command(RecommendOptions, _recommend, tables.recommendation_table, _always),
     "finetune": Command(
         FinetuneOptions, _finetune, tables.summary_table, lambda run: run.succeeded

@@ -9,6 +9,9 @@ WEIGHT_DECAY = 1e-4
 USUAL_LR = 0.01
 """Learning rate that most fine-tuning uses, with `MOMENTUM` and `WEIGHT_DECAY` (section 3.1)."""
 
+GAMMA = 0.01
+"""γ of equation (4), Appendix B."""
+
 VAL_FRACTION = 0.2
 RUNS = 3
 SEED = 0

@@ -1,27 +1,47 @@
-"""Images -> `Features`: what a network sees just before its head."""
+"""Images -> `Features`: what a network sees just before its head.
 
+Features lie in a memory-mapped file, so that any number of them needs little memory:
+
+    <cache root>/features/<key>/values.npy     float32 (n, d)
+                                outputs.npy    float32 (n, 2): largest softmax output, entropy
+                                manifest.json  what they were made from
+
+The key holds the extractor, the content of the images and the split. Features of random weights are
+kept in a temporary folder that goes when the process ends.
+"""
+
+import atexit
 import copy
+import hashlib
+import mmap
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
-from torch import nn
+from numpy.lib.format import open_memmap
+from pydantic import ValidationError
+from torch import Tensor, nn
 
-from kintune.arrays import FeatureArray, LabelArray
+from kintune.arrays import FeatureArray, LabelArray, OutputArray
 from kintune.backbones import Backbone, normalised, penultimate_features
-from kintune.datasets import ImageDataset, Split
+from kintune.datasets import DecodedImages, ImageDataset, Split
 from kintune.datasets.ahead import one_ahead
-from kintune.datasets.cache import cache_root
+from kintune.datasets.cache import building, cache_root
 from kintune.datasets.transforms import centre_crops
 from kintune.errors import DataError, IncomparableError
-from kintune.progress import progress_bar
-from kintune.records import content_id
-from kintune.runs import write_atomically
+from kintune.progress import announce, progress_bar
+from kintune.records import Record, content_id
 
-BATCH_SIZE = 64
+BATCH_SIZE = 32
+CHUNK_ROWS = 4096
+"""Rows of features that are held in memory at a time."""
+RELEASED_BYTES = 64 * 2**20
+"""After so many bytes of a mapped file were read, its pages are handed back."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,19 +49,55 @@ class Features:
     """Features of n images, in the order of the split they come from."""
 
     values: FeatureArray
-    """Input of the network's head, float32 (n, d)."""
+    """Input of the network's head, float32 (n, d); mapped from a file, so read it by `chunks`."""
     labels: LabelArray
     """Class of each image, int64 (n,)."""
     classes: tuple[str, ...]
     """Class names; labels index them."""
     extractor: str
     """`Backbone.extractor`: only features of the same extractor can be compared."""
-    mean_confidence: float | None
-    """Mean of the source head's largest softmax output; None where no source head was loaded."""
+    outputs: OutputArray | None = None
+    """The source head's largest softmax output and its entropy in nats for each image, float32
+    (n, 2); None where no source head was loaded."""
+    origin: str = "images"
+    """`images` where people gave the labels, `clusters` where k-means did."""
+
+    @property
+    def mean_confidence(self) -> float | None:
+        """Mean of the source head's largest softmax output; None without a source head."""
+        return None if self.outputs is None else float(self.outputs[:, 0].mean(dtype=np.float64))
+
+    @property
+    def mean_entropy(self) -> float | None:
+        """Mean entropy of the source head's softmax, nats; None without a source head."""
+        return None if self.outputs is None else float(self.outputs[:, 1].mean(dtype=np.float64))
+
+    def chunks(self) -> Iterator[tuple[slice, FeatureArray]]:
+        """All rows in order, a few thousand at a time; what was read is handed back to the disk."""
+        for start in range(0, len(self.values), CHUNK_ROWS):
+            rows = slice(start, min(start + CHUNK_ROWS, len(self.values)))
+            yield rows, np.asarray(self.values[rows])
+            _release(self.values)
+
+
+class FeatureManifest(Record):
+    """What a cache entry was made from."""
+
+    extractor: str
+    data: str
+    data_sha256: str
+    split: str
+    images: int
+    values_sha256: str
 
 
 def extract_features(
-    backbone: Backbone, dataset: ImageDataset, split: Split = "train", *, device: str = "cpu"
+    backbone: Backbone,
+    dataset: ImageDataset,
+    split: Split = "train",
+    *,
+    device: str = "cpu",
+    verify: bool = False,
 ) -> Features:
     """Features of one split: centre crops through the network in evaluation mode.
 
@@ -54,26 +110,27 @@ def extract_features(
         dataset: images decoded for `backbone.input`.
         split: which of its images.
         device: where the network runs.
+        verify: hash what the cache holds before it is believed.
 
     Raises:
-        DataError: the split is empty.
+        DataError: the split is empty, or the cache cannot be written.
         IncomparableError: the images were decoded for another input.
-        OptionError: the cache cannot be written.
     """
     _check_images(backbone, dataset, split)
-    path = _cache_path(backbone, dataset, split)
-    cached = _read(path) if backbone.weights_sha256 else None
-    if cached is None:
-        cached = _extract(backbone, dataset, split, device)
-        if backbone.weights_sha256:
-            _write(path, *cached)
-    values, mean_confidence = cached
+    entry = _entry(backbone, dataset, split)
+    stored = _read(entry, verify) if backbone.weights_sha256 else None
+    if stored is None:
+        shutil.rmtree(entry, ignore_errors=True)
+        with building(entry) as folder:
+            _extract(folder, backbone, dataset, split, device)
+        stored = _open(entry)
+    values, outputs = stored
     return Features(
         values=values,
         labels=dataset.labels_of(split),
         classes=dataset.classes,
         extractor=backbone.extractor,
-        mean_confidence=None if backbone.num_source_classes is None else mean_confidence,
+        outputs=None if backbone.num_source_classes is None else outputs,
     )
 
 
@@ -88,24 +145,48 @@ def _check_images(backbone: Backbone, dataset: ImageDataset, split: Split) -> No
 
 
 def _extract(
-    backbone: Backbone, dataset: ImageDataset, split: Split, device: str
-) -> tuple[FeatureArray, float]:
-    """Features float32 (n, d) and the head's mean confidence."""
+    folder: Path, backbone: Backbone, dataset: ImageDataset, split: Split, device: str
+) -> None:
+    """Write a cache entry."""
     indices = dataset.splits[split]
     network = _for_inference(backbone.network, device)
-    values = np.empty((len(indices), backbone.num_features), np.float32)
-    confidences = np.empty(len(indices), np.float64)
+    shape = (len(indices), backbone.num_features)
+    values = open_memmap(folder / "values.npy", "w+", np.float32, shape)
+    outputs = np.empty((len(indices), 2), np.float32)
+    digest = hashlib.sha256()
     parts = [slice(start, start + BATCH_SIZE) for start in range(0, len(indices), BATCH_SIZE)]
     size = backbone.input.image_size
     cropped = (centre_crops(dataset.images, indices[rows], size) for rows in parts)
+    released = _rows_before_release(dataset.images, backbone.num_features)
     with torch.inference_mode(), progress_bar("features", len(indices)) as advance:
         for rows, crops in zip(parts, one_ahead(cropped), strict=True):
             batch = normalised(crops.to(device), backbone.input)
             features, logits = penultimate_features(network, backbone.head_name, batch)
             values[rows] = features.cpu().numpy()
-            confidences[rows] = logits.softmax(dim=1).amax(dim=1).cpu().numpy()
+            outputs[rows] = _confidence_and_entropy(logits).cpu().numpy()
+            digest.update(values[rows].tobytes())
+            if rows.start % released == 0:
+                _release(values, dataset.images.pixels)
             advance(len(crops))
-    return values, float(confidences.mean())
+    values.flush()
+    np.save(folder / "outputs.npy", outputs)
+    manifest = FeatureManifest(
+        extractor=backbone.extractor,
+        data=dataset.source,
+        data_sha256=dataset.content_hash,
+        split=split,
+        images=len(indices),
+        values_sha256=digest.hexdigest(),
+    )
+    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
+
+
+def _confidence_and_entropy(logits: Tensor) -> Tensor:
+    """Largest softmax output and entropy in nats, float32 (b, 2)."""
+    log_shares = logits.float().log_softmax(dim=1)
+    shares = log_shares.exp()
+    entropy = -(shares * log_shares.clamp(min=-1e4)).sum(dim=1)
+    return torch.stack([shares.amax(dim=1), entropy], dim=1)
 
 
 def _for_inference(network: nn.Module, device: str) -> nn.Module:
@@ -114,20 +195,53 @@ def _for_inference(network: nn.Module, device: str) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def _cache_path(backbone: Backbone, dataset: ImageDataset, split: Split) -> Path:
+def _rows_before_release(images: DecodedImages, width: int) -> int:
+    a_row = max(1, images.pixels.nbytes // max(1, len(images))) + 4 * width
+    return max(1, RELEASED_BYTES // a_row // BATCH_SIZE) * BATCH_SIZE
+
+
+def _release(*arrays: np.ndarray) -> None:
+    """Hand the pages of mapped arrays back: the file keeps them, the process need not."""
+    for array in arrays:
+        base = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap) and sys.platform != "win32":
+            base.madvise(mmap.MADV_DONTNEED)
+
+
+def _entry(backbone: Backbone, dataset: ImageDataset, split: Split) -> Path:
+    if not backbone.weights_sha256:
+        folder = Path(tempfile.mkdtemp(prefix="kintune-features-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return folder / "features"
     key = content_id([backbone.extractor, dataset.content_hash, split], digits=32)
-    return cache_root() / "features" / f"{key}.safetensors"
+    return cache_root() / "features" / key
 
 
-def _read(path: Path) -> tuple[FeatureArray, float] | None:
+def _read(entry: Path, verify: bool) -> tuple[FeatureArray, OutputArray] | None:
     """What was cached; None where nothing whole is there."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return file.get_tensor("values"), float(file.get_tensor("mean_confidence"))
-    except (OSError, SafetensorError):
+    if not entry.exists():
         return None
+    try:
+        manifest = FeatureManifest.model_validate_json((entry / "manifest.json").read_bytes())
+        values, outputs = _open(entry)
+    except (OSError, ValueError, ValidationError) as damage:
+        announce(f"- {entry}: damaged features ({damage}); they are made again.")
+        return None
+    if verify and _sha256(values) != manifest.values_sha256:
+        announce(f"- {entry}: features are not what was written; they are made again.")
+        return None
+    return values, outputs
 
 
-def _write(path: Path, values: FeatureArray, mean_confidence: float) -> None:
-    arrays = {"values": values, "mean_confidence": np.array(mean_confidence)}
-    write_atomically(path, save(arrays))
+def _open(entry: Path) -> tuple[FeatureArray, OutputArray]:
+    return np.load(entry / "values.npy", mmap_mode="r"), np.load(entry / "outputs.npy")
+
+
+def _sha256(values: FeatureArray) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, len(values), CHUNK_ROWS):
+        digest.update(values[start : start + CHUNK_ROWS].tobytes())
+        _release(values)
+    return digest.hexdigest()

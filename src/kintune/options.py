@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from kintune import defaults
 from kintune.errors import OptionError
@@ -22,6 +22,8 @@ from kintune.runs import Precision
 
 Positional = tyro.conf.Positional
 Flag = tyro.conf.FlagCreatePairsOff[bool]
+Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
+Paths = tyro.conf.UseAppendAction[tuple[Path, ...]]
 
 
 class Options(Record):
@@ -43,7 +45,7 @@ def _fault(fault: Any) -> str:
     return f"{name}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {fault['input']!r}."
 
 
-class DataOptions(Options):
+class ImageOptions(Options):
     """Which images."""
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
@@ -51,17 +53,20 @@ class DataOptions(Options):
     sklearn:digits."""
     skip_unreadable: Flag = False
     """Go on without image files that cannot be read; they are recorded."""
+    verify_cache: Flag = False
+    """Hash every file instead of trusting its path, size and times; what changed is read again."""
+
+
+class DataOptions(ImageOptions):
+    """Which images, and which of them validate."""
+
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = defaults.VAL_FRACTION
     """Share of the training images drawn for validation where the data has no validation split."""
 
 
-class ModelOptions(Options):
-    """Which network."""
+class InputOptions(Options):
+    """How a network is built and fed."""
 
-    model: str
-    """A timm name (resnet50), torchvision:NAME, or pocket, the embedded network."""
-    weights: Path | None = None
-    """Local weights, .safetensors or a plain PyTorch checkpoint; a .json beside it is read."""
     model_kwargs: tuple[str, ...] = ()
     """Arguments of the architecture, each KEY=VALUE, such as pad_type=same."""
     image_size: Annotated[int, Field(ge=8)] | None = None
@@ -72,12 +77,23 @@ class ModelOptions(Options):
     """Standard deviation of the input channels."""
 
 
+class ModelOptions(InputOptions):
+    """Which network."""
+
+    model: str
+    """A timm name (resnet50), torchvision:NAME, or pocket, the embedded network."""
+    weights: Path | None = None
+    """Local weights, .safetensors or a plain PyTorch checkpoint; a .json beside it is read."""
+
+
 class SourceOptions(Options):
     """What stands for the source domain."""
 
     source: Path | None = None
     """The source domain's images (a folder) or saved prototypes (a file); else the network itself
     tells."""
+    min_images: Annotated[int, Field(ge=1)] = 1
+    """Leave out source classes with fewer images; the code that the paper builds on asks 200."""
 
 
 class TrainingOptions(Options):
@@ -147,14 +163,66 @@ class TaskOptions(ComputeOptions, ModelOptions, DataOptions):
     """What every command that loads images and a network knows."""
 
 
-class SimilarityOptions(SourceOptions, TaskOptions):
-    """How near the images are to what the network was trained on.
+class SimilarityOptions(ComputeOptions, InputOptions, ImageOptions):
+    """How near the images are to what a network was trained on, or to which of several.
+
+    --model, --weights and --source may each be given once for all candidates, or once for each.
+    Images without class folders, of the target or of a source, are grouped by k-means.
 
     Example: kintune similarity photos/ --model resnet50
+
+    Example: kintune similarity photos/ --model mobilenetv2_100 --weights a.safetensors
+    --weights b.safetensors
     """
 
+    model: Texts = ()
+    """A timm name (resnet50), torchvision:NAME, pocket, or a weights file that says its
+    architecture. Each measures with its own features; again for the next candidate."""
+    weights: Paths = ()
+    """Local weights, .safetensors or a plain PyTorch checkpoint; again for the next candidate."""
+    source: Paths = ()
+    """The source domain's images (a folder) or saved prototypes (a file); else the network itself
+    tells. Again for the next candidate."""
+    extractor: str | None = None
+    """One network that measures every --source, in place of --model."""
+    min_images: Annotated[int, Field(ge=1)] = 1
+    """Leave out source classes with fewer images; the code that the paper builds on asks 200."""
+    clusters: Annotated[int, Field(ge=1)] | None = None
+    """k-means clusters for images without class folders; by default one for twenty images, at most
+    100."""
+    gamma: Annotated[float, Field(gt=0)] = defaults.GAMMA
+    """γ of the paper's similarity exp(-γ d)."""
+    by: Literal["relative_distance", "distance"] = "relative_distance"
+    """What orders several sources; distance only where one network measured them all."""
 
-class RecommendOptions(TrainingOptions, SimilarityOptions):
+    @field_validator("model", "weights", "source", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, (str, Path)) else value
+
+
+class PrototypesOptions(ComputeOptions, ModelOptions, ImageOptions):
+    """Write what stands for a domain, the class means of its images, to a file for --source.
+
+    Example: kintune prototypes photos/ --model resnet50 --output photos.safetensors
+    """
+
+    output: Path
+    """File to write, .safetensors."""
+    min_images: Annotated[int, Field(ge=1)] = 1
+    """Leave out classes with fewer images."""
+    clusters: Annotated[int, Field(ge=1)] | None = None
+    """k-means clusters for images without class folders."""
+
+    @field_validator("output")
+    @classmethod
+    def _is_safetensors(cls, value: Path) -> Path:
+        if value.suffix != ".safetensors":
+            raise ValueError("the file's name must end in .safetensors")
+        return value
+
+
+class RecommendOptions(TrainingOptions, SourceOptions, TaskOptions):
     """A range of effective learning rates before any training, with reasons and doubts.
 
     Example: kintune recommend photos/ --model resnet50 --epochs 20

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from kintune import defaults
+from kintune.candidates import measure_candidates, write_prototypes
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.options import (
     DemoOptions,
     FinetuneOptions,
     PredictOptions,
+    PrototypesOptions,
     RecommendOptions,
     ReportOptions,
     SimilarityOptions,
@@ -29,13 +31,13 @@ from kintune.progress import announce
 from kintune.recommend import Recipe, Recommendation, recommend
 from kintune.repeat import repeated, say_repeated
 from kintune.report import write_report
-from kintune.results import Plan, ReportPath, TrainingSummary
+from kintune.results import Plan, PrototypeFile, ReportPath, TrainingSummary
 from kintune.runners import LocalRunner, run_guarded
 from kintune.runs import RunConfig, RunResult, RunStore, read_result, write_json
 from kintune.search import Bracket, around, best_run, search
 from kintune.settings import run_config, task_facts, training_settings
-from kintune.similarity import Similarity
-from kintune.task import Task, load_task, measure, resolve_device, threads
+from kintune.similarity import Similarity, SourceRanking
+from kintune.task import Task, load_task, measure, resolve_device, source_spec, threads
 from kintune.training import joined_replicas, replicas, versions
 
 DEMO_EPOCHS = 10
@@ -51,7 +53,7 @@ def tune(options: TuneOptions) -> TrainingSummary | Plan:
     folder = (options.output or Path("runs") / task.name).absolute()
     if not options.dry_run:
         open_output(folder, task_identity(task, options))
-    similarity = measure(task, options.source, skip_unreadable=options.skip_unreadable)
+    similarity = measure(task, source_spec(options))
     recommendation = _recommendation(task, similarity, options)
     base = training_settings(options, task_facts(task, options), recommendation.lr)
     space = around(recommendation).model_copy(update={"base": base})
@@ -100,6 +102,7 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
     return _conclude(task, options, folder, [result], {})
 
 
+from kintune.candidates import measure_candidates, write_prototypes
 def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:
     missing = [name for name in ("data", "model") if not getattr(options, name)]
     if missing:
@@ -125,7 +128,7 @@ def similarity(options: SimilarityOptions) -> Similarity:
 def recommendation(options: RecommendOptions) -> Recommendation:
     """Hyperparameters before any training."""
     task = load_task(options)
-    measured = measure(task, options.source, skip_unreadable=options.skip_unreadable)
+    measured = measure(task, source_spec(options))
     return _recommendation(task, measured, options)
 
 

@@ -44,6 +44,22 @@ class ReportPath(Record):
     report_path: str
 
 
+class PrototypeFile(Record):
+    """What `prototypes` returns."""
+
+    path: str
+    domain: str
+    extractor: str
+    """Names network, weights and input that the prototypes belong to."""
+    classes: int
+    images: int
+    """Behind all class means."""
+    min_images: int
+    prototypes_from: str
+    """`images` with labels, or `clusters` of images without."""
+    notes: tuple[str, ...]
+
+
 class Plan(Record):
     """What a command would do, and what it would cost."""
 

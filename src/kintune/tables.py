@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kintune.progress import megabytes
-from kintune.results import BestRun, Plan, ReportPath, TrainingSummary
+from kintune.results import BestRun, Plan, PrototypeFile, ReportPath, TrainingSummary
 from kintune.runs import RunResult
 
 if TYPE_CHECKING:
@@ -16,12 +16,53 @@ if TYPE_CHECKING:
     from kintune.own_references import References
     from kintune.predict import Predictions
     from kintune.recommend import Recommendation
-    from kintune.similarity import Similarity
+    from kintune.similarity import Similarity, SourceRanking
 
 MOST_CLASSES = 12
 
 
-def similarity_table(measured: "Similarity") -> str:
+def similarity_table(measured: "Similarity | SourceRanking") -> str:
+    """One source's distances and nearest classes, or several sources in order."""
+    from kintune.similarity import SourceRanking
+
+    if isinstance(measured, SourceRanking):
+        return _ranking_table(measured)
+    return _one_source(measured)
+
+
+def _ranking_table(ranking: "SourceRanking") -> str:
+    """Candidate sources, the nearest first, with intervals."""
+    rows = [
+        (
+            str(rank),
+            each.source,
+            each.model,
+            f"{each.relative_distance:.3f}",
+            _interval_text(each.interval, 3),
+            "-" if each.distance is None else f"{each.distance:.3f}",
+            _interval_text(each.distance_interval, 3),
+            "-" if each.mean_confidence is None else f"{each.mean_confidence:.2f}",
+        )
+        for rank, each in enumerate(ranking.ranked, start=1)
+    ]
+    head = ("", "source", "network", "relative distance", "90 % interval")
+    nearest = ranking.ranked[0]
+    size = f"{nearest.images} images, {nearest.classes} classes"
+    order = f"sources by {ranking.ranked_by.replace('_', ' ')}, the nearest first"
+    return "\n".join(
+        [
+            f"{ranking.target}, {size}: {order}",
+            _table((*head, "distance", "90 % interval", "head's confidence"), rows),
+            *[f"warning: {warning}" for warning in ranking.warnings],
+        ]
+    )
+
+
+def _interval_text(interval: tuple[float, float] | None, digits: int) -> str:
+    return "-" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+
+
+def _one_source(measured: "Similarity") -> str:
     """Distance with its interval, and the nearest source class of each target class."""
     low, high = measured.interval
     domains = f"{measured.target} against {measured.source} ({measured.model})"
@@ -31,8 +72,10 @@ def similarity_table(measured: "Similarity") -> str:
     lines = [f"{domains}: {size}", f"{value}  ({scale})"]
     if measured.distance is not None and measured.similarity is not None:
         lines.append(
-            f"earth mover's distance {measured.distance:.3f}, "
-            f"similarity exp(-{measured.gamma} d) {measured.similarity:.4f}"
+            f"earth mover's distance {measured.distance:.3f} "
+            f"({_interval_text(measured.distance_interval, 3)}), "
+            f"similarity exp(-{measured.gamma} d) {measured.similarity:.4f} "
+            f"({_interval_text(measured.similarity_interval, 4)})"
         )
     else:
         lines.append("distance and similarity of the paper need source images: --source FOLDER")
@@ -43,7 +86,26 @@ def similarity_table(measured: "Similarity") -> str:
     rows = [(target, ", ".join(sources)) for target, sources in nearest.items()]
     table = _table(("class", "nearest source classes (cosine distance)"), rows[:MOST_CLASSES])
     more = len(rows) - MOST_CLASSES
-    return "\n".join([*lines, table, *([f"... and {more} more classes"] if more > 0 else [])])
+    lines += [table, *([f"... and {more} more classes"] if more > 0 else []), *_far_text(measured)]
+    return "\n".join(lines)
+
+
+def _far_text(measured: "Similarity") -> list[str]:
+    far = measured.far_target_classes
+    if not far or measured.far_cost is None:
+        return []
+    more = f" and {len(far) - MOST_CLASSES} more" if len(far) > MOST_CLASSES else ""
+    reach = f"farther than {measured.far_cost:.2f} from every source class"
+    scale = "as 5 % of the source's own classes are from each other"
+    return [f"{reach} ({scale}): {', '.join(far[:MOST_CLASSES])}{more}"]
+
+
+def prototypes_line(written: PrototypeFile) -> str:
+    """What the file holds; its path alone on the last line."""
+    return (
+        f"{written.classes} class means of {written.images} images of {written.domain} through "
+        f"{written.extractor}\n{written.path}"
+    )
 
 
 def recommendation_table(advice: "Recommendation") -> str:

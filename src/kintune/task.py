@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +10,9 @@ from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.errors import OptionError
 from kintune.features import extract_features
-from kintune.options import ComputeOptions, TaskOptions
+from kintune.options import ComputeOptions, RecommendOptions, TaskOptions, TuneOptions
 from kintune.progress import announce
-from kintune.prototypes import source_prototypes
+from kintune.prototypes import SourceSpec, source_prototypes
 from kintune.similarity import Similarity, domain_similarity
 
 
@@ -91,6 +90,7 @@ def load_task(
         skip_unreadable=options.skip_unreadable,
         val_fraction=options.val_fraction,
         seed=options.seed,
+        verify=options.verify_cache,
     )
     for note in (*backbone.notes, *dataset.notes):
         announce(f"- {note}")
@@ -120,20 +120,31 @@ def threads(options: ComputeOptions) -> int:
     return options.threads or max(1, (os.cpu_count() or 1) // processes)
 
 
-def measure(task: Task, source: Path | None = None, *, skip_unreadable: bool = False) -> Similarity:
+def source_spec(options: RecommendOptions | TuneOptions) -> SourceSpec:
+    """Where the options say that the source's prototypes come from."""
+    return SourceSpec(
+        path=options.source,
+        min_images=options.min_images,
+        seed=options.seed,
+        skip_unreadable=options.skip_unreadable,
+        verify=options.verify_cache,
+    )
+
+
+def measure(task: Task, source: SourceSpec | None = None) -> Similarity:
     """How near the task's training images are to the network's source domain.
 
     Args:
         task: the network and the images.
-        source: images or prototypes of the source domain; None leaves it to the network.
-        skip_unreadable: go on without images of the source that cannot be read.
+        source: where the source's prototypes come from; None leaves it to the network.
     """
-    prototypes = source_prototypes(
-        task.backbone, source=source, device=task.device, skip_unreadable=skip_unreadable
-    )
+    verify = source is not None and source.verify
+    prototypes = source_prototypes(task.backbone, source, device=task.device)
     for note in prototypes.notes:
         announce(f"- {note}")
-    features = extract_features(task.backbone, task.dataset, "train", device=task.device)
+    features = extract_features(
+        task.backbone, task.dataset, "train", device=task.device, verify=verify
+    )
     return domain_similarity(
         prototypes, features, model=task.backbone.name, target=task.dataset.name
     )

@@ -1,7 +1,10 @@
 """Folders and tables: what is found, and one clear message for what does not fit."""
 
+from pathlib import Path
+
 import pytest
 
+from kintune.datasets.catalog import list_images
 from kintune.datasets.readers import read_csv, read_folder
 from kintune.errors import DataError
 
@@ -63,7 +66,6 @@ def test_other_files_are_counted_and_named(tmp_path, write_images):
         ({"": 3}, "holds 3 images but no class folders"),
         ({"a": 0, "b": 0}, "no images in its class folders a, b"),
         ({"train": 3}, "has no class folders"),
-        ({"a": 2}, "only one class (a)"),
         ({"test/a": 1, "test/b": 1}, "has test/ but no train/"),
         ({"train/a": 0, "train/b": 0, "test/a": 1}, "no training images"),
         (
@@ -84,7 +86,28 @@ def test_folders_that_do_not_fit(tmp_path, write_images, counts, message):
 def test_a_folder_around_the_folder_is_pointed_at(tmp_path, write_images):
     write_images(tmp_path, {"photos/cat": 1, "photos/dog": 1})
     with pytest.raises(DataError, match=f"Did you mean {tmp_path}/photos?"):
-        read_folder(str(tmp_path))
+        list_images(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "table.csv"])
+def test_a_single_class_is_refused_only_for_training(tmp_path, write_images, name):
+    write_images(tmp_path, {"a": 2})
+    (tmp_path / "table.csv").write_text("path,label\na/0.png,a\na/1.png,a\n")
+    with pytest.raises(DataError, match=r"only one class \(a\)"):
+        list_images(tmp_path / name)
+    assert list_images(tmp_path / name, for_training=False).classes == ("a",)
+
+
+def test_a_flat_folder_is_unlabelled_and_only_to_be_measured(tmp_path, write_images):
+    write_images(tmp_path / "flat", {"": 3})
+    (tmp_path / "flat" / "notes.txt").touch()
+    listing = list_images(tmp_path / "flat", for_training=False)
+    assert not listing.is_labelled
+    assert [Path(entry.path).name for entry in listing.entries] == ["0.png", "1.png", "2.png"]
+    assert {entry.split for entry in listing.entries} == {"train"}
+    assert "ignored 1 files" in listing.notes[0]
+    with pytest.raises(DataError, match="3 images but no class folders"):
+        list_images(tmp_path / "flat")
 
 
 def test_no_images_names_the_extensions_found(tmp_path):
@@ -149,7 +172,6 @@ def test_a_table_with_splits_other_columns_and_a_byte_order_mark(table):
             "path,label\nimages/0.png,a\nimages/9.png,b\n",
             "1 files that do not exist:\n  {root}/images/9.png",
         ),
-        ("path,label\nimages/0.png,a\nimages/1.png,a\n", "only one class (a)"),
         ("path,label,split\nimages/0.png,a,test\n", "no training images"),
         (
             "path,label,split\nimages/0.png,a,train\nimages/1.png,b,train\nimages/2.png,c,test\n",

@@ -6,6 +6,7 @@ from kintune.backbones.backbone import (
     Backbone,
     load_backbone,
     randomly_initialised,
+    weights_architecture,
     with_new_head,
 )
 from kintune.backbones.endings import MeanFeature, mean_feature
@@ -26,5 +27,6 @@ __all__ = [
     "penultimate_features",
     "randomly_initialised",
     "squared_filter_norm",
+    "weights_architecture",
     "with_new_head",
 ]

@@ -117,6 +117,23 @@ def load_backbone(
     )
 
 
+def weights_architecture(path: Path) -> str:
+    """The architecture that a weights file's sidecar or header names.
+
+    Raises:
+        ModelError: it cannot be read, or nothing says.
+    """
+    sidecar = sidecar_facts(path)
+    said = None if sidecar is None else sidecar.architecture
+    said = said or header_facts(path, read_weights(path).metadata).architecture
+    if said is None:
+        raise ModelError(
+            f"--model {path}: neither a .json beside it nor its header names its architecture. "
+            f"Give it: --model NAME --weights {path}"
+        )
+    return said
+
+
 def with_new_head(backbone: Backbone, num_classes: int, seed: int) -> nn.Module:
     """A copy of the network with a new head: weights from N(0, 0.01^2), bias 0.
 

@@ -3,7 +3,7 @@
 from kintune.datasets.health import HealthReport, Problem, check_dataset
 from kintune.datasets.images import SPLITS, DecodedImages, ImageDataset, Split, UnreadableFile
 from kintune.datasets.inventory import CacheContents, cache_contents, clear_cache
-from kintune.datasets.load import load_dataset
+from kintune.datasets.load import load_dataset, load_unsplit
 
 __all__ = [
     "SPLITS",
@@ -18,4 +18,5 @@ __all__ = [
     "check_dataset",
     "clear_cache",
     "load_dataset",
+    "load_unsplit",
 ]

@@ -76,7 +76,7 @@ def cache_root() -> Path:
     return Path(os.environ.get("KINTUNE_CACHE") or "~/.cache/kintune").expanduser().absolute()
 
 
-def cached_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
+def cached_images(paths: Sequence[str], scale: ImageScale, *, verify: bool = False) -> CachedImages:
     """Decode files, or map what an earlier call decoded.
 
     A damaged entry is made again, which is said on stderr.
@@ -84,12 +84,14 @@ def cached_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
     Args:
         paths: absolute paths, at least one.
         scale: size of the decoded images.
+        verify: hash every file, instead of trusting its size and times, and make the entry again
+            where one has changed.
 
     Raises:
         DataError: the cache cannot be written or mended. Unreadable files do not raise.
     """
     with cache_in_use():
-        return _cached_images(paths, scale)
+        return _cached_images(paths, scale, verify)
 
 
 @contextmanager
@@ -110,7 +112,7 @@ def cache_in_use() -> Iterator[None]:
         yield
 
 
-def _cached_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
+def _cached_images(paths: Sequence[str], scale: ImageScale, verify: bool) -> CachedImages:
     entry = cache_root() / "images" / files_key(paths, f"{DECODER_VERSION} {scale}")
     if entry.exists():
         try:
@@ -119,7 +121,8 @@ def _cached_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
             announce(f"- {damage} Trying that now.")
         else:
             unreadable = [paths[index] for index in cached.unreadable]
-            if not (unreadable and _any_loads(unreadable, scale)):
+            stale = verify and _has_changed(paths, cached)
+            if not stale and not (unreadable and _any_loads(unreadable, scale)):
                 return cached
         shutil.rmtree(entry, ignore_errors=True)
     with building(entry) as folder:
@@ -162,6 +165,26 @@ def files_key(paths: Sequence[str], purpose: str) -> str:
     for path in paths:
         digest.update(b"\0" + os.fsencode(path) + _stamp(path).encode())
     return digest.hexdigest()[:32]
+
+
+def _has_changed(paths: Sequence[str], cached: CachedImages) -> bool:
+    found = in_threads(_sha256, paths, "verifying the cache")
+    pairs = zip(paths, found, cached.sha256, strict=True)
+    changed = [path for path, here, there in pairs if here != there]
+    if changed:
+        announce(
+            f"- {len(changed)} files differ from the image cache, the first is {changed[0]}; "
+            "it is made again."
+        )
+    return bool(changed)
+
+
+def _sha256(path: str) -> str:
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return hashlib.sha256(b"").hexdigest()
 
 
 def _any_loads(paths: Sequence[str], scale: ImageScale) -> bool:

@@ -6,7 +6,14 @@ from pathlib import Path
 
 from kintune.datasets.digits import read_digits
 from kintune.datasets.parquet import read_parquet
-from kintune.datasets.readers import DatasetReader, Listing, read_csv, read_folder
+from kintune.datasets.readers import (
+    DatasetReader,
+    Listing,
+    read_csv,
+    read_flat_folder,
+    read_folder,
+    refuse_single_class,
+)
 from kintune.errors import DataError
 
 CATALOG: Mapping[str, DatasetReader] = {
@@ -15,17 +22,28 @@ CATALOG: Mapping[str, DatasetReader] = {
 """Data sets that are known by name. A new one is one line here and its reader."""
 
 
-def list_images(source: str | Path) -> Listing:
+def list_images(source: str | Path, *, for_training: bool = True) -> Listing:
     """The images of a folder, of parquet files in one, of a CSV table or of a name in `CATALOG`.
+
+    Args:
+        source: what the user named.
+        for_training: False takes a single class, and images without any class, too.
 
     Raises:
         DataError: there is no such source, or it does not fit together.
     """
+    listing = _listing(source, for_training)
+    if for_training:
+        refuse_single_class(listing)
+    return listing
+
+
+def _listing(source: str | Path, for_training: bool) -> Listing:
     if str(source) in CATALOG:
         return CATALOG[str(source)](str(source))
     path = Path(source).expanduser().absolute()
     if path.is_dir():
-        return _read_listable_folder(path)
+        return _read_listable_folder(path, for_training)
     if path.is_file() and path.suffix.lower() == ".csv":
         return read_csv(str(path))
     if path.exists():
@@ -36,10 +54,13 @@ def list_images(source: str | Path) -> Listing:
     raise DataError(f"{path}: no such folder.{_near(path)}")
 
 
-def _read_listable_folder(path: Path) -> Listing:
+def _read_listable_folder(path: Path, for_training: bool) -> Listing:
     try:
         if not any(path.iterdir()):
             raise DataError(f"{path}: is empty. It should hold a folder of images for each class.")
+        flat = None if for_training else read_flat_folder(str(path))
+        if flat is not None:
+            return flat
         reader = read_parquet if any(path.glob("*.parquet")) else read_folder
         return reader(str(path))
     except OSError as error:

@@ -88,6 +88,8 @@ class ImageDataset:
     """As `load_dataset` was asked to draw it."""
     split_seed: int = 0
     """Of that draw."""
+    is_labelled: bool = True
+    """False for images of a flat folder, which stand in one class."""
 
     def labels_of(self, split: Split) -> LabelArray:
         """Labels of one split, int64 (m,), in the order of `splits[split]`."""

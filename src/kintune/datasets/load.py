@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ def load_dataset(
     skip_unreadable: bool = False,
     val_fraction: float | None = 0.2,
     seed: int = 0,
+    verify: bool = False,
 ) -> ImageDataset:
     """Read, check and decode a data set; where it has no validation split, draw one from train.
 
@@ -40,6 +41,7 @@ def load_dataset(
         val_fraction: share of each training class that is drawn for validation; None draws nothing,
             and then one image makes a class.
         seed: of that draw.
+        verify: hash the files and compare with the cache, whose key is path, size and times.
 
     Raises:
         DataError: the source cannot be used; the text says why and what to do.
@@ -48,14 +50,45 @@ def load_dataset(
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise OptionError(f"val_fraction is {val_fraction}; it must lie between 0 and 1.")
     least = 1 if val_fraction is None else 2
-    listing = list_images(source)
-    _check_class_sizes(listing, least)
+    checks = _Checks(least=least, skip_unreadable=skip_unreadable, verify=verify)
+    return _read(list_images(source), input, checks, val_fraction, seed)
+
+
+def load_unsplit(
+    source: str | Path, input: InputSpec, *, skip_unreadable: bool = False, verify: bool = False
+) -> ImageDataset:
+    """As `load_dataset`, for what is measured and not trained on: nothing is drawn for validation,
+    and a single class, one image a class and a flat folder of images are enough.
+
+    Raises:
+        DataError: the source cannot be used; the text says why and what to do.
+    """
+    listing = list_images(source, for_training=False)
+    checks = _Checks(least=1, skip_unreadable=skip_unreadable, verify=verify)
+    return _read(listing, input, checks, None, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checks:
+    """What a source must hold, and how closely it is looked at."""
+
+    least: int
+    """Training images in each class."""
+    skip_unreadable: bool
+    verify: bool
+
+
+def _read(
+    listing: Listing, input: InputSpec, checks: _Checks, val_fraction: float | None, seed: int
+) -> ImageDataset:
+    _check_class_sizes(listing, checks.least)
     scale = ImageScale(input.shorter_side, input.interpolation)
-    cached = cached_images([entry.path for entry in listing.entries], scale)
-    skipped = _skipped(listing, cached, skip_unreadable)
+    paths = [entry.path for entry in listing.entries]
+    cached = cached_images(paths, scale, verify=checks.verify)
+    skipped = _skipped(listing, cached, checks.skip_unreadable)
     kept = np.setdiff1d(np.arange(len(listing.entries)), list(cached.unreadable))
     readable = replace(listing, entries=tuple(listing.entries[index] for index in kept))
-    _check_class_sizes(readable, least)
+    _check_class_sizes(readable, checks.least)
     dataset = _dataset(readable, cached.select(kept), val_fraction, seed)
     return replace(dataset, skipped=skipped, notes=(*dataset.notes, *_skipped_notes(skipped)))
 
@@ -71,6 +104,7 @@ def _dataset(
         name=listing.name,
         source=listing.source,
         classes=listing.classes,
+        is_labelled=listing.is_labelled,
         paths=tuple(entry.path for entry in listing.entries),
         labels=labels,
         splits=splits,

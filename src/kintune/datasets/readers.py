@@ -49,8 +49,13 @@ class Listing:
     """In the order train, val, test; classes and files sorted within."""
     classes: tuple[str, ...]
     """Classes of the training split, sorted; one may have no image."""
+    is_labelled: bool = True
+    """False for a flat folder of images, which all belong to the class `UNLABELLED`."""
     notes: tuple[str, ...] = ()
 
+
+UNLABELLED = "unlabelled"
+"""The one class of images that lie in no class folder."""
 
 DatasetReader = Callable[[str], Listing]
 """Takes the source as the user named it; raises DataError where it does not fit together."""
@@ -76,7 +81,7 @@ def read_folder(source: str) -> Listing:
     if not entries:
         raise DataError(_nothing_found(root, [label for _, label, _ in class_folders], ignored))
     parents = {folder.parent for *_, folder in class_folders}
-    return _checked(
+    return _consistent(
         Listing(
             name=root.name,
             source=source,
@@ -84,6 +89,28 @@ def read_folder(source: str) -> Listing:
             classes=tuple(label for split, label, _ in class_folders if split == "train"),
             notes=_ignored_notes(ignored) + _stray_notes(parents),
         )
+    )
+
+
+def read_flat_folder(source: str) -> Listing | None:
+    """A folder of images without class folders, as one unlabelled class; None where it has some.
+
+    Hidden and system files are passed over.
+    """
+    root = Path(source)
+    if any(_visible_folders(root)):
+        return None
+    ignored: Counter[str] = Counter()
+    paths = sorted(_images_below(root, ignored))
+    if not paths:
+        return None
+    return Listing(
+        name=root.name,
+        source=source,
+        entries=tuple(ImageEntry(path, UNLABELLED, "train") for path in paths),
+        classes=(UNLABELLED,),
+        notes=_ignored_notes(ignored),
+        is_labelled=False,
     )
 
 
@@ -107,7 +134,7 @@ def read_csv(source: str) -> Listing:
     _refuse_paths(table, "named more than once", _repeated(entry.path for entry in entries))
     missing = [entry.path for entry in entries if not Path(entry.path).is_file()]
     _refuse_paths(table, "that do not exist", missing)
-    return _checked(
+    return _consistent(
         Listing(
             name=table.stem,
             source=source,
@@ -122,14 +149,22 @@ def _ordered(entries: Iterable[ImageEntry]) -> tuple[ImageEntry, ...]:
     return tuple(sorted(entries, key=lambda entry: (order[entry.split], entry.label, entry.path)))
 
 
-def _checked(listing: Listing) -> Listing:
-    if not any(entry.split == "train" for entry in listing.entries):
-        raise DataError(f"{listing.source}: no training images: all belong to val or test.")
+def refuse_single_class(listing: Listing) -> None:
+    """Nothing is to be told apart in a single class.
+
+    Raises:
+        DataError: there is only one.
+    """
     if len(listing.classes) < 2:
         raise DataError(
             f"{listing.source}: only one class ({', '.join(listing.classes)}). To tell images "
             f"apart, at least two are needed.{_deeper(listing)}"
         )
+
+
+def _consistent(listing: Listing) -> Listing:
+    if not any(entry.split == "train" for entry in listing.entries):
+        raise DataError(f"{listing.source}: no training images: all belong to val or test.")
     known = set(listing.classes)
     unknown = {
         f"{entry.split}/{entry.label}" for entry in listing.entries if entry.label not in known

@@ -1,22 +1,25 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 
-from kintune import prototypes as module
 from kintune.backbones import Backbone, load_backbone
 from kintune.errors import DataError, IncomparableError, ModelError
 from kintune.features import Features, extract_features
 from kintune.prototypes import (
+    SourceSpec,
     class_prototypes,
     head_prototypes,
     load_prototypes,
     save_prototypes,
     source_prototypes,
 )
+from kintune.prototypes import source as module
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,6 @@ def features(values, labels, classes=("a", "b", "c")) -> Features:
         labels=np.array(labels, np.int64),
         classes=classes,
         extractor="x",
-        mean_confidence=None,
     )
 
 
@@ -63,6 +65,28 @@ class TestClassPrototypes:
     def test_no_class_is_large_enough(self):
         with pytest.raises(DataError, match="no class has 5 images; the largest has 2"):
             class_prototypes(features([[0.0], [2.0]], [0, 0]), min_images=5)
+
+    def test_any_order_and_parts_give_the_same_means(self, monkeypatch):
+        rng = np.random.default_rng(0)
+        values, labels = rng.normal(size=(50, 3)), rng.integers(0, 3, 50)
+        whole = class_prototypes(features(values, labels))
+        expected = [values[labels == label].mean(0) for label in range(3)]
+        np.testing.assert_allclose(whole.means, expected, rtol=1e-5)
+        monkeypatch.setattr("kintune.features.CHUNK_ROWS", 7)
+        np.testing.assert_allclose(class_prototypes(features(values, labels)).means, whole.means)
+
+    def test_small_classes_can_be_left_out_afterwards(self):
+        made = class_prototypes(features([[0.0], [2.0], [9.0], [7.0], [5.0]], [0, 0, 1, 2, 2]))
+        larger = made.with_min_images(2)
+        direct = class_prototypes(
+            features([[0.0], [2.0], [9.0], [7.0], [5.0]], [0, 0, 1, 2, 2]), min_images=2
+        )
+        assert larger.classes == direct.classes == ("a", "c")
+        assert larger.weights.tolist() == direct.weights.tolist() == [0.5, 0.5]
+        assert larger.centre.tolist() == direct.centre.tolist()
+        assert larger.min_images == 2
+        with pytest.raises(DataError, match=r"--min-images 3.*the largest has 2"):
+            made.with_min_images(3)
 
     def test_sums_are_exact_where_float32_sums_are_not(self):
         values = np.full((200_000, 1), 0.1, np.float32)
@@ -96,8 +120,9 @@ class TestFile:
             if origin == "head"
             else class_prototypes(features([[0, 0], [2, 4]], [0, 1], ("ä", "b")), domain="d")
         )
+        made = dataclasses.replace(made, extractor=backbone.extractor)
         path = tmp_path / "p.safetensors"
-        save_prototypes(made, path)
+        save_prototypes(made, path, backbone)
         read = load_prototypes(path)
         for field in dataclasses.fields(made):
             wanted, got = getattr(made, field.name), getattr(read, field.name)
@@ -106,6 +131,24 @@ class TestFile:
                 assert wanted.dtype == got.dtype, field.name
             else:
                 assert wanted == got, field.name
+
+    def test_the_header_says_how_they_came_about(self, backbone, tmp_path):
+        made = class_prototypes(features([[0.0], [2.0], [9.0]], [0, 0, 1]), min_images=2)
+        made = dataclasses.replace(made, extractor=backbone.extractor)
+        path = tmp_path / "p.safetensors"
+        save_prototypes(made, path, backbone)
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata()
+            assert file.get_tensor("counts").tolist() == [2]
+        assert header["model"] == "pocket"
+        assert header["weights_sha256"] == "a" * 64
+        assert json.loads(header["input"]) == backbone.input.to_json()
+        assert header["min_images"] == "2"
+
+    def test_prototypes_of_another_network_are_not_written(self, backbone, tmp_path):
+        made = class_prototypes(features([[0.0], [2.0]], [0, 1]))
+        with pytest.raises(IncomparableError, match="not by"):
+            save_prototypes(made, tmp_path / "p.safetensors", backbone)
 
     def test_other_files_are_refused(self, tmp_path):
         text = tmp_path / "p.safetensors"
@@ -125,15 +168,17 @@ class TestFile:
 class TestSource:
     def test_a_file_of_the_same_extractor(self, backbone, tmp_path):
         path = tmp_path / "p.safetensors"
-        save_prototypes(dataclasses.replace(head_prototypes(backbone), domain="mine"), path)
-        assert source_prototypes(backbone, source=path).domain == "mine"
+        save_prototypes(
+            dataclasses.replace(head_prototypes(backbone), domain="mine"), path, backbone
+        )
+        assert source_prototypes(backbone, SourceSpec(path=path)).domain == "mine"
 
     def test_a_file_of_another_extractor_names_both(self, backbone, tmp_path):
         path = tmp_path / "p.safetensors"
-        save_prototypes(head_prototypes(backbone), path)
+        save_prototypes(head_prototypes(backbone), path, backbone)
         other = dataclasses.replace(backbone, weights_sha256="b" * 64)
         with pytest.raises(IncomparableError) as caught:
-            source_prototypes(other, source=path)
+            source_prototypes(other, SourceSpec(path=path))
         assert backbone.extractor in str(caught.value)
         assert other.extractor in str(caught.value)
 
@@ -144,7 +189,7 @@ class TestSource:
             for index in range(count):
                 pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{index}.png")
-        made = source_prototypes(backbone, source=tmp_path / "pets")
+        made = source_prototypes(backbone, SourceSpec(path=tmp_path / "pets"))
         assert (made.classes, made.domain, made.origin) == (("cat", "dog"), "pets", "images")
         assert made.weights.tolist() == pytest.approx([1 / 3, 2 / 3])
         assert made.extractor == backbone.extractor
@@ -157,8 +202,8 @@ class TestSource:
             Image.new("RGB", (40, 40), "red").save(tmp_path / "pets" / name / "0.png")
         (tmp_path / "pets" / "dog" / "1.png").write_text("no image")
         with pytest.raises(DataError, match="cannot be read"):
-            source_prototypes(backbone, source=tmp_path / "pets")
-        made = source_prototypes(backbone, source=tmp_path / "pets", skip_unreadable=True)
+            source_prototypes(backbone, SourceSpec(path=tmp_path / "pets"))
+        made = source_prototypes(backbone, SourceSpec(path=tmp_path / "pets", skip_unreadable=True))
         assert made.counts is not None
         assert made.counts.tolist() == [1, 1]
         assert made.notes == ("pets: left out 1 unreadable file",)
@@ -169,12 +214,12 @@ class TestSource:
             Image.new("RGB", (40, 40), "blue").save(tmp_path / "pets" / name / "0.png")
         devices: list[str] = []
 
-        def extract(backbone, dataset, *, device):
+        def extract(backbone, dataset, *, device, verify):
             devices.append(device)
             return extract_features(backbone, dataset)
 
         monkeypatch.setattr(module, "extract_features", extract)
-        source_prototypes(backbone, source=tmp_path / "pets", device="cuda:1")
+        source_prototypes(backbone, SourceSpec(path=tmp_path / "pets"), device="cuda:1")
         assert devices == ["cuda:1"]
 
     def test_shipped_prototypes_serve_the_network_they_belong_to(
@@ -183,7 +228,28 @@ class TestSource:
         monkeypatch.setattr(module, "POCKET_PROTOTYPES", tmp_path / "shipped.safetensors")
         assert source_prototypes(backbone).domain == "eighty things"
         shipped = dataclasses.replace(head_prototypes(backbone), domain="shipped")
-        save_prototypes(shipped, tmp_path / "shipped.safetensors")
+        save_prototypes(shipped, tmp_path / "shipped.safetensors", backbone)
         assert source_prototypes(backbone).domain == "shipped"
         fine_tuned = dataclasses.replace(backbone, weights_sha256="b" * 64)
         assert source_prototypes(fine_tuned).domain == "eighty things"
+
+    def test_the_head_can_be_asked_for(self, backbone, tmp_path, monkeypatch):
+        monkeypatch.setattr(module, "POCKET_PROTOTYPES", tmp_path / "shipped.safetensors")
+        shipped = dataclasses.replace(head_prototypes(backbone), domain="shipped")
+        save_prototypes(shipped, tmp_path / "shipped.safetensors", backbone)
+        assert source_prototypes(backbone, SourceSpec(origin="head")).domain == "eighty things"
+
+    def test_a_head_has_no_images_to_count(self, backbone):
+        with pytest.raises(DataError, match=r"--min-images 5.*head"):
+            source_prototypes(backbone, SourceSpec(min_images=5, origin="head"))
+
+    def test_images_without_classes_are_grouped(self, backbone, tmp_path):
+        for index, colour in enumerate(["red"] * 6 + ["blue"] * 3):
+            (tmp_path / "flat").mkdir(exist_ok=True)
+            image = Image.new("RGB", (40, 40), colour)
+            image.putpixel((index, 0), (255, 255, 255))
+            image.save(tmp_path / "flat" / f"{index}.png")
+        made = source_prototypes(backbone, SourceSpec(path=tmp_path / "flat", clusters=2))
+        assert made.origin == "clusters"
+        assert sorted(made.counts.tolist()) == [3, 6]
+        assert "2 k-means clusters" in made.notes[0]

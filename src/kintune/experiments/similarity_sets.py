@@ -1,0 +1,141 @@
+"""The image sets of the similarity study: known sets, thinned, and series made from one of them.
+
+Every set is a folder `NAME/{train,test}/CLASS/*` of links or of PNG files, always the same.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+
+from kintune.errors import DataError
+from kintune.prototypes import POCKET_PROTOTYPES, load_prototypes
+
+SETS = (
+    "birds",
+    "caltech101",
+    "clothing10",
+    "fsdd-spectrograms",
+    "grocery-store",
+    "insects",
+    "omniglot-small",
+    "sign-digits",
+)
+"""Folders of the data root."""
+HELD_OUT = "cifar100-held-out"
+CIFAR_INSECTS = ("bee", "beetle", "butterfly", "caterpillar", "cockroach")
+CALTECH_BIRDS = ("emu", "flamingo", "ibis", "pigeon", "rooster")
+CALTECH_INSECTS = ("ant", "butterfly", "dragonfly", "mayfly", "tick")
+SERIES = ("photo", "painted", "posterised", "edges", "noise")
+"""One set, step by step farther from photographs; the last holds nothing of it."""
+SERIES_FROM = "caltech101"
+MOST_IMAGES = {"train": 500, "test": 250}
+SERIES_IMAGES = 3
+
+
+def prepare_sets(data: Path, work: Path) -> dict[str, Path]:
+    """All sets of the study under `work`, made where they are not there yet.
+
+    Args:
+        data: folder of the image sets, `NAME/{train,test}/CLASS/*`, and `cifar100/*.parquet`.
+        work: where the study writes.
+
+    Raises:
+        DataError: a set is missing.
+    """
+    missing = [name for name in (*SETS, "cifar100") if not (data / name).is_dir()]
+    if missing:
+        raise DataError(f"{data}: lacks the sets {', '.join(missing)} of the study.")
+    makers: dict[str, Callable[[Path], None]] = {
+        name: lambda folder, name=name: link_classes(data / name, None, folder) for name in SETS
+    }
+    makers |= {
+        HELD_OUT: lambda folder: unpack_cifar(data / "cifar100", _held_out_classes(data), folder),
+        "cifar100-insects": lambda folder: unpack_cifar(data / "cifar100", CIFAR_INSECTS, folder),
+        "caltech-birds": lambda folder: link_classes(data / SERIES_FROM, CALTECH_BIRDS, folder),
+        "caltech-insects": lambda folder: link_classes(data / SERIES_FROM, CALTECH_INSECTS, folder),
+    }
+    for step in SERIES:
+        makers[f"series-{step}"] = lambda folder, step=step: write_series(
+            data / SERIES_FROM / "train", step, folder
+        )
+    for name, make in makers.items():
+        if not (work / name).exists():
+            building = work / f".{name}"
+            make(building)
+            building.rename(work / name)
+    return {name: work / name for name in makers}
+
+
+def unpack_cifar(parquet: Path, classes: Iterable[str], folder: Path) -> None:
+    """Some classes of CIFAR-100 as PNG files, at most `MOST_IMAGES` of each split."""
+    import pyarrow.parquet as pq
+
+    wanted = set(classes)
+    for split, most in MOST_IMAGES.items():
+        table = pq.read_table(parquet / f"{split}.parquet")
+        names = json.loads(table.schema.metadata[b"huggingface"])
+        names = names["info"]["features"]["label"]["names"]
+        left = dict.fromkeys(wanted, most // len(wanted))
+        for index, row in enumerate(table.to_pylist()):
+            name = names[row["label"]]
+            if left.get(name, 0):
+                left[name] -= 1
+                path = folder / split / name / f"{index:05d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.open(io.BytesIO(row["image"]["bytes"])).save(path)
+
+
+def link_classes(source: Path, classes: Iterable[str] | None, folder: Path) -> None:
+    """Links to images of some classes of a set (None: all), evenly, at most `MOST_IMAGES`."""
+    for split, most in MOST_IMAGES.items():
+        names = sorted(path.name for path in (source / split).iterdir() if path.is_dir())
+        chosen = names if classes is None else list(classes)
+        for name in chosen:
+            (folder / split / name).mkdir(parents=True)
+            for path in _spread(sorted((source / split / name).iterdir()), most // len(chosen)):
+                (folder / split / name / path.name).symlink_to(path)
+
+
+def _spread(paths: list[Path], most: int) -> list[Path]:
+    """At most so many, at least one, at equal steps through the list."""
+    count = min(len(paths), max(1, most))
+    return [paths[index * len(paths) // count] for index in range(count)]
+
+
+def write_series(photos: Path, step: str, folder: Path) -> None:
+    """One step of the graded series: the first images of every class, changed."""
+    rng = np.random.Generator(np.random.Philox(key=0))
+    for class_folder in sorted(path for path in photos.iterdir() if path.is_dir()):
+        for path in sorted(class_folder.iterdir())[:SERIES_IMAGES]:
+            image = Image.open(path).convert("RGB")
+            made = folder / "train" / class_folder.name / f"{path.stem}.png"
+            made.parent.mkdir(parents=True, exist_ok=True)
+            changed(image, step, rng).save(made)
+
+
+def changed(image: Image.Image, step: str, rng: np.random.Generator) -> Image.Image:
+    """An image as a step of the series shows it."""
+    if step == "painted":
+        return image.filter(ImageFilter.ModeFilter(7))
+    if step == "posterised":
+        return ImageOps.posterize(image.filter(ImageFilter.MedianFilter(5)), 2)
+    if step == "edges":
+        lines = ImageOps.grayscale(image).filter(ImageFilter.FIND_EDGES)
+        return ImageOps.autocontrast(ImageOps.invert(lines)).convert("RGB")
+    if step == "noise":
+        pixels = rng.integers(0, 256, (image.height, image.width, 3), np.uint8)
+        return Image.fromarray(pixels)
+    return image
+
+
+def _held_out_classes(data: Path) -> list[str]:
+    """The classes of CIFAR-100 that `pocket` was not trained on."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_schema(data / "cifar100" / "train.parquet")
+    names = json.loads(table.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+    return sorted(set(names) - set(load_prototypes(POCKET_PROTOTYPES).classes))

@@ -1,0 +1,87 @@
+"""Why a distance is what it is: where the target's classes go, and which go nowhere near."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+
+from kintune.arrays import CostArray
+from kintune.prototypes import Prototypes
+from kintune.records import Record
+from kintune.similarity.relative import cosine_costs, source_centre
+from kintune.similarity.transport import TransportPlan
+
+NEIGHBOURS = 3
+FLOWS = 5
+FAR_QUANTILE = 0.95
+MOST_SPACED = 1000
+"""Source classes whose distance to the nearest other one is looked at."""
+
+
+class Neighbour(Record):
+    """A source class near a target class."""
+
+    target_class: str
+    source_class: str
+    cost: float
+    """Cosine distance between the two centred class means: 0 the same direction, 1 unrelated."""
+    share: float
+    """Share of the target's images in the target class."""
+
+
+class Flow(Record):
+    """Mass that the optimal plan sends from a source class to a target class."""
+
+    target_class: str
+    source_class: str
+    share: float
+    """Of all mass; the flows into a target class sum to its share of the images."""
+    cost: float
+    """Euclidean distance of the two class means; share times cost, summed, is `distance`."""
+
+
+def nearest_source_classes(source: Prototypes, target: Prototypes) -> tuple[Neighbour, ...]:
+    """For each target class its three nearest source classes, nearest first."""
+    cost = cosine_costs(source.means, target.means, source_centre(source))
+    order = np.argsort(cost, axis=0, kind="stable")[:NEIGHBOURS]
+    return tuple(
+        Neighbour(
+            target_class=target.classes[j],
+            source_class=source.classes[i],
+            cost=float(cost[i, j]),
+            share=float(target.weights[j]),
+        )
+        for j in range(len(target.classes))
+        for i in cast("Sequence[int]", order[:, j])
+    )
+
+
+def transport_flows(
+    source: Prototypes, target: Prototypes, plan: TransportPlan, cost: CostArray
+) -> tuple[Flow, ...]:
+    """For each target class the five largest flows of the optimal plan, largest first."""
+    order = np.argsort(-plan.flow, axis=0, kind="stable")[:FLOWS]
+    return tuple(
+        Flow(
+            target_class=target.classes[j],
+            source_class=source.classes[i],
+            share=float(plan.flow[i, j]),
+            cost=float(cost[i, j]),
+        )
+        for j in range(len(target.classes))
+        for i in cast("Sequence[int]", order[:, j])
+        if plan.flow[i, j] > 0
+    )
+
+
+def far_cost(source: Prototypes) -> float:
+    """Cosine distance beyond which a target class lies far from everything in the source.
+
+    The 95 % quantile of the distances from a source class to the nearest other one: what is farther
+    would be an outlier among the source's own classes. Of many classes, a thousand are looked at.
+    """
+    step = max(1, len(source.means) // MOST_SPACED)
+    chosen = np.arange(0, len(source.means), step)
+    cost = cosine_costs(source.means, source.means[chosen], source_centre(source))
+    cost[chosen, np.arange(len(chosen))] = np.inf
+    return float(np.quantile(cost.min(axis=0), FAR_QUANTILE))
