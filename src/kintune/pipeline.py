@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from kintune import defaults
-from kintune.candidates import measure_candidates, write_prototypes
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.options import (
     DemoOptions,
     FinetuneOptions,
     PredictOptions,
-    PrototypesOptions,
     RecommendOptions,
     ReportOptions,
     SimilarityOptions,
@@ -31,12 +29,12 @@ from kintune.progress import announce
 from kintune.recommend import Recipe, Recommendation, recommend
 from kintune.repeat import repeated, say_repeated
 from kintune.report import write_report
-from kintune.results import Plan, PrototypeFile, ReportPath, TrainingSummary
+from kintune.results import Plan, ReportPath, TrainingSummary
 from kintune.runners import LocalRunner, run_guarded
 from kintune.runs import RunConfig, RunResult, RunStore, read_result, write_json
 from kintune.search import Bracket, around, best_run, search
 from kintune.settings import run_config, task_facts, training_settings
-from kintune.similarity import Similarity, SourceRanking
+from kintune.similarity import Similarity
 from kintune.task import Task, load_task, measure, resolve_device, source_spec, threads
 from kintune.training import joined_replicas, replicas, versions
 
@@ -102,7 +100,6 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
     return _conclude(task, options, folder, [result], {})
 
 
-from kintune.candidates import measure_candidates, write_prototypes
 def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:
     missing = [name for name in ("data", "model") if not getattr(options, name)]
     if missing:

@@ -14,7 +14,8 @@ from kintune.training import Inputs, recorded_inputs
 
 FREE = {
     *OutputOptions.model_fields,
-    *("data", "weights", "device", "skip_unreadable", "val_fraction", "from_config", "dry_run"),
+    *("data", "weights", "device", "skip_unreadable", "verify_cache", "val_fraction"),
+    *("from_config", "dry_run"),
 }
 """Options that may stand beside --from: none of them changes what is trained."""
 
