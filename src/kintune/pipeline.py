@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from kintune import defaults
+from kintune.candidates import measure_candidates, write_prototypes
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.options import (
     DemoOptions,
     FinetuneOptions,
     PredictOptions,
+    PrototypesOptions,
     RecommendOptions,
     ReportOptions,
     SimilarityOptions,
@@ -29,12 +31,12 @@ from kintune.progress import announce
 from kintune.recommend import Recipe, Recommendation, recommend
 from kintune.repeat import repeated, say_repeated
 from kintune.report import write_report
-from kintune.results import Plan, ReportPath, TrainingSummary
+from kintune.results import Plan, PrototypeFile, ReportPath, TrainingSummary
 from kintune.runners import LocalRunner, run_guarded
 from kintune.runs import RunConfig, RunResult, RunStore, read_result, write_json
 from kintune.search import Bracket, around, best_run, search
 from kintune.settings import run_config, task_facts, training_settings
-from kintune.similarity import Similarity
+from kintune.similarity import Similarity, SourceRanking
 from kintune.task import Task, load_task, measure, resolve_device, source_spec, threads
 from kintune.training import joined_replicas, replicas, versions
 
@@ -116,10 +118,14 @@ def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:
     )
 
 
-def similarity(options: SimilarityOptions) -> Similarity:
-    """How near the images are to what the network was trained on."""
-    task = load_task(options)
-    return measure(task, options.source, skip_unreadable=options.skip_unreadable)
+def similarity(options: SimilarityOptions) -> Similarity | SourceRanking:
+    """How near the images are to what the network was trained on, or each of several."""
+    return measure_candidates(options)
+
+
+def prototypes(options: PrototypesOptions) -> PrototypeFile:
+    """Write what stands for a domain to a file."""
+    return write_prototypes(options)
 
 
 def recommendation(options: RecommendOptions) -> Recommendation:
