@@ -33,7 +33,20 @@ SERIES = ("photo", "painted", "posterised", "edges", "noise")
 """One set, step by step farther from photographs; the last holds nothing of it."""
 SERIES_FROM = "caltech101"
 MOST_IMAGES = {"train": 500, "test": 250}
-SERIES_IMAGES = 3
+SERIES_CLASSES = (
+    "airplanes",
+    "bonsai",
+    "brain",
+    "butterfly",
+    "chandelier",
+    "grand_piano",
+    "hawksbill",
+    "ketch",
+    "kangaroo",
+    "watch",
+)
+"""Ten of its classes with many images each."""
+SERIES_IMAGES = 30
 
 
 def prepare_sets(data: Path, work: Path) -> dict[str, Path]:
@@ -107,12 +120,12 @@ def _spread(paths: list[Path], most: int) -> list[Path]:
 
 
 def write_series(photos: Path, step: str, folder: Path) -> None:
-    """One step of the graded series: the first images of every class, changed."""
+    """One step of the graded series: images of ten classes, changed."""
     rng = np.random.Generator(np.random.Philox(key=0))
-    for class_folder in sorted(path for path in photos.iterdir() if path.is_dir()):
-        for path in sorted(class_folder.iterdir())[:SERIES_IMAGES]:
+    for name in SERIES_CLASSES:
+        for path in _spread(sorted((photos / name).iterdir()), SERIES_IMAGES):
             image = Image.open(path).convert("RGB")
-            made = folder / "train" / class_folder.name / f"{path.stem}.png"
+            made = folder / "train" / name / f"{path.stem}.png"
             made.parent.mkdir(parents=True, exist_ok=True)
             changed(image, step, rng).save(made)
 
