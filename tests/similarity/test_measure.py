@@ -88,6 +88,7 @@ def test_prototypes_from_the_head_give_no_absolute_distance(cloud, features_of, 
     measured = domain_similarity(source, features, model="m", target="t")
     assert measured.distance is measured.similarity is measured.distance_interval is None
     assert measured.transport == ()
+    assert measured.domain_shift is None
     assert measured.relative_distance < 0.2
 
 

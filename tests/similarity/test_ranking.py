@@ -18,6 +18,7 @@ def measured(source, value, **changes):
         "prototypes_from": "images",
         "images": 100,
         "classes": 5,
+        "domain_shift": 0.1,
     }
     return Similarity(**facts | changes)
 
@@ -48,6 +49,7 @@ def test_architectures_are_compared_with_a_warning():
         ({"images": 99}, "target"),
         ({"prototypes_from": "head"}, "images"),
         ({"target_prototypes_from": "clusters"}, "clusters"),
+        ({"domain_shift": None}, "shift of the mean known: False and True"),
     ],
 )
 def test_what_was_not_measured_alike_is_refused(change, word):

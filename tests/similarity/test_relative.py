@@ -6,71 +6,114 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kintune.errors import DataError
-from kintune.similarity import domain_similarity, relative_distance
+from kintune.similarity import (
+    class_distance,
+    domain_shift,
+    domain_similarity,
+    relative_distance,
+)
 from kintune.similarity.relative import directions
 
 many = settings(max_examples=40, deadline=None)
 seeds, sizes = st.integers(0, 100_000), st.integers(2, 8)
 
 
-def uniform(classes):
-    return np.full(classes, 1 / classes)
+def with_centre(prototypes, centre):
+    return dataclasses.replace(prototypes, centre=centre.astype(np.float32))
 
 
-def test_closed_form():
-    source = np.array([[1, 0], [0, 1]], np.float32)
-    target = np.array([[2, 0], [1, 1], [-1, 0]], np.float32)
-    weights = np.array([0.5, 0.25, 0.25])
-    # Cosine distances to the nearest source: 0, 1 - 1/sqrt(2), 1 (to the second class).
-    expected = 0.25 * (1 - np.sqrt(0.5)) + 0.25
-    centre = np.zeros(2, np.float32)
-    assert relative_distance(source, target, weights, centre) == pytest.approx(expected, rel=1e-6)
+class TestClassDistance:
+    def test_closed_form(self, prototypes_of):
+        source = prototypes_of(np.array([[1, 0], [0, 1]], np.float32))
+        target = np.array([[2, 0], [1, 1], [-1, 0]], np.float32)
+        target = prototypes_of(target, np.array([0.5, 0.25, 0.25]))
+        # Cosine distances to the nearest source: 0, 1 - 1/sqrt(2), 1 (to the second class).
+        expected = 0.25 * (1 - np.sqrt(0.5)) + 0.25
+        found = class_distance(with_centre(source, np.zeros(2)), target)
+        assert found == pytest.approx(expected, rel=1e-6)
+
+    @many
+    @given(seeds, sizes, sizes)
+    def test_blind_to_where_the_origin_lies(self, cloud, prototypes_of, seed, s, t):
+        rng = np.random.default_rng(seed)
+        source, target, shift = cloud(rng, s), cloud(rng, t), 3 * cloud(rng, 1)
+        near = class_distance(prototypes_of(source), prototypes_of(target))
+        moved = class_distance(prototypes_of(source + shift), prototypes_of(target + shift))
+        assert moved == pytest.approx(near, abs=1e-5)
+
+    @many
+    @given(seeds, sizes)
+    def test_a_part_is_at_zero_and_more_source_never_farther(self, cloud, prototypes_of, seed, s):
+        rng = np.random.default_rng(seed)
+        means, target = cloud(rng, s + 1), prototypes_of(cloud(rng, 4))
+        whole = with_centre(prototypes_of(means), means.mean(0))
+        part = with_centre(prototypes_of(means[:-1]), means.mean(0))
+        assert class_distance(whole, part) == pytest.approx(0, abs=1e-6)
+        assert class_distance(whole, target) <= class_distance(part, target) + 1e-12
+
+    def test_falls_from_one_to_zero_as_the_target_turns_towards_the_source(self, prototypes_of):
+        source, other = np.split(np.eye(8, dtype=np.float32), 2)
+        shares = (0, 0.25, 0.5, 0.75, 1)
+        mixed = [((1 - share) * other + share * source).astype(np.float32) for share in shares]
+        source = with_centre(prototypes_of(source), np.zeros(8))
+        values = [class_distance(source, prototypes_of(each)) for each in mixed]
+        expected = [1 - share / np.hypot(share, 1 - share) for share in shares]
+        assert values == pytest.approx(expected, abs=1e-6)
 
 
-@many
-@given(seeds, sizes, sizes)
-def test_blind_to_order_splitting_rotation_and_size(cloud, seed, s, t):
-    rng = np.random.default_rng(seed)
-    source, target, weights = cloud(rng, s), cloud(rng, t), rng.dirichlet(np.ones(t))
-    centre = source.mean(0)
-    value = relative_distance(source, target, weights, centre)
+class TestDomainShift:
+    def test_closed_form(self, prototypes_of):
+        source = with_centre(prototypes_of(np.eye(2, dtype=np.float32)), np.array([1.0, 0.0]))
+        target = np.array([[0, 4], [4, 0]], np.float32)
+        # Weighted mean (1, 3): the angle to (1, 0) has cosine 1 / sqrt(10).
+        found = domain_shift(source, prototypes_of(target, np.array([0.75, 0.25])))
+        assert found == pytest.approx(1 - 1 / np.sqrt(10))
 
-    def equals(*changed):
-        assert relative_distance(*changed) == pytest.approx(value, abs=1e-5)
+    def test_a_mean_at_zero(self, prototypes_of):
+        at_zero = prototypes_of(np.array([[1, 0], [-1, 0]], np.float32))
+        elsewhere = prototypes_of(np.array([[1, 0], [2, 0]], np.float32))
+        assert domain_shift(at_zero, at_zero) == 0
+        assert domain_shift(elsewhere, at_zero) == 1
 
-    order = rng.permutation(t)
-    equals(source[rng.permutation(s)], target[order], weights[order], centre)
-    halved = np.concatenate([weights[:1] / 2, weights[:1] / 2, weights[1:]])
-    equals(source, np.concatenate([target[:1], target]), halved, centre)
-    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0].astype(np.float32)
-    shift = 3 * cloud(rng, 1)
-    moved = [(4 * (x @ turn) + shift).astype(np.float32) for x in (source, target, centre[None])]
-    equals(moved[0], moved[1], weights, moved[2][0])
-
-
-@many
-@given(seeds, sizes)
-def test_a_part_of_the_source_is_at_zero_and_more_source_is_never_farther(cloud, seed, s):
-    rng = np.random.default_rng(seed)
-    source, target = cloud(rng, s + 1), cloud(rng, 4)
-    centre = source.mean(0)
-    part = source[:-1]
-    assert relative_distance(source, part, uniform(s), centre) == pytest.approx(0, abs=1e-6)
-    nearer = relative_distance(source, target, uniform(4), centre)
-    assert nearer <= relative_distance(part, target, uniform(4), centre) + 1e-12
-    assert 0 <= nearer <= 2
+    def test_a_head_without_a_mean_feature_has_none(self, cloud, prototypes_of):
+        head = prototypes_of(cloud(np.random.default_rng(0), 4), origin="head")
+        target = prototypes_of(cloud(np.random.default_rng(1), 3))
+        assert domain_shift(head, target) is None
+        assert relative_distance(head, target) == class_distance(head, target)
 
 
-def test_falls_from_one_to_zero_as_the_target_turns_towards_the_source():
-    source, other = np.split(np.eye(8, dtype=np.float32), 2)
-    centre = np.zeros(8, np.float32)
-    shares = (0, 0.25, 0.5, 0.75, 1)
-    mixed = [(1 - share) * other + share * source for share in shares]
-    values = [
-        relative_distance(source, each.astype(np.float32), uniform(4), centre) for each in mixed
-    ]
-    expected = [1 - share / np.hypot(share, 1 - share) for share in shares]
-    assert values == pytest.approx(expected, abs=1e-6)
+class TestRelativeDistance:
+    def test_is_the_class_distance_and_half_of_the_shift(self, cloud, prototypes_of):
+        rng = np.random.default_rng(2)
+        source, target = prototypes_of(1 + cloud(rng, 5)), prototypes_of(1 + cloud(rng, 3))
+        expected = class_distance(source, target) + domain_shift(source, target) / 2
+        assert relative_distance(source, target) == pytest.approx(expected)
+
+    @many
+    @given(seeds, sizes)
+    def test_a_domain_is_at_distance_zero_from_itself(self, cloud, prototypes_of, seed, s):
+        rng = np.random.default_rng(seed)
+        a = prototypes_of(cloud(rng, s), rng.dirichlet(np.ones(s)))
+        assert relative_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+    @many
+    @given(seeds, sizes, sizes)
+    def test_blind_to_order_splitting_rotation_and_size(self, cloud, prototypes_of, seed, s, t):
+        rng = np.random.default_rng(seed)
+        means, other, weights = cloud(rng, s), cloud(rng, t), rng.dirichlet(np.ones(t))
+        source = prototypes_of(means)
+        value = relative_distance(source, prototypes_of(other, weights))
+
+        def equals(first, second):
+            assert relative_distance(first, second) == pytest.approx(value, abs=1e-5)
+
+        order = rng.permutation(t)
+        shuffled = prototypes_of(means[rng.permutation(s)])
+        equals(shuffled, prototypes_of(other[order], weights[order]))
+        halved = np.concatenate([weights[:1] / 2, weights[:1] / 2, weights[1:]])
+        equals(source, prototypes_of(np.concatenate([other[:1], other]), halved))
+        turn = 4 * np.linalg.qr(rng.normal(size=(6, 6)))[0].astype(np.float32)
+        equals(prototypes_of(means @ turn), prototypes_of(other @ turn, weights))
 
 
 def test_a_mean_at_the_centre_has_no_direction_even_after_rounding():
@@ -90,15 +133,17 @@ class TestDegenerateDomains:
         source = dataclasses.replace(source, centre=source.means.mean(0))
         features = features_of(rng, np.stack([source.centre] * 2), noise=0.0)
         measured = domain_similarity(source, features, model="m", target="t")
-        assert measured.relative_distance == 1.0
-        assert measured.interval == (1.0, 1.0)
+        assert measured.class_distance == 1.0
+        assert measured.domain_shift == pytest.approx(0)
+        assert measured.relative_distance == pytest.approx(1.0)
+        assert measured.interval == pytest.approx((1.0, 1.0))
 
     def test_one_target_class_and_one_image(self, cloud, features_of, prototypes_of):
         rng = np.random.default_rng(11)
         source = prototypes_of(cloud(rng, 4))
         features = features_of(rng, source.means[2:3], images_per_class=1, noise=0.0)
         measured = domain_similarity(source, features, model="m", target="t")
-        assert measured.relative_distance == pytest.approx(0.0, abs=1e-6)
+        assert measured.class_distance == pytest.approx(0.0, abs=1e-6)
         assert (measured.images, measured.classes) == (1, 1)
         assert measured.interval[1] - measured.interval[0] == pytest.approx(0.0, abs=1e-6)
 

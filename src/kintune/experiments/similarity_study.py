@@ -26,6 +26,7 @@ from kintune.prototypes import (
 from kintune.similarity import (
     bootstrap,
     cosine_costs,
+    domain_shift,
     earth_movers_distance,
     optimal_transport,
     relative_distance,
@@ -44,9 +45,11 @@ MEASURES = {
     "emd": "Earth Mover's Distance of class means (the paper's)",
     "emd_in_spreads": "the same, over the mean distance of a source class from the source's mean",
     "emd_of_directions": "Earth Mover's Distance of directions around the source's mean",
-    "nearest_class": "nearest source class of each target class, cosine (relative_distance)",
+    "nearest_class": "nearest source class of each target class, cosine",
     "nearest_class_of_images": "the same for each single image",
     "shift_of_mean": "distance of the mean features, over the length of the source's",
+    "nearest_class_and_half_shift": "nearest class, plus half of 1 - cos of the mean features",
+    "nearest_class_and_shift": "nearest class, plus 1 - cos of the mean features",
     "head_doubt": "1 - mean confidence of the source's head",
     "head_entropy": "mean entropy of the source's head, over its largest value",
 }
@@ -98,6 +101,8 @@ def measures(source: Prototypes, features: Features) -> dict[str, float | None]:
     directions = cosine_costs(source.means, target.means, centre)
     images = cosine_costs(source.means, np.asarray(features.values), centre).min(axis=0)
     classes = len(source.means)
+    nearest = float(target.weights @ directions.min(axis=0))
+    shift = domain_shift(source, target) or 0.0
     doubt = None if features.mean_confidence is None else 1 - features.mean_confidence
     entropy = features.mean_entropy
     return {
@@ -107,7 +112,9 @@ def measures(source: Prototypes, features: Features) -> dict[str, float | None]:
         "emd_of_directions": optimal_transport(
             source.weights, target.weights, np.sqrt(2 * directions)
         ).cost,
-        "nearest_class": float(target.weights @ directions.min(axis=0)),
+        "nearest_class": nearest,
+        "nearest_class_and_half_shift": nearest + 0.5 * shift,
+        "nearest_class_and_shift": nearest + shift,
         "nearest_class_of_images": float(images.mean()),
         "shift_of_mean": float(
             np.linalg.norm(features.values.mean(axis=0) - centre) / np.linalg.norm(centre)
@@ -169,14 +176,13 @@ def _measured(source: Source, features: Features) -> dict[str, Any]:
         "half_of_images": _spread(source.prototypes, features, rng, half_of_images),
         "half_of_classes": _spread(source.prototypes, features, rng, half_of_classes),
         "bootstrap": {"spread": float(draws.std()), "mean": float(draws.mean())},
-        "clusters": _nearest(source.prototypes, clustered(features)),
+        "clusters": _relative(source.prototypes, clustered(features)),
         "curve": _curve(source.prototypes, features, rng),
     }
 
 
-def _nearest(source: Prototypes, features: Features) -> float:
-    target = class_prototypes(features)
-    return relative_distance(source.means, target.means, target.weights, source_centre(source))
+def _relative(source: Prototypes, features: Features) -> float:
+    return relative_distance(source, class_prototypes(features))
 
 
 def _spread(
@@ -236,7 +242,7 @@ def _curve(
         values, excess = [], []
         for _ in range(REPEATS):
             part = _rows(features, n_of_each(features, rng, count))
-            value = _nearest(source, part)
+            value = _relative(source, part)
             values.append(value)
             excess.append(float(bootstrap(source, part, draws=40).relative_distance.mean()) - value)
         curve[str(count)] = [float(np.mean(values)), float(np.std(values)), float(np.mean(excess))]

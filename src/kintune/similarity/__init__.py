@@ -3,7 +3,7 @@
 `distance` and `similarity` are the paper's (Appendix B, equations 3 and 4; Cui et al. 2018,
 arXiv:1806.06193, section 4.1): the Earth Mover's Distance between class means, and exp(-gamma d).
 They depend on how large a network's features are and charge a target for the source classes that it
-lacks. `relative_distance` depends on neither.
+lacks. `relative_distance` depends on neither: see `kintune.similarity.relative`.
 """
 
 from kintune.similarity.explanation import (
@@ -15,7 +15,13 @@ from kintune.similarity.explanation import (
 )
 from kintune.similarity.measure import Similarity, domain_similarity
 from kintune.similarity.ranking import SourceRanking, rank_sources
-from kintune.similarity.relative import cosine_costs, relative_distance, source_centre
+from kintune.similarity.relative import (
+    class_distance,
+    cosine_costs,
+    domain_shift,
+    relative_distance,
+    source_centre,
+)
 from kintune.similarity.resampling import BOOTSTRAP_DRAWS, Draws, bootstrap
 from kintune.similarity.transport import (
     TransportPlan,
@@ -33,7 +39,9 @@ __all__ = [
     "SourceRanking",
     "TransportPlan",
     "bootstrap",
+    "class_distance",
     "cosine_costs",
+    "domain_shift",
     "domain_similarity",
     "earth_movers_distance",
     "euclidean_costs",

@@ -18,9 +18,10 @@ from kintune.similarity.explanation import (
     transport_flows,
 )
 from kintune.similarity.relative import (
+    class_distance,
+    domain_shift,
     refuse_without_directions,
     relative_distance,
-    source_centre,
 )
 from kintune.similarity.resampling import bootstrap, interval_around
 from kintune.similarity.transport import TransportPlan, euclidean_costs, optimal_transport
@@ -43,9 +44,18 @@ class Similarity(Record):
     """exp(-gamma * distance), equation (4)."""
     gamma: float = GAMMA
     relative_distance: float
-    """0 = the source itself, about 1 = unrelated to every source class."""
+    """0 = the source itself, about 1 = unrelated."""
     interval: tuple[float, float]
     """90 % bootstrap interval of `relative_distance` over the target's images."""
+    bias: float | None = None
+    """About how much too far `relative_distance` is because class means of few images are noisy: by
+    how much a resample of the images is farther. Not taken off."""
+    class_distance: float | None = None
+    """Mean cosine distance of the target's classes to the nearest source class: the first part of
+    `relative_distance`."""
+    domain_shift: float | None = None
+    """1 - cos between the mean features of source and target; half of it is the other part. None
+    where the source's mean is not known."""
     distance_interval: tuple[float, float] | None = None
     """The same of `distance`."""
     similarity_interval: tuple[float, float] | None = None
@@ -92,9 +102,7 @@ def domain_similarity(
     """
     _refuse_unusable(source, features, target)
     prototypes = class_prototypes(features)
-    value = relative_distance(
-        source.means, prototypes.means, prototypes.weights, source_centre(source)
-    )
+    value = relative_distance(source, prototypes)
     cost = None if source.origin == "head" else euclidean_costs(source.means, prototypes.means)
     plan = None if cost is None else optimal_transport(source.weights, prototypes.weights, cost)
     draws = bootstrap(source, features, plan)
@@ -109,6 +117,9 @@ def domain_similarity(
         gamma=gamma,
         relative_distance=value,
         interval=interval_around(value, draws.relative_distance),
+        bias=float(draws.relative_distance.mean()) - value,
+        class_distance=class_distance(source, prototypes),
+        domain_shift=domain_shift(source, prototypes),
         prototypes_from=source.origin,
         target_prototypes_from=prototypes.origin,
         min_images=source.min_images,

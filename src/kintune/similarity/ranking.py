@@ -68,6 +68,7 @@ def _refuse_incomparable(measured: Sequence[Similarity], by: RankedBy) -> None:
         "gamma": {str(each.gamma) for each in measured},
         "prototypes of the target": {each.target_prototypes_from for each in measured},
         "prototypes of the source": {each.prototypes_from for each in measured},
+        "shift of the mean known": {str(each.domain_shift is not None) for each in measured},
     }
     if by == "distance":
         shared["network or input (extractor)"] = {each.extractor for each in measured}

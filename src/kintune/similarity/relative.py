@@ -1,4 +1,4 @@
-"""The relative distance: angles around the source's mean, and the source's weights left free."""
+"""The relative distance: angles of classes around the source's mean, and the shift of that mean."""
 
 import numpy as np
 
@@ -9,15 +9,28 @@ from kintune.arrays import (
     MeanArray,
     SourceMeans,
     TargetMeans,
-    TargetWeights,
 )
 from kintune.errors import DataError
 from kintune.prototypes import Prototypes
 
+SHIFT_WEIGHT = 0.5
+"""Share of the domain's shift in the relative distance: see `docs/studies/similarity.md`."""
 
-def relative_distance(
-    source: SourceMeans, target: TargetMeans, weights: TargetWeights, centre: CentreArray
-) -> float:
+
+def relative_distance(source: Prototypes, target: Prototypes) -> float:
+    """Distance of the target's classes from the source's, plus half of the shift of the whole.
+
+        class_distance + domain_shift / 2
+
+    0 for the source itself; about 1 for what has nothing to do with it. Depends neither on the size
+    of the features nor on how many classes the target has. Where the source's mean feature is not
+    known (a head behind a residual sum), the shift is left out.
+    """
+    shift = domain_shift(source, target)
+    return class_distance(source, target) + (0.0 if shift is None else SHIFT_WEIGHT * shift)
+
+
+def class_distance(source: Prototypes, target: Prototypes) -> float:
     """Mean over the target's classes of the cosine distance to the nearest source class.
 
     With x̂ = (x - c) / |x - c| for class means x and the source's mean feature c,
@@ -25,17 +38,36 @@ def relative_distance(
         sum_j w_j min_i (1 - ŝ_i . t̂_j)
 
     which is optimal transport with the source's weights left free: a target pays for what the
-    source does not cover, and not for the source classes that it lacks. Angles around the source's
-    mean make it independent of the size of the features. 0 for the source itself; two unrelated
-    directions are at 1; the largest value is 2.
-
-    Args:
-        source: float32 (s, d).
-        target: float32 (t, d).
-        weights: float64 (t,), sum 1.
-        centre: float32 (d,), the source's mean feature.
+    source does not cover, and not for the source classes that it lacks. 0 for a part of the
+    source's classes; unrelated directions are at 1; the largest value is 2.
     """
-    return float(weights @ cosine_costs(source, target, centre).min(axis=0))
+    costs = cosine_costs(source.means, target.means, source_centre(source))
+    return float(target.weights @ costs.min(axis=0))
+
+
+def domain_shift(source: Prototypes, target: Prototypes) -> float | None:
+    """1 - cos of the angle between the mean features of source and target, seen from zero.
+
+    What all images of the target have in common and the source has not: style, ground, noise.
+    Between 0 and 1 for features that are not negative, as behind a ReLU. None where the source's
+    mean feature is not known.
+    """
+    if source.centre is None and source.origin == "head":
+        return None
+    mean = target.weights @ target.means.astype(np.float64)
+    return float(shifts(mean[None], source_centre(source))[0])
+
+
+def shifts(means: np.ndarray, centre: CentreArray) -> np.ndarray:
+    """1 - cos between each mean (b, d) and the centre, float64 (b,).
+
+    Two means at zero are alike; a mean at zero and another one are unrelated.
+    """
+    means, centre = means.astype(np.float64), centre.astype(np.float64)
+    own, other = np.linalg.norm(means, axis=1), np.linalg.norm(centre)
+    alike = np.where(own + other > 0, 0.0, 1.0)
+    cosine = np.divide(means @ centre, own * other, out=alike, where=own * other > 0)
+    return np.clip(1 - cosine, 0.0, 2.0)
 
 
 def cosine_costs(source: SourceMeans, target: TargetMeans, centre: CentreArray) -> CostArray:

@@ -8,7 +8,7 @@ import numpy as np
 from kintune.arrays import CostArray, DrawArray, DrawnOffsets, UnitArray
 from kintune.features import Features
 from kintune.prototypes import Prototypes
-from kintune.similarity.relative import directions, source_centre
+from kintune.similarity.relative import SHIFT_WEIGHT, directions, shifts, source_centre
 from kintune.similarity.transport import TransportPlan
 
 BOOTSTRAP_DRAWS = 200
@@ -49,12 +49,15 @@ def bootstrap(
     centre = source_centre(source)
     units = directions(source.means, centre).astype(np.float32)
     offsets = source.means - centre
-    relative = np.zeros(draws)
+    relative, mean = np.zeros(draws), np.zeros((draws, len(centre)))
     distance = None if plan is None else np.zeros(draws)
     for column, resample in enumerate(_resamples(features, centre, draws, seed)):
         relative += resample.share * (1 - resample.largest_cosine(units))
+        mean += resample.share * resample.offsets
         if plan is not None and distance is not None:
             distance += resample.work(offsets, plan.flow, column)
+    if source.centre is not None or source.origin != "head":
+        relative += SHIFT_WEIGHT * shifts(mean + centre, centre)
     return Draws(relative, distance)
 
 
