@@ -142,7 +142,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def test_random_weights_are_not_cached(backbone, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path))
     extract_features(dataclasses.replace(backbone, weights_sha256=""), dataset)
-    assert not list((tmp_path).rglob("*"))
+    assert not list((tmp_path / "features").rglob("*"))
 
 
 def test_without_a_source_head_there_is_no_confidence(backbone, dataset):
