@@ -52,8 +52,16 @@ def other_network(tmp_path_factory):
     return path
 
 
-def similarity(data, **flags):
-    return measure_candidates(SimilarityOptions(data=str(data), **flags))
+def similarity(data, **flags) -> Similarity:
+    measured = measure_candidates(SimilarityOptions(data=str(data), **flags))
+    assert isinstance(measured, Similarity)
+    return measured
+
+
+def ranking(data, **flags) -> SourceRanking:
+    measured = measure_candidates(SimilarityOptions(data=str(data), **flags))
+    assert isinstance(measured, SourceRanking)
+    return measured
 
 
 class TestWhichCandidates:
@@ -105,20 +113,19 @@ class TestWhichCandidates:
 
 
 def test_candidates_are_measured_by_their_heads_and_ranked(images, other_network):
-    ranking = similarity(images / "target", model=("pocket", str(other_network)))
-    assert isinstance(ranking, SourceRanking)
-    assert {each.source for each in ranking.ranked} == {"CIFAR-100, 80 classes", "elsewhere"}
-    assert {each.prototypes_from for each in ranking.ranked} == {"head"}
-    values = [each.relative_distance for each in ranking.ranked]
+    found = ranking(images / "target", model=("pocket", str(other_network)))
+    assert {each.source for each in found.ranked} == {"CIFAR-100, 80 classes", "elsewhere"}
+    assert {each.prototypes_from for each in found.ranked} == {"head"}
+    values = [each.relative_distance for each in found.ranked]
     assert values == sorted(values)
 
 
 def test_one_extractor_finds_the_source_that_is_alike(images):
     sources = (images / "other", images / "alike")
     for by in ("relative_distance", "distance"):
-        ranking = similarity(images / "target", extractor="pocket", source=sources, by=by)
-        assert [each.source for each in ranking.ranked] == ["alike", "other"]
-        assert len({each.extractor for each in ranking.ranked}) == 1
+        found = ranking(images / "target", extractor="pocket", source=sources, by=by)
+        assert [each.source for each in found.ranked] == ["alike", "other"]
+        assert len({each.extractor for each in found.ranked}) == 1
 
 
 def test_a_set_against_itself_is_at_zero(images):
@@ -134,9 +141,7 @@ def test_flat_folders_are_grouped_on_either_side(images):
     assert (measured.prototypes_from, measured.target_prototypes_from) == ("clusters", "clusters")
     assert (measured.images, measured.classes) == (9, 3)
     assert measured.relative_distance == pytest.approx(0, abs=1e-6)
-    one = similarity(flat, model="pocket")
-    assert isinstance(one, Similarity)
-    assert one.classes == 1  # nine images
+    assert similarity(flat, model="pocket").classes == 1  # nine images
 
 
 def test_clusters_without_anything_to_group_are_refused(images):
@@ -156,7 +161,7 @@ def test_images_and_heads_are_not_ranked_together(images, other_network, tmp_pat
     backbone = load_backbone("pocket")
     save_prototypes(head_prototypes(backbone), head, backbone)
     with pytest.raises(IncomparableError, match="head and images"):
-        similarity(images / "target", model="pocket", source=(head, images / "other"))
+        ranking(images / "target", model="pocket", source=(head, images / "other"))
 
 
 def test_prototypes_written_once_serve_as_the_source(images, tmp_path):

@@ -12,6 +12,8 @@ def test_equation_4_with_intervals_and_the_nearest_classes(cloud, features_of, p
     source = prototypes_of(10 * cloud(rng, 8))
     features = features_of(rng, source.means[[3, 5]])
     measured = domain_similarity(source, features, model="m", target="t", gamma=0.02)
+    assert measured.distance is not None
+    assert measured.distance_interval is not None
     assert measured.similarity == pytest.approx(np.exp(-0.02 * measured.distance))
     low, high = measured.distance_interval
     assert low < measured.distance < high
