@@ -270,3 +270,21 @@ def test_an_image_without_a_confidence_is_shown_last(run_folder: Path):
     evaluation["confidences"][0] = None
     path.write_text(json.dumps(evaluation))
     assert "report.html" in str(write_report(run_folder))
+
+
+def test_the_distance_is_explained_class_by_class(make_tune):
+    folder = make_tune()
+    text = page_of(folder).text
+    assert "Of it, distance of the classes 0.5" in text
+    assert "and half the shift of the whole 0.12" in text
+    assert "95 % of the source's own classes are from their neighbours: shoe" in text
+    assert "Transported from" not in text  # a head gives no plan
+
+    def add_plan(measured):
+        flow = {"target_class": "coat", "source_class": "wolf", "share": 0.2, "cost": 7.5}
+        measured["transport"] = [flow]
+
+    edit(folder / "similarity.json", add_plan)
+    text = page_of(folder).text
+    assert "Transported from" in text
+    assert "wolf 80 % at 7.5" in text  # of the class's own quarter

@@ -113,8 +113,8 @@ def _agreement(results: Results) -> str:
         f"Spearman's correlation with the test error of a linear probe over {len(probed)} sets, "
         "for each network; over the three MobileNetV2 for each set, the mean, with the 90 % "
         "interval of resampled sets; how often the network of the smallest value has the "
-        "smallest error. Last: median standard deviation of the value on half of the images or classes, over the "
-        "standard deviation between sets."
+        "smallest error. Last: median standard deviation of the value on half of the images or "
+        "classes, over the standard deviation between sets."
     )
     return f"{_table(head, rows)}\n\n{note}"
 

@@ -9,9 +9,10 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kintune.report import confusion, curves, rates, wording
+from kintune.report import classes, confusion, curves, rates, wording
 from kintune.report.images import Gallery, Sample
 from kintune.report.reading import (
+    ClassFlow,
     Evaluation,
     Output,
     Recommendation,
@@ -31,6 +32,8 @@ class Neighbours:
     target_class: str
     images: list[str]
     sources: list[SourceClass]
+    flows: list[ClassFlow]
+    """Largest shares of the optimal plan into it, of the class's own mass; none without a plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,11 @@ def _context(output: Output) -> dict[str, object]:
         "curve_figures": [curves.curve_figure(output, q) for q in (curves.LOSS, curves.ERROR)],
         "pictured": _PICTURED_CLASSES,
         "neighbours": _neighbours(output.similarity, gallery),
+        "class_figures": [
+            classes.class_figure(output.similarity, width)
+            for width in classes.WIDTHS
+            if output.similarity
+        ],
         "results": _results(output.evaluation, gallery),
         "missing": sorted(gallery.missing) if gallery else [],
         "versions": _versions(output.summary),
@@ -132,8 +140,27 @@ def _neighbours(similarity: Similarity | None, gallery: Gallery | None) -> list[
             name,
             gallery.of_class(name, _PICTURES) if gallery and rank < _PICTURED_CLASSES else [],
             sorted(found[name], key=lambda entry: entry.cost)[:_NEIGHBOURS],
+            _flows(similarity, name),
         )
         for rank, name in enumerate(nearest)
+    ]
+
+
+def _flows(similarity: Similarity | None, name: str) -> list[ClassFlow]:
+    """The largest flows into a class, as shares of its own mass."""
+    into = [flow for flow in (similarity.transport if similarity else ()) if flow.share > 0]
+    into = [flow for flow in into if flow.target_class == name]
+    own = next(
+        (
+            entry.share
+            for entry in (similarity.nearest_source_classes if similarity else ())
+            if entry.target_class == name
+        ),
+        0.0,
+    )
+    return [
+        flow.model_copy(update={"share": flow.share / own if own else flow.share})
+        for flow in sorted(into, key=lambda flow: -flow.share)[:_NEIGHBOURS]
     ]
 
 

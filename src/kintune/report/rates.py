@@ -103,7 +103,7 @@ def evidence_figure(recommendation: Recommendation, width: int) -> RateFigure | 
     radii = [max(2.5, 8 * math.sqrt(max(row.weight, 0.0) / heaviest)) for row in rows]
     x = log_scale([row.effective_lr for row in rows] + _edges(band), _MARGIN, width - _MARGIN)
     columns = [x(row.effective_lr) for row in rows]
-    heights = _stacked(columns, radii)
+    heights = stacked(columns, radii)
     bottom = _BAND_ROW + max(50.0, max(heights) + 12)
     marks = tuple(
         Mark(
@@ -128,7 +128,7 @@ def evidence_figure(recommendation: Recommendation, width: int) -> RateFigure | 
     return RateFigure(frame=frame, band=_band(band, x), marks=marks)
 
 
-def _stacked(columns: Sequence[float], radii: Sequence[float]) -> list[float]:
+def stacked(columns: Sequence[float], radii: Sequence[float]) -> list[float]:
     """Heights above the axis at which each circle rests on those before it, touching none."""
     placed: list[tuple[float, float, float]] = []
     for column, radius in zip(columns, radii, strict=True):

@@ -117,6 +117,16 @@ class SourceClass(Part):
     """Of the target's images, those in the target class."""
 
 
+class ClassFlow(Part):
+    """Mass that the optimal plan sends from a source class to a target class."""
+
+    target_class: str
+    source_class: str
+    share: float
+    """Of all mass."""
+    cost: float
+
+
 class Similarity(Part):
     """`similarity.json`."""
 
@@ -127,10 +137,16 @@ class Similarity(Part):
     gamma: float | None = None
     relative_distance: float | None = None
     interval: tuple[float, float] | None = None
+    distance_interval: tuple[float, float] | None = None
+    class_distance: float | None = None
+    domain_shift: float | None = None
     prototypes_from: str = ""
     images: int | None = None
     classes: int | None = None
     nearest_source_classes: tuple[SourceClass, ...] = ()
+    transport: tuple[ClassFlow, ...] = ()
+    far_cost: float | None = None
+    far_target_classes: tuple[str, ...] = ()
     extractor: str = ""
     notes: tuple[str, ...] = ()
 
