@@ -5,8 +5,8 @@
 
 `run` measures every candidate distance of four networks (`pocket`, and in MODELS MobileNetV2 from
 ImageNet-1k, iNaturalist birds and insects at 96 px) to the image sets in DATA, at most 500 images a
-set, and writes results/similarity_study.json after each network. Features are cached, so a run that
-was stopped goes on. About half an hour on two cores. `page` writes the tables of
+set, and writes results/similarity_study.json after each network. A run that was stopped goes on with
+the networks that are missing. About half an hour on two cores. `page` writes the tables of
 docs/studies/similarity.md from it.
 """
 
@@ -31,8 +31,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/similarity_study"))
     args = parser.parse_args()
     if args.what == "run":
+        held = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         similarity_study.run(
-            args.data, args.models, args.work, lambda results: write_json(RESULTS, results)
+            args.data, args.models, args.work, held, lambda found: write_json(RESULTS, found)
         )
     else:
         written = PAGE.read_text().partition(MARK)[0]

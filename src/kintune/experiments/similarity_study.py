@@ -40,6 +40,7 @@ COUNTS = (1, 2, 3, 5, 10, 20, 50)
 """Images a class of the curves."""
 CURVE_CLASSES = 50
 """Images that every class of a set needs for a curve."""
+CURVE_NETWORKS = ("in1k",)
 REPEATS = 8
 MEASURES = {
     "emd": "Earth Mover's Distance of class means (the paper's)",
@@ -66,19 +67,27 @@ class Source:
     prototypes: Prototypes
 
 
-def run(data: Path, models: Path, work: Path, save: Callable[[dict[str, Any]], None]) -> None:
-    """Measure everything, saving after each network; features are cached, so it can be resumed.
+def run(
+    data: Path,
+    models: Path,
+    work: Path,
+    results: dict[str, Any],
+    save: Callable[[dict[str, Any]], None],
+) -> None:
+    """Measure everything, saving after each network.
 
     Args:
         data: folder of the image sets.
         models: folder of `mobilenetv2_100.NAME.safetensors`.
         work: where the sets of the study are made.
+        results: of a run that was stopped, whose networks are not measured again; or empty.
         save: gets all results so far.
     """
     sets = {name: str(folder) for name, folder in prepare_sets(data, work).items()}
     sets["digits"] = "sklearn:digits"
-    results: dict[str, Any] = {"image_size": IMAGE_SIZE, "sources": []}
-    for network in NETWORKS:
+    results = {"image_size": IMAGE_SIZE, "sources": results.get("sources", [])}
+    held = {entry["network"] for entry in results["sources"]}
+    for network in (network for network in NETWORKS if network not in held):
         sources = list(_sources(network, models))
         backbone = sources[0].backbone
         entries: list[dict[str, Any]] = [
@@ -87,7 +96,10 @@ def run(data: Path, models: Path, work: Path, save: Callable[[dict[str, Any]], N
         for name, place in sets.items():
             train, probe = _features_and_probe(backbone, place)
             for source, entry in zip(sources, entries, strict=True):
-                entry["sets"][name] = _measured(source, train) | {"probe_error": probe}
+                measured = _measured(source, train) | {"probe_error": probe}
+                if source.kind == "head" and network in CURVE_NETWORKS:
+                    measured["curve"] = _curve(source.prototypes, train)
+                entry["sets"][name] = measured
         results["sources"] += entries
         save(results)
 
@@ -177,7 +189,6 @@ def _measured(source: Source, features: Features) -> dict[str, Any]:
         "half_of_classes": _spread(source.prototypes, features, rng, half_of_classes),
         "bootstrap": {"spread": float(draws.std()), "mean": float(draws.mean())},
         "clusters": _relative(source.prototypes, clustered(features)),
-        "curve": _curve(source.prototypes, features, rng),
     }
 
 
@@ -229,14 +240,13 @@ def _rows(features: Features, rows: np.ndarray) -> Features:
     return replace(features, values=values, labels=features.labels[rows], outputs=outputs)
 
 
-def _curve(
-    source: Prototypes, features: Features, rng: np.random.Generator
-) -> dict[str, list[float]]:
+def _curve(source: Prototypes, features: Features) -> dict[str, list[float]]:
     """Relative distance at so many images a class: mean, spread, and bootstrap's estimate of how
     much too far it is; empty where classes are too small."""
     counts = np.bincount(features.labels)
     if counts[counts > 0].min() < CURVE_CLASSES:
         return {}
+    rng = np.random.Generator(np.random.Philox(key=2))
     curve: dict[str, list[float]] = {}
     for count in COUNTS:
         values, excess = [], []
