@@ -3,7 +3,11 @@
 import pytest
 
 from kintune.backbones import BackboneOverrides, load_backbone
+from kintune.candidates import measure_candidates
 from kintune.datasets import load_dataset
+from kintune.experiments.similarity_sets import SERIES, SERIES_FROM, write_series
+from kintune.options import SimilarityOptions
+from kintune.similarity import rank_sources
 from kintune.task import Task, measure
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -31,13 +35,27 @@ def measured(real_models, real_data):
 def test_a_set_and_the_network_of_its_kind_are_nearest_to_each_other(measured, network, own):
     value = measured[network, own].interval[1]
     same_network = [m for (net, name), m in measured.items() if net == network and name != own]
-    other_network = [
-        m for (net, name), m in measured.items() if name == own and net not in (network, "in1k")
-    ]
-    assert all(value < m.relative_distance for m in same_network + other_network)
+    assert all(value < m.relative_distance for m in same_network)
+    candidates = [m for (_, name), m in measured.items() if name == own]
+    ranking = rank_sources(candidates)
+    assert ranking.ranked[0] == measured[network, own]
+    assert ranking.warnings == ()  # no order inside the noise
 
 
 def test_spectrograms_are_farthest_from_imagenet(measured):
     from_imagenet = {name: m for (net, name), m in measured.items() if net == "in1k"}
     far = from_imagenet.pop("fsdd-spectrograms")
     assert all(near.interval[1] < far.interval[0] for near in from_imagenet.values())
+
+
+def test_a_graded_series_comes_out_in_its_order_from_imagenet(real_models, real_data, tmp_path):
+    values = []
+    for step in SERIES:
+        write_series(real_data / SERIES_FROM / "train", step, tmp_path / step)
+        options = SimilarityOptions(
+            data=str(tmp_path / step),
+            model=str(real_models / "mobilenetv2_100.in1k.safetensors"),
+            image_size=96,
+        )
+        values.append(measure_candidates(options).relative_distance)
+    assert values == sorted(values)
