@@ -25,7 +25,7 @@ from kintune.prototypes import (
 )
 from kintune.similarity import (
     bootstrap,
-    cosine_costs,
+    class_costs,
     domain_shift,
     earth_movers_distance,
     optimal_transport,
@@ -110,8 +110,8 @@ def measures(source: Prototypes, features: Features) -> dict[str, float | None]:
     centre = source_centre(source)
     lengths = np.linalg.norm(source.means - centre, axis=1)
     emd = None if source.origin == "head" else earth_movers_distance(source, target)
-    directions = cosine_costs(source.means, target.means, centre)
-    images = cosine_costs(source.means, np.asarray(features.values), centre).min(axis=0)
+    directions = class_costs(source, target)
+    images = class_costs(source, _each_image(target, features)).min(axis=0)
     classes = len(source.means)
     nearest = float(target.weights @ directions.min(axis=0))
     shift = domain_shift(source, target) or 0.0
@@ -134,6 +134,18 @@ def measures(source: Prototypes, features: Features) -> dict[str, float | None]:
         "head_doubt": doubt,
         "head_entropy": None if entropy is None else entropy / float(np.log(classes)),
     }
+
+
+def _each_image(target: Prototypes, features: Features) -> Prototypes:
+    """Every image as a class of its own."""
+    count = len(features.labels)
+    return replace(
+        target,
+        means=np.ascontiguousarray(features.values),
+        weights=np.full(count, 1 / count),
+        counts=np.ones(count, np.int64),
+        classes=tuple(str(index) for index in range(count)),
+    )
 
 
 def _sources(network: str, models: Path) -> Iterator[Source]:

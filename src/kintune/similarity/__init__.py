@@ -16,8 +16,8 @@ from kintune.similarity.explanation import (
 from kintune.similarity.measure import Similarity, domain_similarity
 from kintune.similarity.ranking import SourceRanking, rank_sources
 from kintune.similarity.relative import (
+    class_costs,
     class_distance,
-    cosine_costs,
     domain_shift,
     relative_distance,
     source_centre,
@@ -39,8 +39,8 @@ __all__ = [
     "SourceRanking",
     "TransportPlan",
     "bootstrap",
+    "class_costs",
     "class_distance",
-    "cosine_costs",
     "domain_shift",
     "domain_similarity",
     "earth_movers_distance",

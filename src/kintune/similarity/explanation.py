@@ -8,7 +8,7 @@ import numpy as np
 from kintune.arrays import CostArray
 from kintune.prototypes import Prototypes
 from kintune.records import Record
-from kintune.similarity.relative import cosine_costs, source_centre
+from kintune.similarity.relative import class_costs, directions, source_centre
 from kintune.similarity.transport import TransportPlan
 
 NEIGHBOURS = 3
@@ -42,7 +42,7 @@ class Flow(Record):
 
 def nearest_source_classes(source: Prototypes, target: Prototypes) -> tuple[Neighbour, ...]:
     """For each target class its three nearest source classes, nearest first."""
-    cost = cosine_costs(source.means, target.means, source_centre(source))
+    cost = class_costs(source, target)
     order = np.argsort(cost, axis=0, kind="stable")[:NEIGHBOURS]
     return tuple(
         Neighbour(
@@ -82,6 +82,7 @@ def far_cost(source: Prototypes) -> float:
     """
     step = max(1, len(source.means) // MOST_SPACED)
     chosen = np.arange(0, len(source.means), step)
-    cost = cosine_costs(source.means, source.means[chosen], source_centre(source))
+    units = directions(source.means, source_centre(source))
+    cost = np.clip(1 - units @ units[chosen].T, 0.0, 2.0)
     cost[chosen, np.arange(len(chosen))] = np.inf
     return float(np.quantile(cost.min(axis=0), FAR_QUANTILE))

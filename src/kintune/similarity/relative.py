@@ -7,8 +7,6 @@ from kintune.arrays import (
     CostArray,
     DirectionArray,
     MeanArray,
-    SourceMeans,
-    TargetMeans,
 )
 from kintune.errors import DataError
 from kintune.prototypes import Prototypes
@@ -33,7 +31,7 @@ def relative_distance(source: Prototypes, target: Prototypes) -> float:
 def class_distance(source: Prototypes, target: Prototypes) -> float:
     """Mean over the target's classes of the cosine distance to the nearest source class.
 
-    With x̂ = (x - c) / |x - c| for class means x and the source's mean feature c,
+    With ŝ_i and t̂_j the directions of the class means around a centre,
 
         sum_j w_j min_i (1 - ŝ_i . t̂_j)
 
@@ -41,8 +39,7 @@ def class_distance(source: Prototypes, target: Prototypes) -> float:
     source does not cover, and not for the source classes that it lacks. 0 for a part of the
     source's classes; unrelated directions are at 1; the largest value is 2.
     """
-    costs = cosine_costs(source.means, target.means, source_centre(source))
-    return float(target.weights @ costs.min(axis=0))
+    return float(target.weights @ class_costs(source, target).min(axis=0))
 
 
 def domain_shift(source: Prototypes, target: Prototypes) -> float | None:
@@ -54,8 +51,7 @@ def domain_shift(source: Prototypes, target: Prototypes) -> float | None:
     """
     if source.centre is None and source.origin == "head":
         return None
-    mean = target.weights @ target.means.astype(np.float64)
-    return float(shifts(mean[None], source_centre(source))[0])
+    return float(shifts(mean_of(target)[None], source_centre(source))[0])
 
 
 def shifts(means: np.ndarray, centre: CentreArray) -> np.ndarray:
@@ -70,10 +66,29 @@ def shifts(means: np.ndarray, centre: CentreArray) -> np.ndarray:
     return np.clip(1 - cosine, 0.0, 2.0)
 
 
-def cosine_costs(source: SourceMeans, target: TargetMeans, centre: CentreArray) -> CostArray:
-    """1 - ŝ_i . t̂_j, float64 (s, t), between 0 and 2; 1 for a mean at the centre."""
-    cosine = directions(source, centre) @ directions(target, centre).T
+def class_costs(source: Prototypes, target: Prototypes) -> CostArray:
+    """1 - ŝ_i . t̂_j, float64 (s, t), between 0 and 2; 1 for a mean at its centre."""
+    centre = source_centre(source)
+    around = target_centre(centre, mean_of(target))
+    cosine = directions(source.means, centre) @ directions(target.means, around).T
     return np.clip(1 - cosine, 0.0, 2.0)
+
+
+def target_centre(centre: CentreArray, mean: np.ndarray) -> CentreArray:
+    """What the target's directions are seen from: the source's centre c, as long as the target's
+    mean feature m reaches along it, c (m . c) / |c|².
+
+    Images of another size or sharpness make all features longer or shorter. Seen from the source's
+    own centre, they would all lie in the direction of that difference.
+    """
+    square = float(centre.astype(np.float64) @ centre)
+    reach = max(0.0, float(mean @ centre.astype(np.float64)) / square) if square > 0 else 0.0
+    return (reach * centre).astype(np.float32)
+
+
+def mean_of(target: Prototypes) -> np.ndarray:
+    """Mean feature of a domain's images, float64 (d,)."""
+    return target.weights @ target.means.astype(np.float64)
 
 
 def directions(means: MeanArray, centre: CentreArray) -> DirectionArray:

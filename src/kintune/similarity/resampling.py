@@ -7,8 +7,15 @@ import numpy as np
 
 from kintune.arrays import CostArray, DrawArray, DrawnOffsets, UnitArray
 from kintune.features import Features
-from kintune.prototypes import Prototypes
-from kintune.similarity.relative import SHIFT_WEIGHT, directions, shifts, source_centre
+from kintune.prototypes import Prototypes, class_prototypes
+from kintune.similarity.relative import (
+    SHIFT_WEIGHT,
+    directions,
+    mean_of,
+    shifts,
+    source_centre,
+    target_centre,
+)
 from kintune.similarity.transport import TransportPlan
 
 BOOTSTRAP_DRAWS = 200
@@ -47,17 +54,18 @@ def bootstrap(
             two sources can be compared draw by draw.
     """
     centre = source_centre(source)
+    around = target_centre(centre, mean_of(class_prototypes(features)))
     units = directions(source.means, centre).astype(np.float32)
-    offsets = source.means - centre
+    offsets = source.means - around
     relative, mean = np.zeros(draws), np.zeros((draws, len(centre)))
     distance = None if plan is None else np.zeros(draws)
-    for column, resample in enumerate(_resamples(features, centre, draws, seed)):
+    for column, resample in enumerate(_resamples(features, around, draws, seed)):
         relative += resample.share * (1 - resample.largest_cosine(units))
         mean += resample.share * resample.offsets
         if plan is not None and distance is not None:
             distance += resample.work(offsets, plan.flow, column)
     if source.centre is not None or source.origin != "head":
-        relative += SHIFT_WEIGHT * shifts(mean + centre, centre)
+        relative += SHIFT_WEIGHT * shifts(mean + around, centre)
     return Draws(relative, distance)
 
 
@@ -73,7 +81,7 @@ def interval_around(value: float, draws: DrawArray) -> Interval:
 
 @dataclass(frozen=True, eq=False)
 class _Resample:
-    """One target class: the mean of each resample, around the source's centre."""
+    """One target class: the mean of each resample, around the target's centre."""
 
     share: float
     offsets: DrawnOffsets
