@@ -7,7 +7,7 @@ from kintune.candidates import measure_candidates
 from kintune.datasets import load_dataset
 from kintune.experiments.similarity_sets import SERIES, SERIES_FROM, write_series
 from kintune.options import SimilarityOptions
-from kintune.similarity import rank_sources
+from kintune.similarity import Similarity, rank_sources
 from kintune.task import Task, measure
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -57,5 +57,7 @@ def test_a_graded_series_comes_out_in_its_order_from_imagenet(real_models, real_
             model=str(real_models / "mobilenetv2_100.in1k.safetensors"),
             image_size=96,
         )
-        values.append(measure_candidates(options).relative_distance)
+        measured = measure_candidates(options)
+        assert isinstance(measured, Similarity)
+        values.append(measured.relative_distance)
     assert values == sorted(values)

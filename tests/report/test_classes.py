@@ -22,6 +22,7 @@ def test_dots_stand_at_the_nearest_cost_and_do_not_touch(width):
     costs = [(0.2, 0.5), (0.21, 0.1), (0.22, 0.1), (0.9, 0.3)]
     figure = class_figure(similarity(costs, far_cost=0.6, far_target_classes=("t3",)), width)
     assert [mark.kind for mark in figure.marks] == ["reference"] * 3 + ["far"]
+    assert figure.far_x is not None
     xs = [mark.x for mark in figure.marks]
     assert xs == sorted(xs)
     assert xs[2] < figure.far_x < xs[3]
