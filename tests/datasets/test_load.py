@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kintune.datasets import UnreadableFile, load_dataset
+from kintune.datasets import UnreadableFile, load_dataset, load_unsplit
 from kintune.datasets.decode import ImageScale
 from kintune.errors import DataError, OptionError
 
@@ -138,3 +138,13 @@ def test_nothing_readable_lists_all(photos, spec):
 def test_the_share_of_validation_is_a_fraction(photos, spec, fraction):
     with pytest.raises(OptionError, match=r"val_fraction is .* between 0 and 1"):
         load_dataset(photos, spec, val_fraction=fraction)
+
+
+def test_what_is_only_measured_needs_no_second_image_and_no_classes(tmp_path, write_images, spec):
+    write_images(tmp_path / "single", {"a": 1, "b": 1})
+    write_images(tmp_path / "flat", {"": 3})
+    single = load_unsplit(tmp_path / "single", spec)
+    assert (single.classes, single.is_labelled) == (("a", "b"), True)
+    assert (len(single.splits["train"]), len(single.splits["val"])) == (2, 0)
+    flat = load_unsplit(tmp_path / "flat", spec)
+    assert (flat.is_labelled, len(flat.splits["train"])) == (False, 3)
