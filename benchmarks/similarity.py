@@ -214,17 +214,18 @@ def forward_case(args: argparse.Namespace) -> dict[str, Any]:
 
     from kintune.backbones import normalised
     from kintune.datasets.transforms import centre_crops
-    from kintune.features import BATCH_SIZE
+    from kintune.features import images_at_once
 
     backbone, dataset = _loaded(args)
     network = backbone.network.eval().to(memory_format=torch.channels_last)
     indices = dataset.splits["train"]
+    count = images_at_once("cpu", backbone.input.image_size)
     batches = [
         normalised(
-            centre_crops(dataset.images, indices[start : start + BATCH_SIZE], size), backbone.input
+            centre_crops(dataset.images, indices[start : start + count], size), backbone.input
         )
         for size in [backbone.input.image_size]
-        for start in range(0, len(indices), BATCH_SIZE)
+        for start in range(0, len(indices), count)
     ]
 
     def forward() -> float:

@@ -38,6 +38,8 @@ from kintune.progress import announce, progress_bar
 from kintune.records import Record, content_id
 
 BATCH_SIZE = 32
+CPU_PIXELS = 200_000
+"""Pixels of a batch on a CPU: larger ones are not faster there, and take memory."""
 CHUNK_ROWS = 4096
 """Rows of features that are held in memory at a time."""
 RELEASED_BYTES = 64 * 2**20
@@ -154,10 +156,11 @@ def _extract(
     values = open_memmap(folder / "values.npy", "w+", np.float32, shape)
     outputs = np.empty((len(indices), 2), np.float32)
     digest = hashlib.sha256()
-    parts = [slice(start, start + BATCH_SIZE) for start in range(0, len(indices), BATCH_SIZE)]
     size = backbone.input.image_size
+    batch_size = images_at_once(device, size)
+    parts = [slice(start, start + batch_size) for start in range(0, len(indices), batch_size)]
     cropped = (centre_crops(dataset.images, indices[rows], size) for rows in parts)
-    released = _rows_before_release(dataset.images, backbone.num_features)
+    released = batch_size * _batches_before_release(dataset.images, backbone.num_features)
     with torch.inference_mode(), progress_bar("features", len(indices)) as advance:
         for rows, crops in zip(parts, one_ahead(cropped), strict=True):
             batch = normalised(crops.to(device), backbone.input)
@@ -181,6 +184,15 @@ def _extract(
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
 
 
+def images_at_once(device: str, image_size: int) -> int:
+    """Images of a batch.
+
+    >>> images_at_once("cuda", 224), images_at_once("cpu", 96), images_at_once("cpu", 224)
+    (32, 21, 3)
+    """
+    return BATCH_SIZE if device != "cpu" else max(1, min(BATCH_SIZE, CPU_PIXELS // image_size**2))
+
+
 def _confidence_and_entropy(logits: Tensor) -> Tensor:
     """Largest softmax output and entropy in nats, float32 (b, 2)."""
     log_shares = logits.float().log_softmax(dim=1)
@@ -195,9 +207,9 @@ def _for_inference(network: nn.Module, device: str) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def _rows_before_release(images: DecodedImages, width: int) -> int:
+def _batches_before_release(images: DecodedImages, width: int) -> int:
     a_row = max(1, images.pixels.nbytes // max(1, len(images))) + 4 * width
-    return max(1, RELEASED_BYTES // a_row // BATCH_SIZE) * BATCH_SIZE
+    return max(1, RELEASED_BYTES // a_row // BATCH_SIZE)
 
 
 def _release(*arrays: np.ndarray) -> None:
