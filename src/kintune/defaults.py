@@ -1,8 +1,13 @@
 """Every default that is not a fact of the data or the network, in one place."""
 
 import math
+from typing import Literal
 
 from kintune.hyperparameters import AugmentationName
+
+EngineName = Literal["bracket", "tpe", "gp", "random", "grid"]
+"""What proposes the next setting: `kintune.search.ENGINES`."""
+RunnerName = Literal["local", "ray"]
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
@@ -14,6 +19,7 @@ GAMMA = 0.01
 
 VAL_FRACTION = 0.2
 RUNS = 3
+SEARCH_RUNS = 6
 SEED = 0
 
 MAX_BATCH_SIZE = 256

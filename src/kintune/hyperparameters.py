@@ -4,7 +4,7 @@ The paper is Li et al., "Rethinking the Hyperparameters for Fine-tuning", ICLR 2
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -93,6 +93,15 @@ class Hyperparameters(Record):
         if self.new_part_decay is not None:
             return self.new_part_decay
         return NEW_PART_DECAY if self.regularizer == "l2-sp" else self.weight_decay
+
+    @property
+    def equivalence(self) -> tuple[Any, ...]:
+        """Equal for equivalent settings: η' and the decay per step, of the new head too, to the 10
+        digits of identity; every field but these as it is."""
+        acting = {"lr", "momentum", "weight_decay", "new_part_decay"}
+        decays = (self.decay_per_step, self.decay_lr * self.new_part_coefficient)
+        rest = tuple(value for name, value in self if name not in acting)
+        return *(f"{value:.10g}" for value in (self.effective_lr, *decays)), *rest
 
     def with_momentum(self, momentum: float) -> "Hyperparameters":
         """The equivalent setting at another momentum: the same η' and the same decay per step, of

@@ -1,15 +1,44 @@
-"""Search in effective learning rate: a space around the recommendation, an engine, the loop."""
+"""Search in effective learning rate: a space around the recommendation, engines, the loop."""
 
-from kintune.search.engines import Bracket, Observation, SearchEngine
-from kintune.search.search import best_run, search
-from kintune.search.space import SearchSpace, around
+from kintune.search.engines import ENGINES
+from kintune.search.grids import Grid, appendix_d_grid, distinct, paper_grid, scratch_grid
+from kintune.search.history import History, Observation, Proposal, SearchEngine
+from kintune.search.lessons import lessons
+from kintune.search.live import live_table
+from kintune.search.search import (
+    Budget,
+    SearchOutcome,
+    SearchPlan,
+    describe,
+    search,
+)
+from kintune.search.space import Choices, Point, SearchSpace
+from kintune.search.study import StudyView
+from kintune.search.trials import Asked, Trial, TrialStore
 
 __all__ = [
-    "Bracket",
+    "ENGINES",
+    "Asked",
+    "Budget",
+    "Choices",
+    "Grid",
+    "History",
     "Observation",
+    "Point",
+    "Proposal",
     "SearchEngine",
+    "SearchOutcome",
+    "SearchPlan",
     "SearchSpace",
-    "around",
-    "best_run",
+    "StudyView",
+    "Trial",
+    "TrialStore",
+    "appendix_d_grid",
+    "describe",
+    "distinct",
+    "lessons",
+    "live_table",
+    "paper_grid",
+    "scratch_grid",
     "search",
 ]

@@ -1,52 +1,242 @@
-"""The search loop: ask the engine, run, tell, until the number of runs is reached."""
+"""The search: ask an engine, run, tell it, until the budget is spent."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Final, Literal
 
-from kintune.hyperparameters import Hyperparameters
+from pydantic import Field
+
+from kintune.defaults import EngineName
 from kintune.progress import announce
-from kintune.runs import RunResult
-from kintune.search.engines import Observation, SearchEngine
-from kintune.search.space import SearchSpace
+from kintune.records import Record
+from kintune.runners import Course, Runner, StopRule
+from kintune.runs import RunConfig, RunResult
+from kintune.search.engines import ENGINES
+from kintune.search.history import WORTH
+from kintune.search.trials import Asked, Trial, TrialStore, history_of
+from kintune.training import EpochMetrics, read_metrics, replicas
 
-Train = Callable[[Hyperparameters], RunResult]
+_WAIT: Final = "wait"
+_END: Final = "end"
 
 
-def search(space: SearchSpace, engine: SearchEngine, train: Train, runs: int) -> list[RunResult]:
-    """Exactly `runs` configurations that differ, in the order in which they were tried.
+class Budget(Record):
+    """How much a search may spend."""
 
-    A proposal depends on the finished runs alone, so a search that was interrupted repeats its own
-    steps, and `train` returns the finished runs at once.
+    runs: int = Field(ge=1)
+    """Settings that differ."""
+    is_at_most: bool = False
+    """Whether the engine may end the search before, when it expects nothing more."""
+    max_seconds: float | None = Field(default=None, gt=0)
+    """Wall-clock time of one start: no run is begun that would probably end after it."""
+    max_epochs: int | None = Field(default=None, ge=1)
+    """Epochs of all runs together, those of earlier starts too."""
 
-    Args:
-        space: where to search.
-        engine: what proposes the next rate.
-        train: one run; a finished one is returned, not repeated.
-        runs: how many.
+
+Watcher = Callable[[Sequence[Trial]], None]
+"""Sees the trials whenever something has changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPlan:
+    """What is searched, by whom, for how long."""
+
+    store: TrialStore
+    engine: EngineName
+    budget: Budget
+    stops_early: bool = True
+    """Whether runs that are clearly lost are stopped."""
+    watchers: tuple[Watcher, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOutcome:
+    """The trials by number, and what a person should know about them."""
+
+    trials: tuple[Trial, ...]
+    notes: tuple[str, ...]
+
+
+def search(plan: SearchPlan, runner: Runner) -> SearchOutcome:
+    """Run until the budget is spent. The same call goes on where an earlier one was killed.
+
+    Exactly `budget.runs` settings that differ, unless another limit comes first or `is_at_most`
+    lets the engine stop; which of them ended the search is among the notes.
     """
-    results: list[RunResult] = []
-    for number in range(1, runs + 1):
-        rate = engine.propose(space.effective_lr, [observation(result) for result in results])
-        announce(f"run {number} of {runs}: effective learning rate {rate:.4g}")
-        results.append(train(space.at(rate)))
-        announce(f"  {describe(results[-1])}")
-    return results
+    loop = _Loop(plan)
+    loop.begin()
+    for result in runner.run(loop.configs(), loop.stop_rule):
+        loop.tell(result)
+    return SearchOutcome(trials=tuple(loop.trials), notes=tuple(loop.notes))
 
 
-def observation(result: RunResult) -> Observation:
-    """What a run teaches the engine: a run without an error counts as wrong on every image."""
-    error = result.validation_top1_error
-    if error is None:
-        return Observation(result.effective_lr, 1.0, too_fast=True)
-    start = result.first_epoch_loss_ratio
-    return Observation(result.effective_lr, error, too_fast=start is not None and start > 1)
+@dataclass
+class _Loop:
+    plan: SearchPlan
+    trials: list[Trial] = field(default_factory=list[Trial])
+    notes: list[str] = field(default_factory=list[str])
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def budget(self) -> Budget:
+        return self.plan.budget
+
+    def begin(self) -> None:
+        """Read what is there."""
+        here = replicas()
+        found, foreign = here.from_first(self.plan.store.read() if here.is_first else ([], []))
+        self.trials = found[: self.budget.runs]
+        if len(found) > self.budget.runs:
+            more = len(found) - self.budget.runs
+            self.note(f"{more} later settings of an earlier, longer search are left out.")
+        if foreign:
+            names = sorted({n for each in foreign for n in self.plan.store.differences(each)})
+            self.note(
+                f"{len(foreign)} settings of an earlier search lie outside this one "
+                f"({', '.join(names)} differ) and are left out; their folders stay."
+            )
+        self.changed()
+
+    def configs(self) -> Iterator[RunConfig | None]:
+        """What to run next: first what was begun, then what the engine proposes."""
+        here = replicas()
+        for trial in tuple(self.trials):
+            yield from trial.missing
+        while True:
+            # Of several replicas the first decides: clocks and disks differ.
+            asked = here.from_first(self.decide() if here.is_first else _END)
+            if not isinstance(asked, Asked):
+                if asked == _END:
+                    return
+                yield None
+                continue
+            if here.is_first:
+                self.plan.store.write(asked)
+            trial = self.plan.store.trial(asked)
+            self.trials.append(trial)
+            self.announce_start(trial)
+            self.changed()
+            yield from trial.missing
+
+    def decide(self) -> "Asked | Literal['wait', 'end']":
+        """The next proposal; or to wait for a result; or that the search ends, with a note why."""
+        if len(self.trials) >= self.budget.runs or self.is_spent():
+            return _END
+        asked = self.ask()
+        if not self.budget.is_at_most or asked.proposal.is_worth_it:
+            return asked
+        if any(not trial.is_finished for trial in self.trials):
+            return _WAIT
+        self.note(
+            f"Ended after {len(self.trials)} settings: {self.plan.engine} expects another run to "
+            f"lower the error by less than {100 * WORTH:g} points."
+        )
+        return _END
+
+    def ask(self) -> Asked:
+        """The engine's next proposal: a function of the trials so far."""
+        store = self.plan.store
+        history = history_of(self.trials, seed=store.template.seed)
+        proposal = ENGINES[self.plan.engine].ask(store.space, history)
+        return Asked(
+            number=max((trial.asked.number + 1 for trial in self.trials), default=0),
+            engine=self.plan.engine,
+            proposal=proposal,
+            config=store.config_at(store.space.at(proposal.point)),
+        )
+
+    def tell(self, result: RunResult) -> None:
+        """A run has ended."""
+        for index, trial in enumerate(self.trials):
+            if any(config.id == result.id for config in trial.configs):
+                self.trials[index] = trial.with_result(result)
+        announce(f"  {describe(result)}{self.time_left()}")
+        self.changed()
+
+    def changed(self) -> None:
+        if not replicas().is_first:
+            return
+        for watcher in self.plan.watchers:
+            watcher(self.trials)
+
+    def note(self, text: str) -> None:
+        announce(text)
+        self.notes.append(text)
+
+    def announce_start(self, trial: Trial) -> None:
+        announce(
+            f"run {len(self.trials)} of {self.budget.runs}: effective learning rate "
+            f"{trial.point.effective_lr:.4g} ({trial.asked.proposal.reason})"
+        )
+
+    def is_spent(self) -> bool:
+        """Whether another setting would break a limit of time or epochs; says so."""
+        if self.budget.max_epochs is not None:
+            after = self.epochs_spent() + self.epochs_a_setting()
+            if after > self.budget.max_epochs:
+                self.note(
+                    f"Ended after {len(self.trials)} settings: another would make {after} epochs, "
+                    f"and {self.budget.max_epochs} were allowed."
+                )
+                return True
+        if self.budget.max_seconds is not None and self.trials:
+            after = time.monotonic() - self.began + (self.seconds_a_run() or 0.0)
+            if after > self.budget.max_seconds:
+                self.note(
+                    f"Ended after {len(self.trials)} settings: another would end after about "
+                    f"{after:.0f} s, and {self.budget.max_seconds:.0f} s were allowed."
+                )
+                return True
+        return False
+
+    def epochs_a_setting(self) -> int:
+        return self.plan.store.repeats * self.plan.store.space.base.epochs
+
+    def epochs_spent(self) -> int:
+        """Trained, and promised to runs that are going on."""
+        root, epochs = self.plan.store.root, self.plan.store.space.base.epochs
+        return sum(
+            epochs if result is None else len(read_metrics(root / config.id))
+            for trial in self.trials
+            for config, result in zip(trial.configs, trial.results, strict=True)
+        )
+
+    def seconds_a_run(self) -> float | None:
+        """Mean time of the runs that trained to their end."""
+        ended = [result for trial in self.trials for result in trial.ended]
+        return fmean([r.seconds for r in ended if r.status == "complete"] or [0.0]) or None
+
+    def time_left(self) -> str:
+        """The estimate that a person sees while waiting; empty where there is none."""
+        seconds = self.seconds_a_run()
+        left = self.budget.runs - sum(trial.is_finished for trial in self.trials)
+        if seconds is None or not left:
+            return ""
+        return f"; about {left * self.plan.store.repeats * seconds:.0f} s of training to go"
+
+    def stop_rule(self, _: RunConfig) -> StopRule | None:
+        """What the finished runs say about the next."""
+        space, root = self.plan.store.space, self.plan.store.root
+        if not self.plan.stops_early or space.validation_images is None:
+            return None
+        courses = [
+            _course(read_metrics(root / result.id))
+            for trial in self.trials
+            for result in trial.ended
+            if result.status == "complete"
+        ]
+        return StopRule(
+            courses=tuple(course for course in courses if course.errors),
+            epochs=space.base.epochs,
+            validation_images=space.validation_images,
+        )
 
 
-def best_run(results: Sequence[RunResult]) -> RunResult | None:
-    """Lowest validation error, ties to the smaller effective rate; None where no run completed."""
-    complete = [run for run in results if run.validation_top1_error is not None]
-    return min(
-        complete, key=lambda run: (run.validation_top1_error, run.effective_lr), default=None
-    )
+def _course(rows: Sequence[EpochMetrics]) -> Course:
+    errors = {row.epoch: row.validation_top1_error for row in rows}
+    return Course(errors={epoch: error for epoch, error in errors.items() if error is not None})
 
 
 def describe(result: RunResult) -> str:

@@ -4,6 +4,7 @@ from kintune.training.batch_norm import bn_momentum_for
 from kintune.training.estimate import estimate_seconds
 from kintune.training.evaluate import Evaluation, evaluate
 from kintune.training.loop import Watch
+from kintune.training.metrics import EpochMetrics, read_metrics
 from kintune.training.model_folder import (
     FineTunedModel,
     evaluate_model_folder,
@@ -13,11 +14,12 @@ from kintune.training.model_folder import (
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.replicas import Replicas, joined_replicas, replicas
 from kintune.training.run import fine_tune
-from kintune.training.run_folder import Inputs, recorded_inputs, versions
+from kintune.training.run_folder import Inputs, exclusive, recorded_inputs, versions
 from kintune.training.schedules import total_steps
 from kintune.training.steps import batch_bounds
 
 __all__ = [
+    "EpochMetrics",
     "Evaluation",
     "FineTunedModel",
     "Inputs",
@@ -29,9 +31,11 @@ __all__ = [
     "estimate_seconds",
     "evaluate",
     "evaluate_model_folder",
+    "exclusive",
     "fine_tune",
     "joined_replicas",
     "load_model_folder",
+    "read_metrics",
     "recorded_inputs",
     "replicas",
     "total_steps",

@@ -1,0 +1,219 @@
+"""`bracket`: error against the logarithm of the effective rate is a valley.
+
+Training does not converge on one side of it; on the other it damages what the network knows, and in
+the end diverges. From the floor both are a rise. So: start at the recommendation's best guess, step
+outward by the recommendation's interval until the best rate has a worse one on either side, then go
+where a smooth fit through all runs expects most, and say so when it expects next to nothing.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from kintune.search.history import WORTH, History, Observation, Proposal, is_new
+from kintune.search.space import Point, SearchSpace
+from kintune.search.valley import Floats, Valley, fit_valley
+
+LEAST_GAP = 0.08
+"""Decades: two rates nearer than this teach the same."""
+LEAST_STEP, MOST_STEP = 0.3, 0.7
+"""Decades of a step outward: a third of the recommended range, within these."""
+GROWTH, LONGEST_STEP = 1.5, 1.0
+"""Each further step on the same side is longer, up to this."""
+SETTLED_RUNS = 4
+"""The other variants are tried when the first has been bracketed, or has had so many runs."""
+FINE = 0.02
+"""Decades between the places that the fit is asked about."""
+
+
+class Bracket:
+    """See the module."""
+
+    def ask(self, space: SearchSpace, history: History) -> Proposal:
+        """See `SearchEngine.ask`."""
+        for proposal in _Look(space, history).proposals():
+            point = space.rounded(proposal.point)
+            if is_new(space, point, history.points):
+                return proposal.model_copy(update={"point": point})
+        raise AssertionError("the gaps between rates never end")
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at the space and its history, at the variant with the lowest error so far."""
+
+    space: SearchSpace
+    history: History
+
+    @property
+    def variant(self) -> int:
+        return self.history.best.point.variant if self.history.best else 0
+
+    @cached_property
+    def finished(self) -> tuple[Observation, ...]:
+        """Of the variant, by rate."""
+        mine = (o for o in self.history.finished if o.point.variant == self.variant)
+        return tuple(sorted(mine, key=lambda o: o.point.effective_lr))
+
+    @cached_property
+    def pending(self) -> tuple[float, ...]:
+        return tuple(p.place for p in self.history.pending if p.variant == self.variant)
+
+    @cached_property
+    def places(self) -> tuple[float, ...]:
+        """Finished."""
+        return tuple(o.point.place for o in self.finished)
+
+    @property
+    def best(self) -> int:
+        """Index of the lowest error; the smaller rate of equals."""
+        return min(range(len(self.finished)), key=lambda index: self.finished[index].error)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        low, high = self.space.bounds
+        return math.log10(low), math.log10(high)
+
+    @property
+    def centre(self) -> float:
+        """Where to begin: the best guess, else the middle of the bounds."""
+        prior = self.space.prior
+        return math.log10(prior.best) if prior else sum(self.bounds) / 2
+
+    @property
+    def width(self) -> float:
+        """Decades from the middle of the expected range to its edge."""
+        prior = self.space.prior
+        low, high = (prior.low, prior.high) if prior else self.space.bounds
+        return (math.log10(high) - math.log10(low)) / 2
+
+    @property
+    def step(self) -> float:
+        return min(MOST_STEP, max(LEAST_STEP, 2 * self.width / 3))
+
+    def proposals(self) -> Iterator[Proposal]:
+        """The most promising first; they do not end."""
+        yield from self._first()
+        yield from self._outward()
+        yield from self._other_variants()
+        yield from self._inside()
+        yield from self._gaps()
+
+    def _first(self) -> Iterator[Proposal]:
+        if not self.history.finished:
+            known = "the recommendation's best guess" if self.space.prior else "the middle"
+            yield self._propose(self.centre, f"{known}, to begin with")
+            # Other workers need something to do before the first result is there.
+            for count in range(1, 1 + len(self.history.pending)):
+                for place in (self.centre + count * self.step, self.centre - count * self.step):
+                    yield from self._if_apart(place, "beside the best guess, while it runs")
+
+    def _outward(self) -> Iterator[Proposal]:
+        """Until the best rate has a worse one on either side."""
+        if not self.finished:
+            return
+        last, place = len(self.places) - 1, self.places[self.best]
+        if last == 0:
+            sides = [("up", place + self.step), ("down", place - self.step)]
+            for side, there in reversed(sides) if self._prefers_down() else sides:
+                yield from self._if_apart(there, f"{side} from the first run, to see the slope")
+        elif self.best == last:
+            there = place + self._next_step(place - self.places[-2])
+            yield from self._if_apart(there, "the largest rate is the best so far: further up")
+        elif self.best == 0:
+            there = place - self._next_step(self.places[1] - place)
+            yield from self._if_apart(there, "the smallest rate is the best so far: further down")
+
+    def _prefers_down(self) -> bool:
+        prior = self.space.prior
+        if self.finished[0].too_fast:
+            return True
+        if prior is None:
+            return False
+        return prior.high / prior.best < prior.best / prior.low
+
+    def _next_step(self, before: float) -> float:
+        is_further = len(self.places) > 2
+        return min(LONGEST_STEP, max(self.step, GROWTH * before if is_further else self.step))
+
+    def _other_variants(self) -> Iterator[Proposal]:
+        """Each once, at the best rate so far, carried in proportion to the batch size."""
+        best = self.history.best
+        if best is None or (len(self.finished) < SETTLED_RUNS and not self._is_bracketed()):
+            return
+        tried = {point.variant for point in self.history.points}
+        images = self.space.variants[self.variant].batch_size
+        for index, variant in enumerate(self.space.variants):
+            if index not in tried:
+                rate = best.point.effective_lr * variant.batch_size / images
+                point = Point(effective_lr=rate, variant=index)
+                yield Proposal(point=point, reason="another variant at the best rate so far")
+
+    def _is_bracketed(self) -> bool:
+        return 0 < self.best < len(self.places) - 1
+
+    def _inside(self) -> Iterator[Proposal]:
+        """Between the neighbours of the best rate, by expected improvement."""
+        if not self.finished:
+            return
+        low, high = self.bounds
+        left = self.places[self.best - 1] if self.best > 0 else low
+        right = self.places[self.best + 1] if self.best < len(self.places) - 1 else high
+        places = np.arange(left, right + FINE / 2, FINE)
+        free = np.array([place for place in places if self._is_apart(float(place))])
+        if not free.size:
+            return
+        gains = self._valley().gain(free)
+        for index in np.argsort(-gains, kind="stable"):
+            gain = float(gains[index])
+            yield self._propose(float(free[index]), _say_gain(gain), gain)
+
+    def _valley(self) -> Valley:
+        """The fit; a run that is going on counts as what is expected of it."""
+
+        def fit(places: Sequence[float], errors: Sequence[float]) -> Valley:
+            return fit_valley(
+                places,
+                errors,
+                images=self.space.validation_images,
+                centre=self.centre if self.space.prior else None,
+                width=self.width,
+            )
+
+        errors = [o.error for o in self.finished]
+        valley = fit(self.places, errors)
+        if not self.pending:
+            return valley
+        pending: Floats = np.array(self.pending)
+        expected: list[float] = valley.at(pending)[0].clip(0, 1).tolist()
+        return fit([*self.places, *self.pending], [*errors, *expected])
+
+    def _gaps(self) -> Iterator[Proposal]:
+        """Middles of the widest gaps: nothing better is left, and a number of runs was promised."""
+        low, high = self.bounds
+        edges = sorted({low, *(p.place for p in self.history.points), high})
+        gaps = sorted(((a - b, (a + b) / 2) for a, b in pairwise(edges)))
+        for _, middle in gaps:
+            yield self._propose(middle, "the widest gap: the fit expects nothing more", 0.0)
+
+    def _propose(self, place: float, reason: str, gain: float | None = None) -> Proposal:
+        point = Point(effective_lr=10**place, variant=self.variant)
+        return Proposal(point=point, reason=reason, gain=gain)
+
+    def _if_apart(self, place: float, reason: str) -> Iterator[Proposal]:
+        low, high = self.bounds
+        if low <= place <= high and self._is_apart(place):
+            yield self._propose(place, reason)
+
+    def _is_apart(self, place: float) -> bool:
+        return all(abs(place - other) >= LEAST_GAP for other in (*self.places, *self.pending))
+
+
+def _say_gain(gain: float) -> str:
+    if gain < WORTH:
+        return f"the fit expects {gain:.2%} at most: not worth a run"
+    return f"the fit through all runs expects most here: {gain:.2%}"

@@ -1,0 +1,101 @@
+"""What engines see and say: one ask/tell interface, without state.
+
+An engine is asked with a history and answers with a proposal; telling it a result is adding an
+observation to the history. A proposal is a function of the space and the history alone, so a search
+that was interrupted goes on as if it had not been.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+from pydantic import Field
+
+from kintune.records import Record
+from kintune.search.space import Point, SearchSpace
+
+WORTH = 0.001
+"""Expected fall of the error, a fraction, below which another run is not worth it."""
+
+
+class Observation(Record):
+    """What one setting taught: the mean over its seeds."""
+
+    point: Point
+    error: float = Field(ge=0, le=1)
+    """1.0 where the run diverged; where it was stopped early, its error when it was stopped."""
+    is_lost: bool = False
+    """It diverged, failed or was stopped early: no error at the end of training."""
+    too_fast: bool = False
+    """The first epoch was worse than guessing, or the run diverged."""
+
+
+class History(Record):
+    """Everything that a proposal may depend on besides the space."""
+
+    finished: tuple[Observation, ...] = ()
+    """In the order in which their settings were proposed."""
+    pending: tuple[Point, ...] = ()
+    """Proposed and not finished: runs of other workers."""
+    seed: int = 0
+
+    @property
+    def number(self) -> int:
+        """Of the next proposal, from 0."""
+        return len(self.finished) + len(self.pending)
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Every point that has been proposed."""
+        return (*(observation.point for observation in self.finished), *self.pending)
+
+    @property
+    def best(self) -> Observation | None:
+        """Lowest error, ties to the smaller rate."""
+        return min(self.finished, key=lambda o: (o.error, o.point.effective_lr), default=None)
+
+    def told(self, observation: Observation) -> "History":
+        """The history with one more result; its point is no longer pending."""
+        pending = tuple(point for point in self.pending if point != observation.point)
+        return self.model_copy(
+            update={"finished": (*self.finished, observation), "pending": pending}
+        )
+
+    def asked(self, point: Point) -> "History":
+        """The history with one more pending point."""
+        return self.model_copy(update={"pending": (*self.pending, point)})
+
+    def generator(self, attempt: int = 0) -> random.Random:
+        """Random numbers of this proposal alone."""
+        return random.Random(f"{self.seed} {self.number} {attempt}")
+
+
+class Proposal(Record):
+    """What to try next, and why."""
+
+    point: Point
+    reason: str
+    """One sentence for a person."""
+    gain: float | None = None
+    """Expected fall of the best error, a fraction; None where the engine has no expectation."""
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether the engine expects this run to pay."""
+        return self.gain is None or self.gain >= WORTH
+
+
+class SearchEngine(Protocol):
+    """Proposes points. `kintune.testing.EngineSuite` tests one."""
+
+    def ask(self, space: SearchSpace, history: History) -> Proposal:
+        """The next point, different from every one that was proposed, within the space's bounds."""
+        ...
+
+
+def is_new(space: SearchSpace, point: Point, points: Sequence[Point]) -> bool:
+    """Whether a point gives another setting than each of `points`."""
+    setting = space.at(point)
+    low, high = space.bounds
+    is_inside = low <= point.effective_lr <= high
+    return is_inside and all(space.at(other) != setting for other in points)

@@ -1,0 +1,45 @@
+"""What a person watches while a search goes on: a table of its settings, the best so far marked."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from kintune.progress import Display
+from kintune.search.search import Watcher
+from kintune.search.trials import Trial
+
+
+def live_table(display: Display | None) -> tuple[Watcher, ...]:
+    """What keeps the table of a display up to date; nothing where there is no display."""
+    if display is None:
+        return ()
+
+    def show(trials: Sequence[Trial]) -> None:
+        display.show(table_of(trials))
+
+    return (show,)
+
+
+def table_of(trials: Sequence[Trial]) -> Table:
+    """One row a setting in the order in which they were tried."""
+    complete = [trial for trial in trials if trial.is_complete]
+    best = min(complete, key=lambda trial: (trial.error, trial.point.effective_lr), default=None)
+    table = Table("run", "effective lr", "momentum", "validation error", "status", box=None)
+    for number, trial in enumerate(trials, start=1):
+        setting = trial.asked.config.hyperparameters
+        row = (
+            str(number),
+            f"{setting.effective_lr:.4g}",
+            f"{setting.momentum:g}",
+            f"{trial.error:.2%}" if trial.is_complete else "",
+            "best so far" if trial is best else _status(trial),
+        )
+        table.add_row(*row, style="bold" if trial is best else None)
+    return table
+
+
+def _status(trial: Trial) -> str:
+    if not trial.is_finished:
+        done = f", {len(trial.ended)} of {len(trial.configs)} seeds" if trial.ended else ""
+        return f"training{done}"
+    return ", ".join(dict.fromkeys(result.status for result in trial.ended))

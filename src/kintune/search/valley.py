@@ -1,0 +1,100 @@
+"""A smooth guess of the error between and beside the rates that were tried.
+
+A Gaussian process over log10 η' whose mean is a valley around the recommendation. It is small (a
+dozen points), so it is written out: posterior mean and standard deviation by a Cholesky factor.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+LENGTH = 0.5
+"""Decades over which the error changes its course."""
+SEED_NOISE = 0.005
+"""Standard deviation between seeds beyond that of the validation images."""
+CLIFF = 2.0
+"""Errors above this multiple of the lowest, plus `CLIFF_MARGIN`, all count as that: how high a
+cliff is says nothing about the floor."""
+CLIFF_MARGIN = 0.05
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Valley:
+    """A fit to errors over places (log10 η')."""
+
+    places: Floats
+    errors: Floats
+    """Clipped at the cliff."""
+    noise: Floats
+    """Standard deviation of each error."""
+    centre: float | None
+    """Where the recommendation expects the floor; None without one."""
+    width: float
+    """Decades from there to the edge of the recommended range."""
+
+    @property
+    def scale(self) -> float:
+        """How far errors differ, a fraction."""
+        return max(0.03, float(np.ptp(self.errors)), CLIFF_MARGIN / 2)
+
+    def at(self, places: Floats) -> tuple[Floats, Floats]:
+        """Posterior mean and standard deviation of the error at places."""
+        own = self._kernel(self.places, self.places) + np.diag(self.noise**2)
+        across = self._kernel(places, self.places)
+        residual = self.errors - self._mean(self.places)
+        level = float(np.average(residual, weights=1 / (self.noise**2 + self.scale**2 / 4)))
+        solved = np.linalg.solve(own, across.T)
+        mean = level + self._mean(places) + solved.T @ (residual - level)
+        variance = self.scale**2 - np.einsum("ij,ji->i", across, solved)
+        return mean, np.sqrt(np.maximum(variance, 1e-12))
+
+    def gain(self, places: Floats) -> Floats:
+        """Expected improvement over the lowest posterior mean among the tried places."""
+        lowest = float(np.min(self.at(self.places)[0]))
+        mean, deviation = self.at(places)
+        return np.array([_improvement(lowest - m, s) for m, s in zip(mean, deviation, strict=True)])
+
+    def _mean(self, places: Floats) -> Floats:
+        if self.centre is None:
+            return np.zeros_like(places)
+        away = (places - self.centre) / max(self.width, LENGTH)
+        return 0.5 * self.scale * np.minimum(away**2, 4.0)
+
+    def _kernel(self, one: Floats, other: Floats) -> Floats:
+        """Matérn 5/2."""
+        r = math.sqrt(5) * np.abs(one[:, None] - other[None, :]) / LENGTH
+        return self.scale**2 * (1 + r + r**2 / 3) * np.exp(-r)
+
+
+def fit_valley(
+    places: Sequence[float],
+    errors: Sequence[float],
+    *,
+    images: int | None,
+    centre: float | None,
+    width: float,
+) -> Valley:
+    """Fit errors at places, each measured on `images` images."""
+    values = np.asarray(errors, dtype=np.float64)
+    cliff = CLIFF * values.min() + CLIFF_MARGIN
+    clipped = np.minimum(values, cliff)
+    variance = clipped * (1 - clipped) / images if images else np.full_like(clipped, 1e-4)
+    return Valley(
+        places=np.asarray(places, dtype=np.float64),
+        errors=clipped,
+        noise=np.sqrt(variance + SEED_NOISE**2),
+        centre=centre,
+        width=width,
+    )
+
+
+def _improvement(margin: float, deviation: float) -> float:
+    z = margin / deviation
+    return margin * _NORMAL.cdf(z) + deviation * _NORMAL.pdf(z)
