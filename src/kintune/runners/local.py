@@ -9,6 +9,7 @@ from pathlib import Path
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.errors import KintuneError
+from kintune.runners.stopping import StopRules, never
 from kintune.runs import (
     RunConfig,
     RunResult,
@@ -17,7 +18,7 @@ from kintune.runs import (
     write_atomically,
     write_json,
 )
-from kintune.training import fine_tune, replicas
+from kintune.training import Watch, fine_tune, replicas
 
 TRACEBACK = "traceback.txt"
 
@@ -31,16 +32,22 @@ class LocalRunner:
     root: Path
     device: str = "cpu"
 
-    def run(self, configs: Iterable[RunConfig]) -> Iterator[RunResult]:
-        """The results in the order of the configurations; a finished run is not run again.
-
-        Raises:
-            KintuneError: what the person must mend before any run can succeed.
-        """
+    def run(
+        self, configs: Iterable[RunConfig | None], stop_rules: StopRules = never
+    ) -> Iterator[RunResult]:
+        """See `Runner.run`; the results come in the order of the configurations."""
         store = RunStore(self.root)
         for config in configs:
-            folder = store.folder(config)
-            yield run_guarded(self.backbone, self.dataset, config, folder, device=self.device)
+            if config is not None:
+                folder = store.folder(config)
+                yield run_guarded(
+                    self.backbone,
+                    self.dataset,
+                    config,
+                    folder,
+                    device=self.device,
+                    watch=stop_rules(config),
+                )
 
 
 def run_guarded(
@@ -50,6 +57,7 @@ def run_guarded(
     folder: Path,
     *,
     device: str = "cpu",
+    watch: Watch | None = None,
 ) -> RunResult:
     """`fine_tune`, whose unexpected failure is a result with its reason.
 
@@ -61,7 +69,7 @@ def run_guarded(
     """
     began = time.monotonic()
     try:
-        result = fine_tune(backbone, dataset, config, folder, device=device)
+        result = fine_tune(backbone, dataset, config, folder, device=device, watch=watch)
     except KintuneError:
         raise
     except Exception as error:

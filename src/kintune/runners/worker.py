@@ -1,0 +1,121 @@
+"""A process that trains what it is told: one JSON object a line on stdin, one back on stdout.
+
+    <- Assignment                       once
+    -> {"ready": true}
+    <- Order                            any number of times
+    -> RunResult, or {"complaint": ..., "kind": ...} for what a person must mend
+
+It ends when its stdin ends, at once and in the middle of a step: so it never outlives whoever
+started it. What it prints goes to stderr.
+"""
+
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from kintune import errors
+from kintune.errors import KintuneError
+from kintune.records import Record
+from kintune.runners.folders import wait_until_free
+from kintune.runners.local import run_guarded
+from kintune.runners.source import TaskSource
+from kintune.runners.stopping import StopRule
+from kintune.runs import RunConfig, RunResult
+
+
+class Assignment(Record):
+    """What a worker works on, and with what."""
+
+    source: TaskSource
+    device: str = "cpu"
+    memory_share: float = 1.0
+    """Of the device's memory, where it is a GPU."""
+
+
+class Order(Record):
+    """One run."""
+
+    config: RunConfig
+    folder: Path
+    stop_rule: StopRule | None = None
+
+
+class Complaint(Record):
+    """A `KintuneError`, to be raised again on the other side."""
+
+    complaint: str
+    kind: str
+
+    def raised(self) -> KintuneError:
+        """The error."""
+        found = getattr(errors, self.kind, KintuneError)
+        return found(self.complaint)
+
+
+Carry = Callable[[Order], RunResult]
+
+
+def main(prepare: Callable[[Assignment], Carry] | None = None) -> None:
+    """Work until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    lines = _lines_until_abandoned(sys.stdin)
+    try:
+        carry_out = (prepare or prepared)(Assignment.model_validate_json(lines.get()))
+        _say(answers, {"ready": True})
+        while True:
+            _say(answers, carry_out(Order.model_validate_json(lines.get())).to_json())
+    except KintuneError as error:
+        complaint = Complaint(complaint=str(error), kind=type(error).__name__)
+        _say(answers, complaint.to_json())
+        raise SystemExit(1) from None
+
+
+def prepared(assignment: Assignment) -> Carry:
+    """Load the network and the images once, for every run of this worker."""
+    device = assignment.device
+    _share_memory(device, assignment.memory_share)
+    backbone = assignment.source.load_backbone()
+    dataset = assignment.source.load_dataset(backbone)
+
+    def carry_out(order: Order) -> RunResult:
+        wait_until_free(order.folder)
+        return run_guarded(
+            backbone, dataset, order.config, order.folder, device=device, watch=order.stop_rule
+        )
+
+    return carry_out
+
+
+def _share_memory(device: str, share: float) -> None:
+    if device.startswith("cuda") and share < 1:
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(share, torch.device(device))
+
+
+def _lines_until_abandoned(stream: IO[str]) -> "queue.Queue[str]":
+    """The lines of stdin as they come; its end is the end of this process."""
+    lines: queue.Queue[str] = queue.Queue()
+
+    def read() -> None:
+        for line in stream:
+            lines.put(line)
+        os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
+def _say(stream: IO[str], value: dict[str, Any]) -> None:
+    stream.write(json.dumps(value) + "\n")
+    stream.flush()
+
+
+if __name__ == "__main__":
+    main()
