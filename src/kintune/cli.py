@@ -25,6 +25,7 @@ from kintune.options import (
     RecommendOptions,
     ReferenceOptions,
     ReportOptions,
+    SearchOptions,
     SimilarityOptions,
     TuneOptions,
 )
@@ -102,6 +103,12 @@ def _tune(options: TuneOptions) -> Record:
     return tune(options)
 
 
+def _search(options: SearchOptions) -> Record:
+    from kintune.pipeline import search
+
+    return search(options)
+
+
 def _finetune(options: FinetuneOptions) -> Record:
     from kintune.pipeline import finetune
 
@@ -172,6 +179,7 @@ def _always(_: Any) -> bool:
 
 COMMANDS = {
     "tune": Command(TuneOptions, _tune, tables.summary_table, lambda run: run.succeeded),
+    "search": Command(SearchOptions, _search, tables.summary_table, lambda run: run.succeeded),
     "similarity": Command(SimilarityOptions, _similarity, tables.similarity_table, _always),
     "prototypes": Command(PrototypesOptions, _prototypes, tables.prototypes_line, _always),
     "recommend": Command(RecommendOptions, _recommend, tables.recommendation_table, _always),

@@ -10,6 +10,7 @@ import tyro
 from pydantic import Field, ValidationError, field_validator
 
 from kintune import defaults
+from kintune.defaults import EngineName, RunnerName
 from kintune.errors import OptionError
 from kintune.hyperparameters import (
     AugmentationName,
@@ -265,6 +266,54 @@ class TuneOptions(OutputOptions, TrainingOptions, SourceOptions, TaskOptions):
     """Also train the usual default, lr 0.01 with momentum 0.9."""
     dry_run: Flag = False
     """Show plan, time and disk, and start nothing."""
+
+
+class SearchOptions(TuneOptions):
+    """The main job with every say over the search: engine, space, budget, and where runs happen.
+
+    Example: kintune search photos/ --model resnet50 --runs 8 --engine bracket --workers 2
+    """
+
+    runs: Annotated[int, Field(ge=1)] = defaults.SEARCH_RUNS
+    """Settings to train: exactly so many that differ."""
+    runs_at_most: Annotated[int, Field(ge=1)] | None = None
+    """Instead of --runs: end before where the engine expects nothing of another run."""
+    engine: EngineName = "bracket"
+    """What proposes the next setting."""
+    no_recommendation: Flag = False
+    """Measure and recommend nothing; search the rates of the paper's grid."""
+    repeats: Annotated[int, Field(ge=1)] = 1
+    """Runs of each setting, with seeds that follow --seed; their mean is compared."""
+    momenta: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = ()
+    """Momenta to choose from, at the same effective rate and decay per step."""
+    weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    """Weight decays to choose from."""
+    batch_sizes: tuple[Annotated[int, Field(ge=2)], ...] = ()
+    """Batch sizes to choose from."""
+    regularizers: tuple[RegularizerName, ...] = ()
+    """Regularisers to choose from."""
+    augmentations: tuple[AugmentationName, ...] = ()
+    """Augmentations to choose from."""
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Begin no run that would probably end later than this after the start of the command."""
+    max_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Epochs of all runs together, those of earlier starts too."""
+    no_early_stopping: Flag = False
+    """Train every run to its end, also those that are clearly lost."""
+    retrain: Flag = False
+    """Train the winner once more on training and validation images together."""
+    from_scratch: Flag = False
+    """Start from random weights instead of the pretrained ones."""
+    head_only: Flag = False
+    """Freeze the network and train the new head alone."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Runs at the same time; the cores are divided among them, and GPUs dealt out."""
+    runner: RunnerName = "local"
+    """Where runs happen: this machine, or a Ray cluster."""
+    gpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of a GPU for each run, with --runner ray."""
+    ray_address: str | None = None
+    """Of the cluster, such as auto or ray://HOST:10001; by default one is started here."""
 
 
 class CheckOptions(Options):

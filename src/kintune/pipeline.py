@@ -1,13 +1,13 @@
 """The walk: from a folder of images and a network to a fine-tuned model with the evidence."""
 
 import shlex
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kintune import defaults
 from kintune.candidates import measure_candidates, write_prototypes
 from kintune.errors import OptionError
-from kintune.hyperparameters import Hyperparameters
 from kintune.options import (
     DemoOptions,
     FinetuneOptions,
@@ -15,6 +15,7 @@ from kintune.options import (
     PrototypesOptions,
     RecommendOptions,
     ReportOptions,
+    SearchOptions,
     SimilarityOptions,
     TuneOptions,
 )
@@ -25,20 +26,35 @@ from kintune.outputs import (
     open_run_output,
     task_identity,
 )
-from kintune.plan import plan_runs, say_plan
+from kintune.plan import plan_runs, plan_search, say_plan
 from kintune.predict import Predictions, predict
-from kintune.progress import announce
+from kintune.progress import announce, live_display
 from kintune.recommend import Recipe, Recommendation, recommend
 from kintune.repeat import repeated, say_repeated
 from kintune.report import write_report
-from kintune.results import Plan, PrototypeFile, ReportPath, TrainingSummary
-from kintune.runners import LocalRunner, run_guarded
-from kintune.runs import RunConfig, RunResult, RunStore, read_result, write_json
-from kintune.search import Bracket, around, best_run, search
+from kintune.results import BestRun, Plan, PrototypeFile, ReportPath, SettingResult, TrainingSummary
+from kintune.runners import run_guarded
+from kintune.runs import RunConfig, read_result, write_json
+from kintune.search import StudyView, live_table
+from kintune.search import search as run_search
 from kintune.settings import run_config, task_facts, training_settings
 from kintune.similarity import Similarity, SourceRanking
 from kintune.task import Task, load_task, measure, resolve_device, source_spec, threads
-from kintune.training import joined_replicas, replicas, versions
+from kintune.training import exclusive, joined_replicas, replicas, versions
+from kintune.tuning import (
+    alone,
+    best_setting,
+    lowest_seed,
+    retrained,
+    runner_for,
+    search_plan,
+    search_space,
+    setting_results,
+    template,
+    ties,
+    usual_default,
+    with_divided_cores,
+)
 
 DEMO_EPOCHS = 10
 
@@ -49,37 +65,50 @@ def tune(options: TuneOptions) -> TrainingSummary | Plan:
 
     The same call again goes on where it was stopped: a finished run is never run twice.
     """
-    task = load_task(options)
+    return _walk(SearchOptions(**options.model_dump()), said=options)
+
+
+@joined_replicas()
+def search(options: SearchOptions) -> TrainingSummary | Plan:
+    """`tune` with every say over the search."""
+    return _walk(options, said=options)
+
+
+def _walk(options: SearchOptions, said: TuneOptions) -> TrainingSummary | Plan:
+    options = with_divided_cores(options)
+    task = load_task(options, pretrained=not options.from_scratch)
     folder = (options.output or Path("runs") / task.name).absolute()
     if not options.dry_run:
         open_output(folder, task_identity(task, options))
-    similarity = measure(task, source_spec(options))
-    recommendation = _recommendation(task, similarity, options)
-    base = training_settings(options, task_facts(task, options), recommendation.lr)
-    space = around(recommendation).model_copy(update={"base": base})
-    announce(recommendation.explanation)
-
-    first = run_config(task, space.at(space.effective_lr.best), options)
-    runs = options.runs + options.compare_default
-    plan = plan_runs(task, first, runs, folder, RunStore(folder / "runs").finished(first))
-    say_plan(plan)
+    recommendation = None if options.no_recommendation else _advice(task, options, folder)
+    space = search_space(task, options, recommendation)
+    plan = search_plan(task, options, space, folder)
+    costs = plan_search(task, options, plan, folder)
     if options.dry_run:
-        return plan
+        return costs
+    with exclusive(folder) if replicas().is_first else nullcontext():
+        runner = runner_for(task, options, folder / "runs")
+        with live_display() as display:
+            watchers = (StudyView(folder, space), *live_table(display))
+            found = run_search(replace(plan, watchers=watchers), runner)
+        results = list(setting_results(found.trials, space.validation_images))
+        labels = {results[0].id: "recommended"} if recommendation and results else {}
+        if options.compare_default:
+            [usual] = runner.run([usual_default(template(task, options, space))])
+            results += [] if usual.id in {run.id for run in results} else [alone(usual)]
+            labels.setdefault(usual.id, "usual default")
+        return _conclude(task, said, folder, results, labels, found.notes)
 
-    runner = LocalRunner(task.backbone, task.dataset, folder / "runs", device=task.device)
 
-    def train(settings: Hyperparameters) -> RunResult:
-        return next(runner.run([run_config(task, settings, options)]))
-
-    results = search(space, Bracket(), train, options.runs)
-    labels = {results[0].id: "recommended"}
-    if options.compare_default:
-        usual = train(_usual_default(space.base))
-        results += [] if usual.id in {result.id for result in results} else [usual]
-        labels.setdefault(usual.id, "usual default")
-    write_json(folder / "similarity.json", similarity.to_json())
-    write_json(folder / "recommendation.json", recommendation.to_json())
-    return _conclude(task, options, folder, results, labels)
+def _advice(task: Task, options: SearchOptions, folder: Path) -> Recommendation:
+    """Measure and recommend; a search keeps both beside its runs."""
+    measured = measure(task, source_spec(options))
+    recommendation = _recommendation(task, measured, options)
+    announce(recommendation.explanation)
+    if not options.dry_run and replicas().is_first:
+        write_json(folder / "similarity.json", measured.to_json())
+        write_json(folder / "recommendation.json", recommendation.to_json())
+    return recommendation
 
 
 @joined_replicas()
@@ -99,7 +128,7 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
     result = run_guarded(task.backbone, task.dataset, config, folder, device=task.device)
     if options.from_config is not None:
         say_repeated(read_result(options.from_config.parent), result)
-    return _conclude(task, options, folder, [result], {})
+    return _conclude(task, options, folder, [alone(result)], {})
 
 
 def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:
@@ -168,37 +197,19 @@ def _recommendation(
     )
 
 
-def _usual_default(base: Hyperparameters) -> Hyperparameters:
-    """What most fine-tuning uses whatever the data: lr 0.01, momentum 0.9, decay 0.0001."""
-    usual = {
-        "lr": defaults.USUAL_LR,
-        "momentum": defaults.MOMENTUM,
-        "weight_decay": defaults.WEIGHT_DECAY,
-    }
-    return base.model_copy(update=usual)
-
-
 def _conclude(
     task: Task,
     options: TuneOptions | FinetuneOptions,
     folder: Path,
-    results: list[RunResult],
+    results: list[SettingResult],
     labels: dict[str, str],
+    notes: tuple[str, ...] = (),
 ) -> TrainingSummary:
     """Choose, test, keep and report; of several replicas the first does."""
     here = replicas()
     if not here.is_first:
         return here.from_first(None)  # pyright: ignore[reportReturnType] - the first has a summary
-    chosen = best_run(results)
-    best = model_path = None
-    (folder / "evaluation.json").unlink(missing_ok=True)
-    if chosen is not None:
-        alone = isinstance(options, FinetuneOptions)
-        model_folder = folder / "model" if alone else folder / "runs" / chosen.id / "model"
-        best = evaluate_best(task, chosen, model_folder, folder)
-        model_path = model_folder if alone else folder / "best"
-        if not alone:
-            keep_model(model_folder, model_path)
+    best, model_path = _keep_best(task, options, folder, best_setting(results))
     summary = TrainingSummary(
         status="no run completed" if best is None else "complete",
         runs=tuple(results),
@@ -210,10 +221,33 @@ def _conclude(
         labels=labels,
         versions=versions(),
         device=task.device,
+        notes=notes + ties(results),
     )
     write_json(folder / "summary.json", summary.to_json())
     write_report(folder)
     return here.from_first(summary)
+
+
+def _keep_best(
+    task: Task,
+    options: TuneOptions | FinetuneOptions,
+    folder: Path,
+    chosen: SettingResult | None,
+) -> tuple[BestRun | None, Path | None]:
+    """Test the chosen setting's model; of a search, keep a copy of it where it is easily found."""
+    (folder / "evaluation.json").unlink(missing_ok=True)
+    if chosen is None:
+        return None, None
+    run = lowest_seed(chosen)
+    if isinstance(options, FinetuneOptions):
+        return evaluate_best(task, run, folder / "model", folder), folder / "model"
+    model_folder = folder / "runs" / run.id / "model"
+    retrains = isinstance(options, SearchOptions) and options.retrain
+    if retrains:
+        model_folder = retrained(task, folder / "runs" / run.id, folder / "retrained")
+    best = evaluate_best(task, run, model_folder, folder)
+    keep_model(model_folder, folder / "best")
+    return best.model_copy(update={"retrained": retrains}), folder / "best"
 
 
 def command(options: TuneOptions | FinetuneOptions, folder: Path) -> str:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from kintune import defaults
+from kintune.options import SearchOptions
 from kintune.progress import announce
 from kintune.results import Plan
-from kintune.runs import RunConfig, RunResult
+from kintune.runs import RunConfig, RunResult, RunStore
+from kintune.search import Point, SearchPlan
 from kintune.task import Task
 from kintune.training import batch_bounds, estimate_seconds, total_steps
 
@@ -52,6 +54,19 @@ def plan_runs(
         device=task.device,
         output=str(output.absolute()),
     )
+
+
+def plan_search(task: Task, options: SearchOptions, search: SearchPlan, output: Path) -> Plan:
+    """Add up what a search would cost, and say it; with several workers they share the time."""
+    store, space = search.store, search.store.space
+    best = space.prior.best if space.prior else space.base.effective_lr
+    first = store.config_at(space.at(Point(effective_lr=best)))
+    runs = search.budget.runs * options.repeats + options.compare_default
+    plan = plan_runs(task, first, runs, output, RunStore(store.root).finished(first))
+    if plan.seconds is not None:
+        plan = plan.model_copy(update={"seconds": plan.seconds / options.workers})
+    say_plan(plan)
+    return plan
 
 
 def say_plan(plan: Plan) -> None:

@@ -4,9 +4,12 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
@@ -40,6 +43,55 @@ class Bar(Protocol):
     def __call__(self, advance: int = 1, note: str = "") -> None: ...
 
 
+@dataclass
+class Display:
+    """A part of the terminal that is drawn anew: a table, and bars of what is going on below."""
+
+    live: Live
+    table: RenderableType = ""
+    bars: list[Progress] = field(default_factory=list[Progress])
+
+    def show(self, table: RenderableType) -> None:
+        """Replace the table."""
+        self.table = table
+        self._draw()
+
+    @contextmanager
+    def holding(self, bar: Progress) -> Iterator[None]:
+        """Show a bar below the table for a while."""
+        self.bars.append(bar)
+        self._draw()
+        try:
+            yield
+        finally:
+            self.bars.remove(bar)
+            self._draw()
+
+    def _draw(self) -> None:
+        self.live.update(Group(self.table, *self.bars), refresh=True)
+
+
+_display: ContextVar[Display | None] = ContextVar("display", default=None)
+
+
+@contextmanager
+def live_display(console: Console | None = None) -> Iterator[Display | None]:
+    """A table on stderr that stays in its place; None where stderr is not a terminal.
+
+    Lines that are announced meanwhile go above it, bars go below.
+    """
+    console = console or Console(stderr=True)
+    if not (console.is_terminal and is_first_process()):
+        yield None
+        return
+    with Live(console=console, transient=True) as live:
+        token = _display.set(Display(live))
+        try:
+            yield _display.get()
+        finally:
+            _display.reset(token)
+
+
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Bar]:
     """A bar with the time left; silent where stderr is not a terminal."""
@@ -52,7 +104,9 @@ def progress_bar(description: str, total: int) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
     )
     silent = not (console.is_terminal and is_first_process())
-    with Progress(*columns, console=console, transient=True, disable=silent) as bar:
+    bar = Progress(*columns, console=console, transient=True, disable=silent)
+    display = _display.get()
+    with display.holding(bar) if display else bar:
         task = bar.add_task(description, total=total, note="")
 
         def advance(advance: int = 1, note: str = "") -> None:

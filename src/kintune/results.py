@@ -9,9 +9,27 @@ from kintune.runs import RunResult
 class BestRun(RunResult):
     """The chosen run, with what the test images say of it."""
 
+    retrained: bool = False
+    """The model was trained once more on training and validation images together; errors on
+    validation are of the run that was chosen."""
     test_top1_error: float | None
     """Read once, for this run alone; None where the data has no test split."""
     test_average_class_error: float | None = None
+
+
+class SettingResult(RunResult):
+    """One setting: the run of its first seed, and what the search knows of it."""
+
+    repeats: tuple[RunResult, ...] = ()
+    """The runs of the other seeds."""
+    mean_validation_top1_error: float | None = None
+    """Over all seeds, what settings are compared by; None where one did not train to its end."""
+    standard_deviation: float | None = None
+    """Of that error over the seeds; None of one."""
+    proposed_because: str | None = None
+    """The engine's reason."""
+    taught: str | None = None
+    """What the search knew when it had ended."""
 
 
 class TrainingSummary(Record):
@@ -19,7 +37,7 @@ class TrainingSummary(Record):
 
     status: str
     """`complete`, or `no run completed`."""
-    runs: tuple[RunResult, ...]
+    runs: tuple[SettingResult, ...]
     best: BestRun | None
     model_path: str | None
     report_path: str
@@ -31,6 +49,8 @@ class TrainingSummary(Record):
     """Names of particular runs, by id."""
     versions: dict[str, str]
     device: str
+    notes: tuple[str, ...] = ()
+    """Of the search: what ended it, what was left out, how ties were broken."""
 
     @property
     def succeeded(self) -> bool:

@@ -4,6 +4,7 @@ from kintune.datasets.health import HealthReport, Problem, check_dataset
 from kintune.datasets.images import SPLITS, DecodedImages, ImageDataset, Split, UnreadableFile
 from kintune.datasets.inventory import CacheContents, cache_contents, clear_cache
 from kintune.datasets.load import load_dataset, load_unsplit
+from kintune.datasets.splits import with_validation_trained
 
 __all__ = [
     "SPLITS",
@@ -19,4 +20,5 @@ __all__ = [
     "clear_cache",
     "load_dataset",
     "load_unsplit",
+    "with_validation_trained",
 ]

@@ -1,0 +1,241 @@
+"""From a command's options to a search: its space, its budget, its runner, its answer."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from kintune import defaults
+from kintune.backbones import BackboneOverrides
+from kintune.datasets import with_validation_trained
+from kintune.errors import OptionError
+from kintune.options import SearchOptions
+from kintune.progress import announce
+from kintune.recommend import Recommendation
+from kintune.results import SettingResult
+from kintune.runners import LocalRunner, ProcessRunner, Runner, TaskSource, run_guarded
+from kintune.runs import RunConfig, RunResult
+from kintune.search import (
+    Budget,
+    Choices,
+    SearchPlan,
+    SearchSpace,
+    Trial,
+    TrialStore,
+    lessons,
+)
+from kintune.settings import run_config, task_facts, training_settings
+from kintune.task import Task
+
+
+def with_divided_cores(options: SearchOptions) -> SearchOptions:
+    """The options with the threads of one run said, where several share the cores."""
+    if options.threads is not None or options.workers == 1:
+        return options
+    threads = max(1, (os.cpu_count() or 1) // options.workers)
+    return options.model_copy(update={"threads": threads})
+
+
+def search_space(
+    task: Task, options: SearchOptions, recommendation: Recommendation | None
+) -> SearchSpace:
+    """Around the recommendation, or the rates of the paper's grid without one.
+
+    Raises:
+        OptionError: a batch size is larger than the training set.
+    """
+    images = len(task.dataset.splits["train"])
+    if options.batch_sizes and max(options.batch_sizes) > images:
+        raise OptionError(
+            f"--batch-sizes {max(options.batch_sizes)}: there are {images} training images; at "
+            f"most {images}."
+        )
+    lr = recommendation.lr if recommendation else defaults.USUAL_LR
+    return SearchSpace(
+        base=training_settings(options, task_facts(task, options), lr),
+        prior=recommendation.effective_lr if recommendation else None,
+        choices=Choices(
+            momentum=options.momenta,
+            weight_decay=options.weight_decays,
+            batch_size=options.batch_sizes,
+            regularizer=options.regularizers,
+            augmentation=options.augmentations,
+        ),
+        validation_images=len(task.dataset.splits["val"]),
+    )
+
+
+def search_plan(task: Task, options: SearchOptions, space: SearchSpace, folder: Path) -> SearchPlan:
+    """What the options ask for, in an output folder."""
+    return SearchPlan(
+        store=TrialStore(
+            root=folder / "runs",
+            space=space,
+            template=template(task, options, space),
+            repeats=options.repeats,
+        ),
+        engine=options.engine,
+        budget=Budget(
+            runs=options.runs_at_most or options.runs,
+            is_at_most=options.runs_at_most is not None,
+            max_seconds=None if options.max_minutes is None else 60 * options.max_minutes,
+            max_epochs=options.max_epochs,
+        ),
+        stops_early=not options.no_early_stopping,
+    )
+
+
+def template(task: Task, options: SearchOptions, space: SearchSpace) -> RunConfig:
+    """What every run of the search shares."""
+    return run_config(task, space.base, options).model_copy(
+        update={
+            "initialization": "random" if options.from_scratch else "pretrained",
+            "trainable": "head" if options.head_only else "all",
+        }
+    )
+
+
+def runner_for(task: Task, options: SearchOptions, root: Path) -> Runner:
+    """Where the runs happen.
+
+    Raises:
+        OptionError: a flag of the one runner given with the other.
+    """
+    if options.ray_address and options.runner != "ray":
+        raise OptionError(f"--ray-address {options.ray_address}: needs --runner ray.")
+    if options.runner == "ray":
+        # Ray is an extra, and its module is its one door.
+        from kintune.runners.ray import RayRunner
+
+        return RayRunner(
+            source=task_source(options),
+            root=root,
+            workers=options.workers,
+            address=options.ray_address,
+            device=task.device.partition(":")[0],
+            gpu_share=options.gpu_share,
+        )
+    if options.workers == 1:
+        return LocalRunner(task.backbone, task.dataset, root, device=task.device)
+    return ProcessRunner(
+        source=task_source(options),
+        root=root,
+        workers=options.workers,
+        devices=_devices(options, task),
+    )
+
+
+def task_source(options: SearchOptions) -> TaskSource:
+    """How workers find network and images: by absolute paths."""
+    data = Path(options.data)
+    return TaskSource(
+        model=options.model,
+        weights=options.weights and options.weights.absolute(),
+        overrides=BackboneOverrides(
+            image_size=options.image_size,
+            mean=options.mean,
+            std=options.std,
+            model_kwargs=options.model_kwargs,
+        ),
+        pretrained=not options.from_scratch,
+        data=str(data.absolute()) if data.exists() else options.data,
+        skip_unreadable=options.skip_unreadable,
+        val_fraction=options.val_fraction,
+        seed=options.seed,
+    )
+
+
+def _devices(options: SearchOptions, task: Task) -> tuple[str, ...]:
+    """All GPUs where none was named, else the one that was."""
+    if options.device in ("auto", "cuda") and torch.cuda.is_available():
+        return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+    return (task.device,)
+
+
+def usual_default(config: RunConfig) -> RunConfig:
+    """What most fine-tuning uses whatever the data: lr 0.01, momentum 0.9, decay 0.0001."""
+    usual = {
+        "lr": defaults.USUAL_LR,
+        "momentum": defaults.MOMENTUM,
+        "weight_decay": defaults.WEIGHT_DECAY,
+    }
+    settings = config.hyperparameters.model_copy(update=usual)
+    return config.model_copy(update={"hyperparameters": settings})
+
+
+def alone(result: RunResult) -> SettingResult:
+    """A run that no search proposed, as a setting of one seed."""
+    return SettingResult(
+        **result.to_json(), mean_validation_top1_error=result.validation_top1_error
+    )
+
+
+def setting_results(trials: Sequence[Trial], images: int | None) -> tuple[SettingResult, ...]:
+    """The trials as a person reads them: one row a setting, other seeds inside it."""
+    taught = lessons(trials, images)
+    return tuple(
+        SettingResult(
+            **trial.ended[0].to_json(),
+            repeats=trial.ended[1:],
+            mean_validation_top1_error=trial.error if trial.is_complete else None,
+            standard_deviation=trial.spread if trial.is_complete else None,
+            proposed_because=trial.asked.proposal.reason,
+            taught=lesson,
+        )
+        for trial, lesson in zip(trials, taught, strict=True)
+        if trial.ended
+    )
+
+
+def best_setting(settings: Sequence[SettingResult]) -> SettingResult | None:
+    """Lowest mean validation error, ties to the smaller effective rate; None where none has one."""
+    complete = [each for each in settings if each.mean_validation_top1_error is not None]
+    return min(
+        complete,
+        key=lambda each: (each.mean_validation_top1_error, each.effective_lr),
+        default=None,
+    )
+
+
+def lowest_seed(setting: SettingResult) -> RunResult:
+    """The run of a setting whose model is kept: lowest validation error, the first of equals."""
+    first = RunResult(**setting.model_dump(include=set(RunResult.model_fields)))
+    return min((first, *setting.repeats), key=lambda run: run.validation_top1_error or 0.0)
+
+
+def ties(settings: Sequence[SettingResult]) -> tuple[str, ...]:
+    """A note where another setting has the same error as the chosen one."""
+    best = best_setting(settings)
+    tied = [
+        f"{each.effective_lr:.4g}"
+        for each in settings
+        if best and each.mean_validation_top1_error == best.mean_validation_top1_error
+        if each.id != best.id
+    ]
+    if not best or not tied:
+        return ()
+    note = (
+        f"Effective rates {', '.join(tied)} gave the same validation error as "
+        f"{best.effective_lr:.4g}; the smallest was chosen."
+    )
+    return (note,)
+
+
+def retrained(task: Task, run_folder: Path, folder: Path) -> Path:
+    """Train a run's settings once more on training and validation images together.
+
+    Returns:
+        The folder of the model.
+
+    Raises:
+        OptionError: the run did not train to its end; the reason is in the message.
+    """
+    dataset = with_validation_trained(task.dataset)
+    config = RunConfig.read(run_folder / "config.json")
+    config = config.model_copy(update={"data_sha256": dataset.content_hash})
+    announce("training the winner once more, on training and validation images together")
+    result = run_guarded(task.backbone, dataset, config, folder / config.id, device=task.device)
+    if result.status != "complete":
+        raise OptionError(f"--retrain: {result.status}: {result.reason}. Leave it away.")
+    return folder / config.id / "model"
