@@ -9,7 +9,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kintune.report import classes, confusion, curves, rates, wording
+from kintune.report import classes, confusion, curves, rates, trace, wording
 from kintune.report.images import Gallery, Sample
 from kintune.report.reading import (
     ClassFlow,
@@ -85,6 +85,9 @@ def _context(output: Output) -> dict[str, object]:
         "evidence_figures": [
             rates.evidence_figure(recommendation, width) for width in rates.WIDTHS if recommendation
         ],
+        "tried": trace.tried(output),
+        "trace_figures": [trace.trace_figure(output, width) for width in rates.WIDTHS],
+        "plane_figures": [trace.plane_figure(output, width) for width in rates.WIDTHS],
         "origins": _origins(recommendation) if recommendation else [],
         "curve_figures": [curves.curve_figure(output, q) for q in (curves.LOSS, curves.ERROR)],
         "pictured": _PICTURED_CLASSES,

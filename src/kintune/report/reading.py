@@ -39,6 +39,13 @@ class Run(Part):
     validation_top1_error: float | None = None
     seconds: float | None = None
     notes: tuple[str, ...] = ()
+    repeats: tuple["Run", ...] = ()
+    """The runs of the other seeds."""
+    mean_validation_top1_error: float | None = None
+    standard_deviation: float | None = None
+    proposed_because: str | None = None
+    """Why a search tried it; None of a run that no search proposed."""
+    taught: str | None = None
 
     @property
     def effective_lr(self) -> float:
@@ -104,6 +111,7 @@ class Summary(Part):
     labels: dict[str, str] = {}
     versions: dict[str, str] = {}
     device: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class SourceClass(Part):
