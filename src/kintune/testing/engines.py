@@ -1,0 +1,105 @@
+"""What every search engine must pass. Give the fixture `engine`."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from kintune.hyperparameters import Hyperparameters
+from kintune.recommend import RateRange
+from kintune.search import Choices, History, Observation, Point, SearchEngine, SearchSpace
+
+PRIOR = RateRange(low=0.02, best=0.1, high=0.5)
+BASE = Hyperparameters(lr=0.01, batch_size=32, epochs=4)
+RUNS = 9
+
+
+def valley(point: Point, floor: float = 0.05) -> float:
+    """An error with its lowest value at 0.2, and no end of training above 2."""
+    if point.effective_lr > 2:
+        return 1.0
+    return min(1.0, floor + 0.1 * (point.place - math.log10(0.2)) ** 2)
+
+
+def told(engine: SearchEngine, space: SearchSpace, runs: int, seed: int = 0) -> History:
+    """The history after some runs in a valley."""
+    history = History(seed=seed)
+    for _ in range(runs):
+        point = engine.ask(space, history).point
+        error = valley(point)
+        history = history.told(Observation(point=point, error=error, is_lost=error == 1.0))
+    return history
+
+
+def settings(space: SearchSpace, points: Sequence[Point]) -> set[str]:
+    """What tells the points' settings apart."""
+    return {space.at(point).model_dump_json() for point in points}
+
+
+class EngineSuite:
+    """Subclass it, with a fixture `engine`."""
+
+    @pytest.fixture(params=[PRIOR, None], ids=["recommended", "unaided"])
+    def space(self, request: pytest.FixtureRequest) -> SearchSpace:
+        """With a recommendation and without one."""
+        return SearchSpace(base=BASE, prior=request.param, validation_images=200)
+
+    def test_every_proposal_is_another_setting_within_the_bounds(
+        self, engine: SearchEngine, space: SearchSpace
+    ) -> None:
+        points = told(engine, space, RUNS).points
+        low, high = space.bounds
+        assert all(low <= point.effective_lr <= high for point in points)
+        assert len(settings(space, points)) == RUNS
+
+    def test_a_proposal_is_a_function_of_space_and_history(
+        self, engine: SearchEngine, space: SearchSpace
+    ) -> None:
+        for runs in (0, 1, 5):
+            history = told(engine, space, runs)
+            again = History.model_validate_json(history.model_dump_json())
+            assert engine.ask(space, history) == engine.ask(space, again)
+
+    def test_a_rate_has_four_digits(self, engine: SearchEngine, space: SearchSpace) -> None:
+        for point in told(engine, space, 5).points:
+            assert point.effective_lr == float(f"{point.effective_lr:.4g}")
+
+    def test_it_says_why(self, engine: SearchEngine, space: SearchSpace) -> None:
+        for runs in (0, 1, 5):
+            assert engine.ask(space, told(engine, space, runs)).reason
+
+    @pytest.mark.parametrize("finished", [0, 1, 4])
+    def test_pending_points_are_not_proposed_again(
+        self, engine: SearchEngine, space: SearchSpace, finished: int
+    ) -> None:
+        history = told(engine, space, finished)
+        for _ in range(4):
+            history = history.asked(engine.ask(space, history).point)
+        assert len(settings(space, history.points)) == finished + 4
+
+    @pytest.mark.parametrize("error", [1.0, 0.3])
+    def test_runs_that_all_ended_alike_do_not_stop_it(
+        self, engine: SearchEngine, space: SearchSpace, error: float
+    ) -> None:
+        history = History()
+        for _ in range(5):
+            point = engine.ask(space, history).point
+            history = history.told(Observation(point=point, error=error, is_lost=error == 1.0))
+        assert len(settings(space, history.points)) == 5
+
+    def test_it_chooses_among_variants(self, engine: SearchEngine, space: SearchSpace) -> None:
+        choices = Choices(momentum=(0.9, 0.0), batch_size=(32, 64))
+        wider = space.model_copy(update={"choices": choices})
+        points = told(engine, wider, 12).points
+        assert len(settings(wider, points)) == 12
+        assert len({point.variant for point in points}) > 1
+
+    def test_it_finds_the_floor(self, engine: SearchEngine, space: SearchSpace) -> None:
+        best = told(engine, space, 12).best
+        assert best is not None
+        assert best.error < 0.05 + 0.1
+
+    def test_a_recommendation_is_where_it_begins(self, engine: SearchEngine) -> None:
+        space = SearchSpace(base=BASE, prior=PRIOR, validation_images=200)
+        rates = [point.effective_lr for point in told(engine, space, 3).points]
+        assert sum(PRIOR.low / 2 <= rate <= PRIOR.high * 2 for rate in rates) >= 2
