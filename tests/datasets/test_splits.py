@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from kintune.datasets.splits import stratified_draw
+from kintune.datasets import load_dataset
+from kintune.datasets.splits import stratified_draw, with_validation_trained
+from kintune.inputs import InputSpec
 
 
 @given(
@@ -33,3 +36,18 @@ def test_the_seed_decides():
 def test_positions_are_ascending(part):
     positions = stratified_draw(np.repeat([0, 1], 50), 0.2, 0)[part]
     assert (np.diff(positions) > 0).all()
+
+
+def test_validation_goes_back_to_training_and_makes_another_data_set(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    dataset = load_dataset(tmp_path, InputSpec(image_size=8, mean=(0, 0, 0), std=(1, 1, 1)))
+    whole = with_validation_trained(dataset)
+    assert whole.splits["train"].tolist() == list(range(10))
+    assert whole.splits["val"].tolist() == dataset.splits["val"].tolist()
+    assert whole.content_hash != dataset.content_hash
+    assert with_validation_trained(dataset).content_hash == whole.content_hash

@@ -7,7 +7,7 @@ import pytest
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.inputs import InputSpec
-from kintune.runners import LocalRunner, Runner, local, run_guarded
+from kintune.runners import LocalRunner, Runner, StopRule, local, run_guarded
 from kintune.runs import RunConfig, RunResult, RunStore, result_without_errors
 
 SPEC = InputSpec(image_size=8, mean=(0, 0, 0), std=(1, 1, 1))
@@ -32,7 +32,7 @@ def fake(monkeypatch, outcomes: dict[float, BaseException | None]) -> list[float
     """Training that raises what is asked for, or diverges; the rates in the order of its calls."""
     called: list[float] = []
 
-    def fine_tune(_backbone, _dataset, config, folder, *, device):
+    def fine_tune(_backbone, _dataset, config, folder, *, device, watch):
         assert (folder.name, device) == (config.id, "cpu")
         lr = config.hyperparameters.lr
         called.append(lr)
@@ -89,3 +89,16 @@ def test_what_a_person_must_mend_or_stops_ends_the_list(runner, monkeypatch, sto
         list(runner.run([config(0.3), config(0.1)]))
 
     assert called == [0.3]
+
+
+def test_a_run_is_watched_by_the_rule_that_holds_when_it_begins(runner, monkeypatch):
+    watched = []
+
+    def fine_tune(_backbone, _dataset, config, folder, *, device, watch):
+        watched.append(watch)
+        return result_without_errors(config, "diverged", "as asked", 0.0)
+
+    monkeypatch.setattr(local, "fine_tune", fine_tune)
+    rules = {0.3: None, 0.1: StopRule(epochs=2, validation_images=9)}
+    list(runner.run([config(0.3), None, config(0.1)], lambda c: rules[c.hyperparameters.lr]))
+    assert watched == [rules[0.3], rules[0.1]]

@@ -1,0 +1,48 @@
+import pytest
+
+from kintune.search import lessons, search
+
+from .conftest import failed, finished
+
+
+@pytest.fixture
+def taught(make_plan, runner):
+    """What runs teach whose errors, or statuses, come in this order."""
+
+    def teach(*ends):
+        ends = iter(ends)
+
+        def outcome(config):
+            end = next(ends)
+            if isinstance(end, float):
+                return finished(config, end)
+            return failed(config).model_copy(update={"status": end})
+
+        runner.outcome = outcome
+        found = search(make_plan(runs=3), runner)
+        return lessons(found.trials, 100)
+
+    return teach
+
+
+def test_errors_beyond_noise_are_better_or_worse_and_name_the_side(taught):
+    first, second, third = taught(0.5, 0.2, 0.6)
+    assert "to compare with: 50.0%" in first
+    assert second.startswith("The lowest so far: 20.0% against 50.0%")
+    assert third.startswith("Worse: 60.0% against 20.0%")
+    assert "lies below" in third or "lies above" in third
+
+
+def test_errors_within_noise_span_a_floor(taught):
+    _, second, _ = taught(0.2, 0.24, 0.5)
+    assert "the floor spans 0.1 to" in second
+
+
+def test_a_lost_run_says_where_the_best_does_not_lie(taught):
+    _, diverged, stopped = taught(0.2, "diverged", "stopped")
+    assert diverged.startswith("Diverged: the best rate lies below")
+    assert stopped.startswith("Stopped as lost: the best rate lies")
+
+
+def test_a_failed_run_taught_nothing(taught):
+    assert "taught nothing" in taught(0.2, "failed", 0.3)[1]

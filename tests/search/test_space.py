@@ -1,0 +1,91 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kintune.errors import OptionError
+from kintune.hyperparameters import Hyperparameters
+from kintune.recommend import RateRange
+from kintune.search import (
+    Choices,
+    Grid,
+    Point,
+    SearchSpace,
+    appendix_d_grid,
+    distinct,
+    paper_grid,
+    scratch_grid,
+)
+
+BASE = Hyperparameters(lr=0.01, momentum=0.9, weight_decay=1e-4, batch_size=32, epochs=4)
+CHOICES = Choices(momentum=(0.9, 0.0, 0.95), weight_decay=(0.0, 1e-4), batch_size=(32, 64))
+SPACE = SearchSpace(base=BASE, choices=CHOICES)
+
+
+@given(st.floats(1e-5, 50), st.integers(0, len(CHOICES) - 1))
+def test_a_point_and_its_setting_are_found_from_each_other(rate, variant):
+    point = SPACE.rounded(Point(effective_lr=rate, variant=variant))
+    setting = SPACE.at(point)
+    assert SPACE.point_of(setting) == point
+    assert math.isclose(setting.effective_lr, point.effective_lr, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("convention", ["paper", "torch"])
+def test_between_momenta_a_point_keeps_rate_and_decay_per_step(convention):
+    base = BASE.model_copy(update={"convention": convention})
+    space = SearchSpace(base=base, choices=Choices(momentum=(0.9, 0.0)))
+    usual, plain = (space.at(Point(effective_lr=0.2, variant=index)) for index in (0, 1))
+    assert plain.momentum == 0
+    assert plain.equivalence == usual.equivalence
+    assert plain.effective_weight_decay != pytest.approx(usual.effective_weight_decay)
+
+
+def test_along_the_rate_the_decay_stays():
+    decays = {SPACE.at(Point(effective_lr=rate, variant=1)).weight_decay for rate in (0.01, 0.3)}
+    assert len(decays) == 1
+
+
+def test_a_setting_outside_the_space_has_no_point():
+    assert SPACE.point_of(BASE.model_copy(update={"epochs": 5})) is None
+    assert SPACE.point_of(BASE.model_copy(update={"momentum": 0.5})) is None
+
+
+def test_repeated_choices_merge():
+    space = SearchSpace(base=BASE, choices=Choices(momentum=(0.9, 0.9, 0.0)))
+    assert [variant.momentum for variant in space.variants] == [0.9, 0.0]
+
+
+def test_bounds_are_those_of_the_papers_grid_or_around_the_recommendation():
+    rates = paper_grid().effective_lrs
+    assert SPACE.bounds == (rates[0], rates[-1])
+    prior = RateRange(low=0.01, best=0.1, high=0.5)
+    low, high = SearchSpace(base=BASE, prior=prior).bounds
+    assert low < prior.low < prior.high < high
+
+
+def test_the_papers_grids_have_their_sizes():
+    grid = paper_grid()
+    assert (len(grid.printed), len(grid.settings), len(grid.effective_lrs)) == (144, 120, 17)
+    assert len(scratch_grid().settings) == 6
+    assert len(appendix_d_grid(6000).settings) == 20
+
+
+def test_equivalent_settings_of_the_papers_grid_merge_on_request():
+    merged = paper_grid().merged()
+    assert len({setting.equivalence for setting in paper_grid().printed}) == len(merged) < 120
+    # lr 0.01 at momentum 0.9 is lr 0.1 at momentum 0 with a tenth of the decay.
+    pair = (0.01, 0.9, 0.001), (0.1, 0.0, 0.0001)
+    assert sum((s.lr, s.momentum, s.weight_decay) in pair for s in paper_grid().settings) == 2
+    assert sum((s.lr, s.momentum, s.weight_decay) in pair for s in merged) == 1
+
+
+def test_an_experiment_about_momentum_never_merges_equivalents():
+    with pytest.raises(OptionError, match="momentum"):
+        paper_grid(studies_momentum=True).merged()
+
+
+def test_settings_that_differ_in_the_last_bits_are_one():
+    settings = [BASE.model_copy(update={"lr": lr}) for lr in (0.1 + 0.2, 0.3, 0.3001)]
+    assert [s.lr for s in distinct(settings)] == [0.1 + 0.2, 0.3001]
+    assert Grid(printed=tuple(settings)).effective_lrs == pytest.approx((3.0, 3.001))

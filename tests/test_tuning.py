@@ -1,0 +1,223 @@
+"""`kintune search` on images of two shades, the pocket network and a second of training a run."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kintune.cli import main
+from kintune.hyperparameters import Hyperparameters
+from kintune.results import SettingResult
+from kintune.runs import RunResult, read_result
+from kintune.search import Asked
+from kintune.tuning import best_setting, lowest_seed, ties
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of noisy images, 24 for training and 8 for test."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 24), ("test", 4)):
+        for shade, name in ((70, "cat"), (130, "dog")):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(shade + rng.normal(0, 60, (24, 24, 3)), 0, 255)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def words(photos, tmp_path):
+    """The command up to its further flags."""
+    flags = ("--model", "pocket", "--epochs", "2", "--threads", "1", "--json")
+    return ("search", str(photos), *flags, "--output", str(tmp_path / "out"))
+
+
+def call(capsys, *words):
+    """A command in this process: exit code, its answer where there is one, stderr."""
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    out, err = capsys.readouterr()
+    return stop.value.code, json.loads(out) if out.startswith("{") else out, err
+
+
+def test_it_searches_and_says_why_and_what_it_learnt(words, tmp_path, capsys):
+    code, answer, err = call(capsys, *words, "--runs", "3")
+    assert code == 0
+    assert len({run["id"] for run in answer["runs"]}) == 3
+    assert all(run["proposed_because"] and run["taught"] for run in answer["runs"])
+    assert "run 3 of 3" in err
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"best", "study.log", "runs"}
+
+
+def test_the_winners_configuration_gives_its_score_again(words, tmp_path, capsys):
+    _, answer, _ = call(capsys, *words, "--runs", "2")
+    best = answer["best"]
+    config = tmp_path / "out/runs" / best["id"] / "config.json"
+    again = ("finetune", "--from", str(config), "--output", str(tmp_path / "again"), "--json")
+    code, repeated, err = call(capsys, *again)
+    assert code == 0
+    assert "the same" in err
+    assert "not the same" not in err
+    assert repeated["best"]["validation_top1_error"] == best["validation_top1_error"]
+    models = [tmp_path / "again/model", tmp_path / "out/best"]
+    [one, other] = [(path / "model.safetensors").read_bytes() for path in models]
+    assert one == other
+
+
+def test_without_a_recommendation_nothing_is_measured(words, tmp_path, capsys):
+    code, answer, _ = call(capsys, *words, "--runs", "2", "--no-recommendation")
+    assert code == 0
+    assert answer["labels"] == {}
+    assert not (tmp_path / "out/recommendation.json").exists()
+    assert answer["runs"][0]["effective_lr"] == pytest.approx(0.03162, rel=1e-3)
+
+
+def test_repeats_are_listed_inside_their_setting_and_their_mean_decides(words, capsys):
+    code, answer, _ = call(capsys, *words, "--runs", "2", "--repeats", "2")
+    assert code == 0
+    assert len(answer["runs"]) == 2
+    for run in answer["runs"]:
+        assert [each["seed"] for each in run["repeats"]] == [1]
+        errors = [run["validation_top1_error"], run["repeats"][0]["validation_top1_error"]]
+        if None not in errors:
+            assert run["mean_validation_top1_error"] == pytest.approx(sum(errors) / 2)
+
+
+def test_the_training_flags_of_finetune_and_the_choices_reach_the_runs(words, capsys):
+    flags = ("--convention", "torch", "--schedule", "cosine", "--exempt-bias-and-norm")
+    choices = ("--momenta", "0.9", "0.0", "--engine", "grid", "--no-recommendation")
+    code, answer, _ = call(capsys, *words, *flags, *choices, "--runs", "4", "--head-only")
+    assert code == 0
+    settings = [run["hyperparameters"] for run in answer["runs"]]
+    assert all(s["convention"] == "torch" and s["schedule"] == "cosine" for s in settings)
+    assert all(s["exempt_bias_and_norm"] for s in settings)
+    assert {s["momentum"] for s in settings} <= {0.9, 0.0}
+    assert len({json.dumps(s) for s in settings}) == 4
+
+
+def test_the_winner_is_trained_once_more_on_all_images_on_request(words, tmp_path, capsys):
+    _, plain, _ = call(capsys, *words, "--runs", "1")
+    code, answer, _ = call(capsys, *words, "--runs", "1", "--retrain")
+    assert code == 0
+    assert answer["best"]["retrained"] is True
+    assert answer["best"]["validation_top1_error"] == plain["best"]["validation_top1_error"]
+    [folder] = (tmp_path / "out/retrained").iterdir()
+    kept = (tmp_path / "out/best/model.safetensors").read_bytes()
+    assert kept == (folder / "model/model.safetensors").read_bytes()
+    chosen = tmp_path / "out/runs" / answer["best"]["id"] / "model/model.safetensors"
+    assert kept != chosen.read_bytes()
+
+
+def test_a_dry_run_says_what_it_would_cost(words, tmp_path, capsys):
+    code, plan, _ = call(capsys, *words, "--runs", "4", "--repeats", "2", "--dry-run")
+    assert code == 0
+    assert plan["runs"] == 8
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--ray-address", "auto"), "--runner ray"),
+        (("--runs", "0"), "--runs"),
+        (("--momenta", "1.0"), "--momenta"),
+        (("--batch-sizes", "16", "400"), "--batch-sizes 400"),
+        (("--max-minutes", "0"), "--max-minutes"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_sentence(words, flags, expected, capsys):
+    code, out, err = call(capsys, *words, *flags)
+    assert code in (1, 2)
+    assert out == "" or code == 2
+    assert expected in err
+    assert "Traceback" not in err
+
+
+def command(words) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "kintune", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_real_search_with_workers_survives_kills_and_ends_as_one_that_was_not_killed(
+    photos, tmp_path, capsys
+):
+    flags = ("--model", "pocket", "--epochs", "12", "--threads", "1", "--json")
+    search = ("search", str(photos), *flags, "--engine", "grid", "--no-early-stopping")
+    search += ("--runs", "3")
+    killed = (*search, "--workers", "2", "--output", str(tmp_path / "killed"))
+    generator = random.Random(0)
+    for _ in range(3):
+        process = command(killed)
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "killed").glob("runs/*/metrics.csv")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(generator.uniform(0, 2))
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert call(capsys, *killed)[0] == 0
+    assert call(capsys, *search, "--output", str(tmp_path / "whole"))[0] == 0
+
+    folders = [sorted((tmp_path / name / "runs").iterdir()) for name in ("killed", "whole")]
+    assert [each.name for each in folders[0]] == [each.name for each in folders[1]]
+    for one, other in zip(*folders, strict=True):
+        assert untimed(read_result(one)) == untimed(read_result(other))
+        models = [folder / "model/model.safetensors" for folder in (one, other)]
+        assert models[0].read_bytes() == models[1].read_bytes()
+        assert Asked.read(one / "proposal.json").config.id == one.name
+
+
+def untimed(result: RunResult | None) -> RunResult | None:
+    return result and result.model_copy(update={"seconds": 0.0})
+
+
+def setting(rate: float, error: float | None, *others: float) -> SettingResult:
+    def run(value: float | None, seed: int) -> RunResult:
+        return RunResult(
+            id=f"{rate} {seed}",
+            hyperparameters=Hyperparameters(lr=rate, momentum=0, batch_size=1, epochs=1),
+            effective_lr=rate,
+            status="diverged" if value is None else "complete",
+            validation_top1_error=value,
+            seed=seed,
+            seconds=1,
+        )
+
+    errors = [error, *others]
+    mean = None if error is None else sum(errors) / len(errors)
+    repeats = tuple(run(value, seed) for seed, value in enumerate(others, start=1))
+    first = run(error, 0)
+    return SettingResult(**first.to_json(), repeats=repeats, mean_validation_top1_error=mean)
+
+
+def test_the_mean_over_seeds_decides_and_the_lowest_seed_is_kept():
+    settings = [setting(0.1, 0.1, 0.5), setting(0.2, 0.25, 0.2), setting(0.3, None)]
+    best = best_setting(settings)
+    assert best.effective_lr == 0.2
+    assert lowest_seed(best).seed == 1
+    assert ties(settings) == ()
+
+
+def test_ties_go_to_the_smaller_rate_and_are_said():
+    settings = [setting(0.3, 0.2), setting(0.1, 0.2), setting(0.2, 0.3)]
+    assert best_setting(settings).effective_lr == 0.1
+    [note] = ties(settings)
+    assert "0.3 gave the same validation error as 0.1" in note
+    assert best_setting([setting(0.3, None)]) is None
