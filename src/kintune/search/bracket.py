@@ -26,6 +26,8 @@ GROWTH, LONGEST_STEP = 1.5, 1.0
 """Each further step on the same side is longer, up to this."""
 SETTLED_RUNS = 4
 """The other variants are tried when the first has been bracketed, or has had so many runs."""
+TELLING = 1.0
+"""Standard deviations of a difference beyond which one rate counts as worse than another."""
 FINE = 0.02
 """Decades between the places that the fit is asked about."""
 
@@ -72,6 +74,13 @@ class _Look:
     def best(self) -> int:
         """Index of the lowest error; the smaller rate of equals."""
         return min(range(len(self.finished)), key=lambda index: self.finished[index].error)
+
+    @property
+    def worse(self) -> list[float]:
+        """Places whose error lies above the lowest by more than noise."""
+        lowest, images = self.finished[self.best].error, self.space.validation_images
+        noise = TELLING * (2 * lowest * (1 - lowest) / images) ** 0.5 if images else 0.0
+        return [o.point.place for o in self.finished if o.error > lowest + noise]
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -157,12 +166,12 @@ class _Look:
         return 0 < self.best < len(self.places) - 1
 
     def _inside(self) -> Iterator[Proposal]:
-        """Between the neighbours of the best rate, by expected improvement."""
+        """Between the nearest rates that are worse, by expected improvement."""
         if not self.finished:
             return
         low, high = self.bounds
-        left = self.places[self.best - 1] if self.best > 0 else low
-        right = self.places[self.best + 1] if self.best < len(self.places) - 1 else high
+        left = max((p for p in self.worse if p < self.places[self.best]), default=low)
+        right = min((p for p in self.worse if p > self.places[self.best]), default=high)
         places = np.arange(left, right + FINE / 2, FINE)
         free = np.array([place for place in places if self._is_apart(float(place))])
         if not free.size:
