@@ -29,8 +29,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from queue import Queue
-from threading import Thread
 from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `kintune` does; read when torch is loaded
@@ -50,6 +48,7 @@ from kintune.runs import RunConfig
 from kintune.training import fine_tune
 from kintune.training.metrics import EpochMetrics
 from measuring.interleaved import (
+    Rates,
     conditions,
     conditions_text,
     images_per_second,
@@ -144,12 +143,16 @@ def measure(setting: Setting, side: int, folder: Path) -> dict[str, Any]:
     inputs = prepared(setting, side, folder)
     peer = Peer(setting)
     found: dict[str, Any] = {"shorter_side": side, "decoding": inputs.decoding}
-    for work, ways_of in {"training": training_ways, "features": feature_ways}.items():
-        ways = ways_of(setting, inputs, peer)
+    for work, do in {"training": peer.train, "features": peer.extract}.items():
+        ways = peer_ways(setting, inputs, do, is_training=work == "training")
         first_round = {name: way() for name, way in ways.items() if name.startswith(PEER)}
         best = max(first_round, key=lambda name: first_round[name])
-        kept = {name: ways[name] for name in (OURS, best, MEMORY)}
-        rates = interleaved(kept, setting.repeats)
+        others = {name: ways[name] for name in (best, MEMORY)}
+        rates = (
+            training_in_turns(setting, inputs, others)
+            if work == "training"
+            else interleaved({OURS: extraction(setting, inputs), **others}, setting.repeats)
+        )
         found[work] = {"first_round": first_round, "best": best, "rates": rates}
     return found
 
@@ -208,25 +211,14 @@ class Peer:
 Ways = Mapping[str, Callable[[], float]]
 
 
-def training_ways(setting: Setting, inputs: Inputs, peer: Peer) -> Ways:
-    """An epoch of training."""
-    return {
-        OURS: EpochByEpoch(setting, inputs),
-        **peer_ways(setting, inputs, peer.train, is_training=True),
-    }
-
-
-def feature_ways(setting: Setting, inputs: Inputs, peer: Peer) -> Ways:
-    """A pass over the training images for their features."""
+def extraction(setting: Setting, inputs: Inputs) -> Callable[[], float]:
+    """Our pass over the training images for their features."""
 
     def extract() -> int:
         features = extract_features(inputs.backbone, inputs.dataset, device=setting.device)
         return len(features.values)
 
-    return {
-        OURS: lambda: images_per_second(extract, setting.device),
-        **peer_ways(setting, inputs, peer.extract, is_training=False),
-    }
+    return lambda: images_per_second(extract, setting.device)
 
 
 def peer_ways(
@@ -279,44 +271,36 @@ def timm_loader(
     )
 
 
-class EpochByEpoch:
-    """One long run of `fine_tune` that goes on for an epoch at each call; images a second of it."""
+def training_in_turns(setting: Setting, inputs: Inputs, others: Ways) -> Rates:
+    """Images a second of the epochs of one long run, and of the other ways in turns between them.
 
-    def __init__(self, setting: Setting, inputs: Inputs) -> None:
-        self._images = setting.images
-        self._asked: Queue[str | None] = Queue()
-        self._answers: Queue[float | BaseException] = Queue()
-        self._began = 0.0
-        Thread(target=self._run, args=(setting, inputs), daemon=True).start()
+    The run's first epoch is to warm up; the others have had their first round.
+    """
+    rates: Rates = {OURS: [], **{name: [] for name in others}}
+    epochs = 0
+    began = time.perf_counter()
 
-    def __call__(self) -> float:
-        self._asked.put(None)
-        seconds = self._answers.get()
-        if isinstance(seconds, BaseException):
-            raise seconds
-        return self._images / seconds
+    def after_an_epoch(_rows: Sequence[EpochMetrics]) -> str | None:
+        nonlocal epochs, began
+        rate = setting.images / (time.perf_counter() - began)
+        epochs += 1
+        print(f"  {OURS}: {rate:.0f} images/s", file=sys.stderr, flush=True)
+        if epochs > 1:
+            rates[OURS].append(rate)
+            turns = list(others) if epochs % 2 else list(reversed(others))
+            for name in turns:
+                rates[name].append(others[name]())
+                print(f"  {name}: {rates[name][-1]:.0f} images/s", file=sys.stderr, flush=True)
+        began = time.perf_counter()
+        return "measured" if epochs > setting.repeats else None
 
-    def _run(self, setting: Setting, inputs: Inputs) -> None:
-        try:
-            with tempfile.TemporaryDirectory(dir=inputs.folder) as folder:
-                config, device = run_config(setting, inputs), setting.device
-                self._wait()
-                fine_tune(
-                    *(inputs.backbone, inputs.dataset, config, Path(folder)),
-                    device=device,
-                    watch=self._watch,
-                )
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller should raise it
-            self._answers.put(error)
-
-    def _watch(self, _rows: Sequence[EpochMetrics]) -> str | None:
-        self._answers.put(time.perf_counter() - self._began)
-        return self._wait()
-
-    def _wait(self) -> str | None:
-        reason = self._asked.get()
-        self._began = time.perf_counter()
-        return reason
+    with tempfile.TemporaryDirectory(dir=inputs.folder) as folder:
+        fine_tune(
+            *(inputs.backbone, inputs.dataset, run_config(setting, inputs), Path(folder)),
+            device=setting.device,
+            watch=after_an_epoch,
+        )
+    return rates
 
 
 def run_config(setting: Setting, inputs: Inputs) -> RunConfig:
