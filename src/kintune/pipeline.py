@@ -56,7 +56,7 @@ from kintune.tuning import (
     with_divided_cores,
 )
 
-DEMO_EPOCHS = 10
+DEMO_EPOCHS = 6
 
 
 @joined_replicas()
