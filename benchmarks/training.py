@@ -287,7 +287,7 @@ def training_in_turns(setting: Setting, inputs: Inputs, others: Ways) -> Rates:
         print(f"  {OURS}: {rate:.0f} images/s", file=sys.stderr, flush=True)
         if epochs > 1:
             rates[OURS].append(rate)
-            turns = list(others) if epochs % 2 else list(reversed(others))
+            turns = list(others)[:: 1 if epochs % 2 else -1]
             for name in turns:
                 rates[name].append(others[name]())
                 print(f"  {name}: {rates[name][-1]:.0f} images/s", file=sys.stderr, flush=True)
