@@ -15,8 +15,8 @@ each repeat every way does one epoch of training, then one pass of feature extra
 - **memory** is the same step on one batch that lies ready.
 
 All three run the same network in channels-last and float32. Decoding, which Kintune does once, is
-timed beside. Writes `results/benchmark_training.json` and prints the tables of
-`docs/benchmarks.md`.
+timed beside. Writes `results/benchmark_training_features.json` (or of one of the two `--works`) and
+prints the tables of `docs/benchmarks.md`.
 """
 
 import argparse
@@ -59,8 +59,9 @@ from measuring.interleaved import (
 )
 from measuring.photographs import CLASSES, write_photographs
 
-RESULT = Path(__file__).parent.parent / "results/benchmark_training.json"
+RESULTS = Path(__file__).parent.parent / "results"
 LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 1e-4
+WORKS = ("training", "features")
 OURS, PEER, MEMORY = "kintune", "timm, ", "memory"
 
 
@@ -78,6 +79,7 @@ class Setting:
     device: str
     images: int = 2000
     repeats: int = 7
+    works: tuple[str, ...] = WORKS
 
 
 CPU = Setting(
@@ -121,7 +123,8 @@ def main() -> None:
     text = tables(setting, rows) + "\n\n" + conditions_text(found)
     print(text)
     result = {"command": " ".join(sys.argv), "setting": vars(setting), "conditions": found}
-    RESULT.write_text(json.dumps(result | {"rows": rows}, indent=1) + "\n")
+    name = f"benchmark_{'_'.join(setting.works)}.json"
+    (RESULTS / name).write_text(json.dumps(result | {"rows": rows}, indent=1) + "\n")
 
 
 def _setting() -> Setting:
@@ -131,6 +134,7 @@ def _setting() -> Setting:
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--images", type=int)
     parser.add_argument("--repeats", type=int)
+    parser.add_argument("--works", nargs="+", choices=WORKS)
     args = parser.parse_args()
     if args.gpu and not torch.cuda.is_available():
         parser.error("--gpu: this machine has no CUDA device")
@@ -143,7 +147,8 @@ def measure(setting: Setting, side: int, folder: Path) -> dict[str, Any]:
     inputs = prepared(setting, side, folder)
     peer = Peer(setting)
     found: dict[str, Any] = {"shorter_side": side, "decoding": inputs.decoding}
-    for work, do in {"training": peer.train, "features": peer.extract}.items():
+    for work in setting.works:
+        do = peer.train if work == "training" else peer.extract
         ways = peer_ways(setting, inputs, do, is_training=work == "training")
         first_round = {name: way() for name, way in ways.items() if name.startswith(PEER)}
         best = max(first_round, key=lambda name: first_round[name])
@@ -327,7 +332,7 @@ def tables(setting: Setting, rows: Sequence[Mapping[str, Any]]) -> str:
     compared: list[list[str]] = []
     workers: list[list[str]] = []
     for row in rows:
-        for work in ("training", "features"):
+        for work in setting.works:
             found = row[work]
             rates, best = found["rates"], found["best"]
             label = [f"{row['shorter_side']} px", work]
