@@ -35,6 +35,7 @@ from kintune.backbones import (
 )
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.defaults import batch_size_for
+from kintune.experiments.similarity_sets import HELD_OUT, SETS
 from kintune.hyperparameters import Hyperparameters, lr_for
 from kintune.prototypes import source_prototypes
 from kintune.runners import LocalRunner
@@ -44,19 +45,8 @@ from kintune.training import versions
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "src/kintune/reference"
-SETS = (
-    "birds",
-    "caltech101",
-    "clothing10",
-    "fsdd-spectrograms",
-    "grocery-store",
-    "insects",
-    "omniglot-small",
-    "sign-digits",
-)
 NETWORKS = ("in1k", "inat_birds", "inat_insects")
 NETWORK_IMAGE_SIZE = 96
-HELD_OUT = "cifar100-held-out"
 RATES_SETS = (HELD_OUT, "sign-digits", "fsdd-spectrograms")
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 SEEDS = (0, 1)
