@@ -42,7 +42,7 @@ from kintune.runners import LocalRunner
 from kintune.runs import RunConfig, write_json
 from kintune.search import ENGINES, History, Observation, Point, SearchSpace
 from kintune.task import Task, measure
-from kintune.training import versions
+from kintune.training import start_of, versions
 
 ROOT = Path(__file__).parent.parent
 GRIDS = ROOT / "results/search_grids"
@@ -71,7 +71,7 @@ def main() -> None:
     if args.verb == "grids":
         with tempfile.TemporaryDirectory() as scratch:
             for name in args.sets:
-                run_grid(args.data / name, args.runs / name, Path(scratch), args.threads)
+                run_grid(args.data.absolute() / name, args.runs / name, Path(scratch), args.threads)
     else:
         files = args.files or sorted(GRIDS.glob("*.json"))
         replay_all([s for path in files for s in read_grids(path)], args.engines, args.seeds)
@@ -85,11 +85,7 @@ def run_grid(folder: Path, runs: Path, scratch: Path, threads: int) -> None:
     dataset = load_dataset(subset(folder, scratch), backbone.input, val_fraction=VAL_FRACTION)
     configs = [
         RunConfig(
-            model=backbone.name,
-            model_kwargs=backbone.model_kwargs,
-            weights_sha256=backbone.weights_sha256,
-            input=backbone.input,
-            data_sha256=dataset.content_hash,
+            **start_of(backbone, dataset),
             hyperparameters=Hyperparameters(
                 lr=lr_for(rate, 0.9), batch_size=BATCH_SIZE, epochs=EPOCHS, augmentation="flip"
             ),

@@ -45,7 +45,7 @@ from kintune.datasets import ImageDataset, load_dataset
 from kintune.features import extract_features
 from kintune.hyperparameters import Hyperparameters
 from kintune.runs import RunConfig
-from kintune.training import fine_tune
+from kintune.training import fine_tune, start_of
 from kintune.training.metrics import EpochMetrics
 from measuring.interleaved import (
     Rates,
@@ -311,10 +311,7 @@ def training_in_turns(setting: Setting, inputs: Inputs, others: Ways) -> Rates:
 def run_config(setting: Setting, inputs: Inputs) -> RunConfig:
     """A run with an epoch for each repeat, one to warm up, and one that is never reached."""
     return RunConfig(
-        model=inputs.backbone.name,
-        weights_sha256=inputs.backbone.weights_sha256,
-        input=inputs.backbone.input,
-        data_sha256=inputs.dataset.content_hash,
+        **start_of(inputs.backbone, inputs.dataset),
         hyperparameters=Hyperparameters(
             lr=LR,
             momentum=MOMENTUM,

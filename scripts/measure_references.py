@@ -41,7 +41,7 @@ from kintune.prototypes import source_prototypes
 from kintune.runners import LocalRunner
 from kintune.runs import RunConfig, RunResult, write_json
 from kintune.task import Task, measure
-from kintune.training import versions
+from kintune.training import start_of, versions
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "src/kintune/reference"
@@ -62,11 +62,12 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/references"))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
+    data = args.data.absolute()  # links to its files are made elsewhere
     with tempfile.TemporaryDirectory() as scratch:
         if args.what == "distances":
-            write_distances(args.data, args.models, Path(scratch))
+            write_distances(data, args.models, Path(scratch))
         else:
-            write_rates(args.data, args.runs, Path(scratch), args.threads)
+            write_rates(data, args.runs, Path(scratch), args.threads)
 
 
 def write_distances(data: Path, models: Path, scratch: Path) -> None:
@@ -172,11 +173,7 @@ def grid(backbone: Backbone, dataset: ImageDataset, runs: Path, threads: int) ->
     images = len(dataset.splits["train"])
     configs = [
         RunConfig(
-            model=backbone.name,
-            model_kwargs=backbone.model_kwargs,
-            weights_sha256=backbone.weights_sha256,
-            input=backbone.input,
-            data_sha256=dataset.content_hash,
+            **start_of(backbone, dataset),
             hyperparameters=Hyperparameters(
                 lr=lr_for(rate, 0.9), batch_size=batch_size_for(images), epochs=EPOCHS
             ),

@@ -11,7 +11,7 @@ from kintune.progress import announce
 from kintune.recommend import TaskFacts
 from kintune.runs import RunConfig
 from kintune.task import Task, threads
-from kintune.training import batch_bounds, bn_momentum_for, replicas
+from kintune.training import batch_bounds, bn_momentum_for, replicas, start_of
 
 LIKELY_COMPLEMENT = 0.5
 """A share kept below this is more likely torch's number, which is 1 minus it."""
@@ -128,11 +128,7 @@ def run_config(
 ) -> RunConfig:
     """The configuration of one run of a task."""
     return RunConfig(
-        model=task.backbone.name,
-        model_kwargs=task.backbone.model_kwargs,
-        weights_sha256=task.backbone.weights_sha256,
-        input=task.backbone.input,
-        data_sha256=task.dataset.content_hash,
+        **start_of(task.backbone, task.dataset),
         hyperparameters=settings,
         seed=options.seed,
         threads=threads(options),

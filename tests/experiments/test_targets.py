@@ -60,6 +60,20 @@ def test_a_target_is_a_folder_of_links_with_at_most_80_classes(tmp_path):
         assert len({link.parent.name for link in links}) == MOST_CLASSES
 
 
+def test_the_links_hold_when_the_data_were_named_from_here(tmp_path, monkeypatch):
+    for split in ("train", "test"):
+        for index in range(8):
+            path = tmp_path / f"data/few/{split}/one/{index}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    monkeypatch.chdir(tmp_path)
+    folder = target_folder(Path("data"), "few", Path("targets"))
+    monkeypatch.chdir("/")
+    links = list((tmp_path / folder).glob("*/*/*.jpg"))
+    assert len(links) == 16
+    assert all(link.exists() for link in links)
+
+
 def test_a_set_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match="data/absent: needs the folders train and test"):
         target_folder(tmp_path / "data", "absent", tmp_path / "targets")

@@ -40,6 +40,7 @@ from kintune.experiment import RunArchive, RunRecord
 from kintune.experiments.targets import DIGITS, HELD_OUT
 from kintune.hyperparameters import Hyperparameters, lr_for
 from kintune.runs import RunConfig
+from kintune.training import start_of
 
 MOMENTUM = 0.9
 BATCH_SIZE = 32
@@ -177,14 +178,13 @@ def settings(source: SourceName, budget: BudgetName, point: Point) -> Hyperparam
 
 def study_config(run: PlannedRun, backbone: Backbone, dataset: ImageDataset) -> RunConfig:
     """The configuration of a run of the study on its network and images."""
+    start = start_of(backbone, dataset)
     random = run.source == "scratch"
+    if random:
+        start["weights_sha256"] = ""
     return RunConfig(
-        model=backbone.name,
-        model_kwargs=backbone.model_kwargs,
-        weights_sha256="" if random else backbone.weights_sha256,
+        **start,
         initialization="random" if random else "pretrained",
-        input=backbone.input,
-        data_sha256=dataset.content_hash,
         hyperparameters=settings(run.source, run.budget, run.point),
         seed=run.point.seed,
         threads=THREADS,

@@ -78,7 +78,7 @@ def _files(data: Path, name: str, root: Path, source_classes: Sequence[str]) -> 
     elif name == DIGITS:
         folder = _digits_folder()
     else:
-        folder = data / name
+        folder = data.absolute() / name  # links to its files are made elsewhere
     if not (folder / "train").is_dir() or not (folder / "test").is_dir():
         raise DataError(f"{folder}: needs the folders train and test, with a folder a class.")
     return _by_class(folder / "train"), _by_class(folder / "test")

@@ -16,6 +16,7 @@ from kintune.training.replicas import Replicas, joined_replicas, replicas
 from kintune.training.run import fine_tune
 from kintune.training.run_folder import Inputs, exclusive, recorded_inputs, versions
 from kintune.training.schedules import total_steps
+from kintune.training.start import start_of
 from kintune.training.steps import batch_bounds
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "read_metrics",
     "recorded_inputs",
     "replicas",
+    "start_of",
     "total_steps",
     "versions",
     "write_model_folder",

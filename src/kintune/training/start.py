@@ -3,15 +3,17 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from pydantic import JsonValue
 from torch import nn
 
 from kintune.backbones import Backbone, randomly_initialised, with_new_head
 from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
+from kintune.inputs import InputSpec
 from kintune.runs import RunConfig
 from kintune.training.batch_norm import set_bn_momentum
 from kintune.training.checkpoint import TrainingState
@@ -19,6 +21,30 @@ from kintune.training.optimizers import NesterovSGD
 from kintune.training.regularizers import regularizer_for
 from kintune.training.replicas import replicas
 from kintune.training.steps import LEAST_IMAGES, batch_bounds
+
+
+class Start(TypedDict):
+    """The fields of a `RunConfig` that network and images decide."""
+
+    model: str
+    model_kwargs: dict[str, JsonValue]
+    weights_sha256: str
+    input: InputSpec
+    data_sha256: str
+
+
+def start_of(backbone: Backbone, dataset: ImageDataset) -> Start:
+    """What a configuration says of the network and the images that a run starts with.
+
+    Example: `RunConfig(**start_of(backbone, dataset), hyperparameters=settings, seed=1)`.
+    """
+    return Start(
+        model=backbone.name,
+        model_kwargs=backbone.model_kwargs,
+        weights_sha256=backbone.weights_sha256,
+        input=backbone.input,
+        data_sha256=dataset.content_hash,
+    )
 
 
 def check_start(backbone: Backbone, dataset: ImageDataset, config: RunConfig, device: str) -> None:
