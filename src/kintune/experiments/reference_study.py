@@ -95,13 +95,13 @@ SOURCES: Mapping[SourceName, Source] = {
 }
 
 ORDER: tuple[tuple[SourceName, BudgetName, Stage], ...] = (
-    ("pocket", "long", "curve"),
     ("pocket", "short", "curve"),
+    ("pocket", "long", "curve"),
+    ("in1k", "short", "curve"),
     ("in1k", "long", "curve"),
     ("pocket", "long", "seeds"),
     ("inat_birds", "long", "curve"),
     ("inat_insects", "long", "curve"),
-    ("in1k", "short", "curve"),
     ("scratch", "long", "curve"),
     ("pocket", "short", "seeds"),
     ("in1k", "long", "seeds"),
@@ -118,7 +118,8 @@ ORDER: tuple[tuple[SourceName, BudgetName, Stage], ...] = (
     ("scratch", "short", "seeds"),
     ("in1k", "long", "decays"),
 )
-"""Most informative first: what is there when the time is up is of use."""
+"""Most informative for its hours first: what is there when the time is up is of use. The short budget
+of `pocket` costs one hour and has all targets in it."""
 
 
 class Point(NamedTuple):

@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from kintune.records import Record
 
+BROAD_SOURCES = {"head": "ImageNet-1k", "images": "CIFAR-100, 80 classes"}
 FOLDER = Path(__file__).parent
 
 
@@ -76,9 +77,10 @@ def shipped_reference_tables() -> tuple[ReferenceTable, ...]:
 def reference_distances(prototypes_from: Literal["images", "head"]) -> tuple[float, ...]:
     """Relative distances of known targets, ascending: the scale on which a new one finds its place.
 
+    From one broad source for each kind of prototypes, like the paper's: to a network of birds
+    everything else is far, and among such values every target of a broad source would seem near.
     Made by `scripts/measure_references.py distances`.
     """
     scale = TypeAdapter(dict[str, dict[str, dict[str, float]]])
     measured = scale.validate_json((FOLDER / "relative_distances.json").read_bytes())
-    networks = measured[prototypes_from].values()
-    return tuple(sorted(value for targets in networks for value in targets.values()))
+    return tuple(sorted(measured[prototypes_from][BROAD_SOURCES[prototypes_from]].values()))
