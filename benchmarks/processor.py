@@ -1,4 +1,4 @@
-"""What makes a training step and a forward pass fast on this machine: layout, precision, waiting.
+"""What makes a training step and a forward pass fast here: layout, precision, waiting, memory.
 
     python benchmarks/processor.py               7 repeats: about 15 minutes on two cores
     python benchmarks/processor.py --repeats 1   a trial
@@ -7,7 +7,9 @@ MobileNetV2 with random weights, 96 px, batches of 32:
 
 - **layout and precision**: float32 in channels-last and in channels-first, bfloat16 by autocast;
 - **waiting**: `OMP_WAIT_POLICY` unset and passive, each in a process of its own, alone and beside a
-  process that keeps one core busy.
+  process that keeps one core busy;
+- **memory**: freed memory returned to the kernel, as the C library does, and kept, each in a
+  process of its own, batches of 64.
 
 Writes `results/benchmark_processor.json` and prints the tables of `docs/benchmarks.md`.
 """
@@ -27,6 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `kintune` does; before
 import torch
 
 import measuring.step
+from kintune.processor import keep_large_blocks
 from measuring.interleaved import (
     Rates,
     conditions,
@@ -49,12 +52,15 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
+    keep_large_blocks()  # as `kintune` does, and for all ways alike
     torch.set_num_threads(os.cpu_count() or 1)
     steps = {work: interleaved(step_ways(work), args.repeats) for work in WORKS}
     waits = {work: interleaved(waiting_ways(work), args.repeats) for work in WORKS}
+    kept = {work: interleaved(memory_ways(work), args.repeats) for work in WORKS}
     found = conditions("cpu")
-    print(tables(steps, waits), conditions_text(found), sep="\n\n")
-    result = {"command": " ".join(sys.argv), "conditions": found, "steps": steps, "waiting": waits}
+    print(tables(steps, waits, kept), conditions_text(found), sep="\n\n")
+    measured = {"steps": steps, "waiting": waits, "memory": kept}
+    result = {"command": " ".join(sys.argv), "conditions": found, **measured}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
@@ -85,10 +91,18 @@ def waiting_ways(work: str) -> Ways:
     }
 
 
-def _in_a_process(work: str, policy: str) -> float:
+def memory_ways(work: str) -> Ways:
+    """Freed memory kept and returned."""
+    return {
+        memory: partial(_in_a_process, work, "passive", 64, memory)
+        for memory in ("kept", "returned")
+    }
+
+
+def _in_a_process(work: str, policy: str, images: int = 32, memory: str = "kept") -> float:
     others = {key: value for key, value in os.environ.items() if key != POLICY}
     environment = others | ({POLICY: policy} if policy else {})
-    command = [sys.executable, measuring.step.__file__, work]
+    command = [sys.executable, measuring.step.__file__, work, str(images), memory]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return float(done.stdout)
 
@@ -104,7 +118,9 @@ def _busy_core() -> Iterator[None]:
         process.wait()
 
 
-def tables(steps: Mapping[str, Rates], waits: Mapping[str, Rates]) -> str:
+def tables(
+    steps: Mapping[str, Rates], waits: Mapping[str, Rates], kept: Mapping[str, Rates]
+) -> str:
     """Images a second, and how each relates to what Kintune does."""
     ours = "channels last"
     layouts = [
@@ -118,10 +134,15 @@ def tables(steps: Mapping[str, Rates], waits: Mapping[str, Rates]) -> str:
         for where in ("alone", "beside")
         for pair in [(f"passive, {where}", f"unset, {where}")]
     ]
+    memory = [
+        [work, *(spread(rates[way], 0) for way in rates), ratio(rates, "kept", "returned")]
+        for work, rates in kept.items()
+    ]
     return "\n\n".join(
         [
             markdown(("work", "way", "images/s", f"over {ours}"), layouts),
             markdown(("work", "process", "passive", "unset", "passive over unset"), policies),
+            markdown(("work", "kept", "returned", "kept over returned"), memory),
         ]
     )
 

@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `kintune` does; read when torch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `kintune` does; before torch is loaded
 
 import timm
 import torch
@@ -44,6 +44,7 @@ from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.features import extract_features
 from kintune.hyperparameters import Hyperparameters
+from kintune.processor import keep_large_blocks
 from kintune.runs import RunConfig
 from kintune.training import fine_tune, start_of
 from kintune.training.metrics import EpochMetrics
@@ -113,6 +114,7 @@ class Inputs(NamedTuple):
 
 def main() -> None:
     setting = _setting()
+    keep_large_blocks()  # as `kintune` does, and for all ways alike
     torch.set_num_threads(os.cpu_count() or 1)
     found = conditions(setting.device)
     rows = []

@@ -38,6 +38,7 @@ from kintune.experiments.reference_study import (
 from kintune.experiments.study_cases import study_curves
 from kintune.experiments.study_tables import HEADER, markdown_row, summary
 from kintune.experiments.targets import TRAIN_IMAGES, target_folder
+from kintune.processor import keep_large_blocks
 
 RESULTS = Path(__file__).parent.parent / "results/reference_study"
 WAIT_SECONDS = 30
@@ -70,6 +71,7 @@ def main() -> None:
         return
     if not (args.data and args.models and args.runs):
         parser.error("--data, --models and --runs are needed to run anything")
+    keep_large_blocks()
     torch.set_num_threads(THREADS)
     workshop = Workshop(args.data, args.models, args.runs)
     if args.facts:

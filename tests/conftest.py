@@ -2,11 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from kintune.similarity import Similarity
 
 # Before the modules are first imported: from then on a wrong shape or dtype is an error.
 install_import_hook(
@@ -96,3 +100,59 @@ def chromium() -> str:
     if path is None:
         pytest.skip("no Chromium on PATH")
     return path
+
+
+@pytest.fixture
+def make_similarity() -> Callable[..., "Similarity"]:
+    """Similarities of made-up images to ImageNet, from the head of a ResNet-50."""
+    from kintune.similarity import Similarity
+
+    def make(
+        target: str = "photos", distance: float = 0.7, extractor: str = "resnet50@224px-1"
+    ) -> Similarity:
+        return Similarity(
+            model="resnet50",
+            extractor=extractor,
+            source="ImageNet-1k",
+            target=target,
+            distance=None,
+            similarity=None,
+            relative_distance=distance,
+            interval=(distance - 0.02, distance + 0.02),
+            prototypes_from="head",
+            images=1000,
+            classes=10,
+        )
+
+    return make
+
+
+@pytest.fixture
+def finished_search(
+    tmp_path: Path, make_similarity: Callable[..., "Similarity"]
+) -> Callable[..., Path]:
+    """Writes what a search leaves: errors at effective rates; an error of None has diverged."""
+    from kintune.hyperparameters import Hyperparameters, lr_for
+    from kintune.runs import RunResult
+
+    def write(
+        errors: Mapping[float, float | None], target: str = "photos", folder: Path | None = None
+    ) -> Path:
+        folder = folder or tmp_path / target
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "similarity.json").write_text(make_similarity(target).model_dump_json())
+        for rate, error in errors.items():
+            result = RunResult(
+                id=f"{rate}",
+                hyperparameters=Hyperparameters(lr=lr_for(rate, 0.9), batch_size=32, epochs=30),
+                effective_lr=rate,
+                status="diverged" if error is None else "complete",
+                validation_top1_error=error,
+                seconds=1,
+            )
+            run = folder / "runs" / result.id
+            run.mkdir(parents=True, exist_ok=True)
+            (run / "result.json").write_text(result.model_dump_json())
+        return folder
+
+    return write

@@ -280,7 +280,10 @@ def test_references_are_listed_and_adding_one_needs_a_finished_search(tmp_path, 
     assert call(capsys, "reference", "add") == (
         1,
         "",
-        "kintune: error: kintune reference add needs FOLDER, the output folder of kintune tune.\n",
+        (
+            "kintune: error: kintune reference add needs one FOLDER, the output folder of kintune "
+            "tune.\n"
+        ),
     )
     code, _, err = call(capsys, "reference", "add", str(tmp_path))
     assert (code, "no finished search" in err) == (1, True)

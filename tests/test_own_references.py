@@ -3,53 +3,9 @@ import json
 import pytest
 
 from kintune.errors import OptionError
-from kintune.hyperparameters import Hyperparameters, lr_for
 from kintune.own_references import add_reference, list_references, reference_of
 from kintune.recommend import TaskFacts, recommend
 from kintune.reference import own_references_path, shipped_reference_tables
-from kintune.runs import RunResult
-from kintune.similarity import Similarity
-
-
-def similarity(target="photos", distance=0.7, extractor="resnet50@224px-1"):
-    return Similarity(
-        model="resnet50",
-        extractor=extractor,
-        source="ImageNet-1k",
-        target=target,
-        distance=None,
-        similarity=None,
-        relative_distance=distance,
-        interval=(distance - 0.02, distance + 0.02),
-        prototypes_from="head",
-        images=1000,
-        classes=10,
-    )
-
-
-@pytest.fixture
-def output(tmp_path):
-    """Writes an output folder with runs at rates; an error of None has diverged."""
-
-    def write(errors, target="photos"):
-        folder = tmp_path / target
-        folder.mkdir(exist_ok=True)
-        (folder / "similarity.json").write_text(similarity(target).model_dump_json())
-        for rate, error in errors.items():
-            result = RunResult(
-                id=f"{rate}",
-                hyperparameters=Hyperparameters(lr=lr_for(rate, 0.9), batch_size=32, epochs=30),
-                effective_lr=rate,
-                status="diverged" if error is None else "complete",
-                validation_top1_error=error,
-                seconds=1,
-            )
-            run = folder / "runs" / result.id
-            run.mkdir(parents=True, exist_ok=True)
-            (run / "result.json").write_text(result.model_dump_json())
-        return folder
-
-    return write
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +14,8 @@ def own_file(tmp_path, monkeypatch):
     return tmp_path / "own/references.json"
 
 
-def test_a_search_becomes_a_row_of_exactly_its_network(output):
-    table = reference_of(output({0.01: 0.3, 0.05: 0.2, 0.3: None}))
+def test_a_search_becomes_a_row_of_exactly_its_network(finished_search):
+    table = reference_of(finished_search({0.01: 0.3, 0.05: 0.2, 0.3: None}))
     assert (table.network, table.extractor) == ("resnet50", "resnet50@224px-1")
     (row,) = table.rows
     assert (row.target, row.effective_lr, row.batch_size, row.epochs) == ("photos", 0.05, 32, 30)
@@ -69,9 +25,11 @@ def test_a_search_becomes_a_row_of_exactly_its_network(output):
 @pytest.mark.parametrize(
     "errors", [{}, {0.1: 0.2}, {0.1: 0.2, 0.3: 0.3}, {0.1: 0.3, 0.3: 0.2}, {0.1: 0.2, 0.3: 0.2}]
 )
-def test_a_best_rate_without_a_worse_run_on_both_sides_is_refused(output, own_file, errors):
+def test_a_best_rate_without_a_worse_run_on_both_sides_is_refused(
+    finished_search, own_file, errors
+):
     with pytest.raises(OptionError, match=r"no worse run on both sides.*larger --runs"):
-        add_reference(output(errors))
+        add_reference(finished_search(errors))
     assert not own_file.exists()
 
 
@@ -80,22 +38,26 @@ def test_a_folder_that_holds_no_search_is_refused(tmp_path):
         add_reference(tmp_path)
 
 
-def test_what_was_added_is_listed_last_and_a_second_search_of_a_target_takes_its_place(output):
-    add_reference(output({0.01: 0.3, 0.05: 0.2, 0.3: 0.4}))
-    add_reference(output({0.01: 0.3, 0.05: 0.2, 0.3: 0.4}, target="drawings"))
-    added = add_reference(output({0.07: 0.1}))
+def test_what_was_added_is_listed_last_and_a_second_search_of_a_target_takes_its_place(
+    finished_search,
+):
+    add_reference(finished_search({0.01: 0.3, 0.05: 0.2, 0.3: 0.4}))
+    add_reference(finished_search({0.01: 0.3, 0.05: 0.2, 0.3: 0.4}, target="drawings"))
+    added = add_reference(finished_search({0.07: 0.1}))
     assert added.added == ("photos",)
     assert list_references().tables[:-1] == shipped_reference_tables()
     rows = {row.target: row.effective_lr for row in list_references().tables[-1].rows}
     assert rows == {"drawings": 0.05, "photos": 0.07}
 
 
-def test_a_persons_own_run_draws_the_recommendation_for_the_same_network(output):
+def test_a_persons_own_run_draws_the_recommendation_for_the_same_network(
+    finished_search, make_similarity
+):
     facts = TaskFacts(images=1000, classes=10, batch_size=32, epochs=30, squared_filter_norm=0.2)
-    before = recommend(similarity("new"), facts)
-    add_reference(output({0.5: 0.3, 1.0: 0.2, 2.0: 0.4}))
-    after = recommend(similarity("new"), facts)
-    other = recommend(similarity("new", extractor="resnet50@160px-2"), facts)
+    before = recommend(make_similarity("new"), facts)
+    add_reference(finished_search({0.5: 0.3, 1.0: 0.2, 2.0: 0.4}))
+    after = recommend(make_similarity("new"), facts)
+    other = recommend(make_similarity("new", extractor="resnet50@160px-2"), facts)
     assert before.confidence == "low"
     assert after.confidence == "medium"
     assert after.effective_lr.best > 2 * before.effective_lr.best

@@ -1,4 +1,9 @@
-"""Steps of MobileNetV2 on a batch in memory; as a script, the rate of one kind of them alone."""
+"""Steps of MobileNetV2 on a batch in memory; as a script, the rate of one kind of them alone.
+
+    python benchmarks/measuring/step.py {training,forward} IMAGES {kept,returned}
+
+Freed memory is kept as `kintune` does, or left to the defaults.
+"""
 
 import os
 import sys
@@ -10,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-IMAGES = 32
+from kintune.processor import keep_large_blocks
+
 SIZE = 96
 STEPS = 4
 WORKS = ("training", "forward")
@@ -19,12 +25,12 @@ WORKS = ("training", "forward")
 class Step:
     """A network and a batch in one layout."""
 
-    def __init__(self, layout: torch.memory_format) -> None:
+    def __init__(self, layout: torch.memory_format, images: int = 32) -> None:
         network: nn.Module = timm.create_model("mobilenetv2_100", num_classes=10)
         self.network = network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
         self.optimizer = torch.optim.SGD(network.parameters(), 0.01, 0.9, nesterov=True)
-        self.images = torch.randn(IMAGES, 3, SIZE, SIZE).contiguous(memory_format=layout)
-        self.labels = torch.randint(10, (IMAGES,))
+        self.images = torch.randn(images, 3, SIZE, SIZE).contiguous(memory_format=layout)
+        self.labels = torch.randint(10, (images,))
 
     def rate(self, work: str, *, bfloat16: bool = False) -> float:
         """Images a second of training steps, or of forward passes in evaluation mode."""
@@ -34,7 +40,7 @@ class Step:
             began = time.perf_counter()
             for _ in range(steps):
                 do()
-        return steps * IMAGES / (time.perf_counter() - began)
+        return steps * len(self.labels) / (time.perf_counter() - began)
 
     def _train(self) -> Tensor:
         self.network.train()
@@ -50,10 +56,13 @@ class Step:
 
 
 def main() -> None:
+    work, images, memory = sys.argv[1:]
+    if memory == "kept":
+        keep_large_blocks()
     torch.set_num_threads(os.cpu_count() or 1)
-    step = Step(torch.channels_last)
-    step.rate(sys.argv[1])
-    print(step.rate(sys.argv[1]))
+    step = Step(torch.channels_last, int(images))
+    step.rate(work)
+    print(step.rate(work))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -29,6 +28,7 @@ from kintune.options import (
     SimilarityOptions,
     TuneOptions,
 )
+from kintune.processor import prepare_processor
 from kintune.progress import is_first_process
 from kintune.records import Record
 
@@ -53,9 +53,7 @@ class Command:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 on success, 1 when it could not, 2 when it was misspelt."""
-    # Read when torch is loaded. Threads that spin while they wait take the core from the process
-    # beside, and it from them.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    prepare_processor()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:
         print(f"kintune {version('kintune')}")
@@ -162,9 +160,15 @@ def _reference(options: ReferenceOptions) -> Record:
 
     if options.action == "list":
         return list_references()
-    if options.folder is None:
-        raise OptionError("kintune reference add needs FOLDER, the output folder of kintune tune.")
-    return add_reference(options.folder)
+    if options.action == "build":
+        from kintune.reference_builder import build_references
+
+        return build_references(options)
+    if len(options.folders) != 1:
+        raise OptionError(
+            "kintune reference add needs one FOLDER, the output folder of kintune tune."
+        )
+    return add_reference(options.folders[0])
 
 
 def _demo(options: DemoOptions) -> Record:

@@ -362,16 +362,36 @@ class CacheOptions(Options):
     """Remove all entries; they are made again when they are needed."""
 
 
-class ReferenceOptions(Options):
-    """What recommendations rest on: list it, or add the best rate of your own search.
+class ReferenceOptions(ComputeOptions):
+    """What recommendations rest on: list it, add the best rate of your own search, or build
+    references for a network by searching on several data sets.
 
     Example: kintune reference add runs/photos-resnet50
+
+    Example: kintune reference build photos/ drawings/ --model resnet50 --dry-run
     """
 
-    action: Positional[Literal["list", "add"]]
-    """list shows all references; add takes the FOLDER of a finished kintune tune."""
-    folder: Annotated[Positional[Path | None], tyro.conf.arg(metavar="FOLDER")] = None
-    """Output folder of `tune`, for add."""
+    action: Positional[Literal["list", "add", "build"]]
+    """list shows all references; add takes the FOLDER of a finished kintune tune; build takes the
+    FOLDERs of data sets and a --model."""
+    folders: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[FOLDER ...]")] = ()
+    """For add, an output folder of `tune`; for build, data sets unlike each other."""
+    model: str | None = None
+    """For build, the network: as in kintune tune."""
+    weights: Path | None = None
+    """For build, local weights of the network."""
+    image_size: Annotated[int, Field(ge=8)] | None = None
+    """For build, the side of the crop that the network sees, pixels."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """For build, passes over the training images; by default 2000 steps in all."""
+    runs_at_most: Annotated[int, Field(ge=3)] = 8
+    """For build, runs a data set; fewer where the best rate is found before."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """For build, runs at a time."""
+    output: Path | None = None
+    """For build, where the searches are kept; runs/references/MODEL by default."""
+    dry_run: Flag = False
+    """For build, say what it would cost, and stop."""
 
 
 class DemoOptions(Options):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kintune import defaults
 from kintune.options import SearchOptions
-from kintune.progress import announce
+from kintune.progress import announce, duration
 from kintune.results import Plan
 from kintune.runs import RunConfig, RunResult, RunStore
 from kintune.search import Point, SearchPlan
@@ -75,7 +75,7 @@ def say_plan(plan: Plan) -> None:
         f"plan: {plan.runs} x {plan.epochs} epochs of {plan.training_images} images, batch size "
         f"{plan.batch_size}, momentum {plan.momentum:g}, weight decay {plan.weight_decay:g} "
         f"({plan.regularizer}), {plan.schedule} schedule, {plan.augmentation}, first lr "
-        f"{plan.lr:.3g}; {_duration(plan.seconds)} on {plan.device}, up to "
+        f"{plan.lr:.3g}; {duration(plan.seconds)} on {plan.device}, up to "
         f"{plan.disk_bytes / 1e6:.0f} MB in {plan.output}"
     )
     if (plan.seconds or 0) > defaults.LONG_SECONDS and plan.device == "cpu":
@@ -83,13 +83,3 @@ def say_plan(plan: Plan) -> None:
             "warning: that is more than an hour on a CPU; fewer --epochs or --runs, a smaller "
             "--image-size or a GPU (--device cuda) shorten it."
         )
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "an unknown time: not even a few steps fit into memory"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"about {hours} h {minutes} min"
-    return f"about {minutes} min {rest} s" if minutes else f"about {rest} s"

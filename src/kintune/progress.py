@@ -123,3 +123,18 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
         for item in items:
             yield item
             advance()
+
+
+def duration(seconds: float | None) -> str:
+    """Words for a length of time; None is one that could not be estimated.
+
+    >>> duration(75), duration(7000)
+    ('about 1 min 15 s', 'about 1 h 56 min')
+    """
+    if seconds is None:
+        return "an unknown time: not even a few steps fit into memory"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"about {hours} h {minutes} min"
+    return f"about {minutes} min {rest} s" if minutes else f"about {rest} s"

@@ -112,3 +112,15 @@ class Plan(Record):
     def succeeded(self) -> bool:
         """A plan was asked for and made."""
         return True
+
+
+class BuildPlan(Record):
+    """What building references would cost: a search for each data set."""
+
+    plans: tuple[Plan, ...]
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all searches; None where one is not known."""
+        known = [plan.seconds for plan in self.plans if plan.seconds is not None]
+        return sum(known) if len(known) == len(self.plans) else None

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from kintune.progress import megabytes
-from kintune.results import BestRun, Plan, PrototypeFile, ReportPath, TrainingSummary
+from kintune.progress import duration, megabytes
+from kintune.results import BestRun, BuildPlan, Plan, PrototypeFile, ReportPath, TrainingSummary
 from kintune.runs import RunResult
 
 if TYPE_CHECKING:
@@ -224,8 +225,11 @@ def cache_table(cache: "CacheContents") -> str:
     return "\n".join([*lines, f"{cache.root}: {done} {entries}, {megabytes(cache.bytes)}"])
 
 
-def reference_table(references: "References") -> str:
-    """Each reference: where from, where to, how far, its best rate and budget."""
+def reference_table(references: "References | BuildPlan") -> str:
+    """Each reference: where from, where to, how far, its best rate and budget; or what building
+    them would cost."""
+    if isinstance(references, BuildPlan):
+        return _build_table(references)
     rows = [
         (
             f"{table.network}, {table.source}",
@@ -243,6 +247,15 @@ def reference_table(references: "References") -> str:
     lines = [_table(titles, rows)]
     lines += [f"added: {target}" for target in references.added]
     return "\n".join([*lines, f"your own references: {references.path}"])
+
+
+def _build_table(build: BuildPlan) -> str:
+    rows = [
+        (Path(plan.data).name, str(plan.runs), str(plan.epochs), duration(plan.seconds))
+        for plan in build.plans
+    ]
+    lines = _table(("data set", "runs at most", "epochs", "about"), rows)
+    return f"{lines}\nall: {duration(build.seconds)} at most"
 
 
 def report_line(report: ReportPath) -> str:

@@ -138,7 +138,7 @@ def test_every_stage_of_the_order_comes_after_those_it_builds_on():
 def test_an_empty_archive_asks_for_the_first_rates_of_every_curve_once(tmp_path):
     planned = list(pending(RunArchive(tmp_path)))
     assert len(set(planned)) == len(planned)
-    assert planned[0] == PlannedRun("pocket", "cifar100-held-out", "long", "curve", Point(-10))
+    assert planned[0] == PlannedRun("pocket", "cifar100-held-out", "short", "curve", Point(-10))
     assert len(planned) == 2 * sum(len(s.first) * len(s.targets) for s in SOURCES.values())
 
 

@@ -118,8 +118,8 @@ ORDER: tuple[tuple[SourceName, BudgetName, Stage], ...] = (
     ("scratch", "short", "seeds"),
     ("in1k", "long", "decays"),
 )
-"""Most informative for its hours first: what is there when the time is up is of use. The short budget
-of `pocket` costs one hour and has all targets in it."""
+"""Most informative for its hours first: what is there when the time is up is of use. The short
+budget of `pocket` costs one hour for all targets."""
 
 
 class Point(NamedTuple):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kintune.errors import KintuneError, OptionError
+from kintune.processor import prepare_processor
 from kintune.progress import announce
 from kintune.runners.lease import give_lease, under_lease
 from kintune.runners.source import TaskSource
@@ -215,4 +216,5 @@ def _work(prepare: Prepare, assignment: str, order: str, token: str) -> dict[str
 
 @lru_cache(maxsize=1)
 def _carry(prepare: Prepare, assignment: str) -> Carry:
+    prepare_processor()
     return prepare(Assignment.model_validate_json(assignment))

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from kintune import errors
 from kintune.errors import KintuneError
+from kintune.processor import prepare_processor
 from kintune.records import Record
 from kintune.runners.folders import wait_until_free
 from kintune.runners.local import run_guarded
@@ -62,6 +63,7 @@ Carry = Callable[[Order], RunResult]
 
 def main(prepare: Callable[[Assignment], Carry] | None = None) -> None:
     """Work until stdin ends."""
+    prepare_processor()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     lines = _lines_until_abandoned(sys.stdin)
