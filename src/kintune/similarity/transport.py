@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import ot
 
 from kintune.arrays import CostArray, SourceMeans, SourceWeights, TargetMeans, TargetWeights
 from kintune.errors import DataError, SolverError
@@ -79,6 +78,8 @@ def optimal_transport(
 def _solve(
     source_weights: SourceWeights, target_weights: TargetWeights, cost: CostArray
 ) -> TransportPlan:
+    import ot  # a second and 100 MB, and heads need no transport
+
     a, b = source_weights / source_weights.sum(), target_weights / target_weights.sum()
     solved = cast(
         "tuple[CostArray, dict[str, Any]]", ot.emd(a, b, cost, numItermax=MAX_PIVOTS, log=True)
