@@ -8,7 +8,7 @@ import torch
 
 from kintune import defaults
 from kintune.backbones import BackboneOverrides
-from kintune.datasets import with_validation_trained
+from kintune.datasets import absolute_source, with_validation_trained
 from kintune.errors import OptionError
 from kintune.options import SearchOptions
 from kintune.progress import announce
@@ -128,7 +128,6 @@ def runner_for(task: Task, options: SearchOptions, root: Path) -> Runner:
 
 def task_source(options: SearchOptions) -> TaskSource:
     """How workers find network and images: by absolute paths."""
-    data = Path(options.data)
     return TaskSource(
         model=options.model,
         weights=options.weights and options.weights.absolute(),
@@ -139,7 +138,7 @@ def task_source(options: SearchOptions) -> TaskSource:
             model_kwargs=options.model_kwargs,
         ),
         pretrained=not options.from_scratch,
-        data=str(data.absolute()) if data.exists() else options.data,
+        data=absolute_source(options.data),
         skip_unreadable=options.skip_unreadable,
         val_fraction=options.val_fraction,
         seed=options.seed,

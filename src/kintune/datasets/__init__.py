@@ -1,5 +1,6 @@
 """Images in: read, checked, decoded once, split."""
 
+from kintune.datasets.catalog import absolute_source
 from kintune.datasets.health import HealthReport, Problem, check_dataset
 from kintune.datasets.images import SPLITS, DecodedImages, ImageDataset, Split, UnreadableFile
 from kintune.datasets.inventory import CacheContents, cache_contents, clear_cache
@@ -15,6 +16,7 @@ __all__ = [
     "Problem",
     "Split",
     "UnreadableFile",
+    "absolute_source",
     "cache_contents",
     "check_dataset",
     "clear_cache",

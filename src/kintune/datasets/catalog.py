@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kintune.datasets.digits import read_digits
+from kintune.datasets.official import OFFICIAL, PREFIX, absolute_official, read_official
 from kintune.datasets.parquet import read_parquet
 from kintune.datasets.readers import (
     DatasetReader,
@@ -18,8 +19,10 @@ from kintune.errors import DataError
 
 CATALOG: Mapping[str, DatasetReader] = {
     "sklearn:digits": read_digits,
+    **{f"{PREFIX}{name}": read_official for name in OFFICIAL},
 }
-"""Data sets that are known by name. A new one is one line here and its reader."""
+"""Data sets that are known by name. A new one is one line here and its reader; one with official
+files that lie somewhere, `NAME=FOLDER`, one in `official`."""
 
 
 def list_images(source: str | Path, *, for_training: bool = True) -> Listing:
@@ -38,9 +41,22 @@ def list_images(source: str | Path, *, for_training: bool = True) -> Listing:
     return listing
 
 
+def absolute_source(source: str | Path) -> str:
+    """The same source in words that another process or machine understands: an absolute path.
+
+    Raises:
+        DataError: a set of the paper that is not known, or whose folder is not named.
+    """
+    if str(source).startswith(PREFIX):
+        return absolute_official(str(source))
+    return str(source) if str(source) in CATALOG else str(Path(source).expanduser().absolute())
+
+
 def _listing(source: str | Path, for_training: bool) -> Listing:
     if str(source) in CATALOG:
         return CATALOG[str(source)](str(source))
+    if str(source).startswith(PREFIX):
+        return read_official(str(source))
     path = Path(source).expanduser().absolute()
     if path.is_dir():
         return _read_listable_folder(path, for_training)

@@ -81,11 +81,11 @@ def read_folder(source: str) -> Listing:
     if not entries:
         raise DataError(_nothing_found(root, [label for _, label, _ in class_folders], ignored))
     parents = {folder.parent for *_, folder in class_folders}
-    return _consistent(
+    return consistent(
         Listing(
             name=root.name,
             source=source,
-            entries=_ordered(entries),
+            entries=ordered(entries),
             classes=tuple(label for split, label, _ in class_folders if split == "train"),
             notes=_ignored_notes(ignored) + _stray_notes(parents),
         )
@@ -131,20 +131,21 @@ def read_csv(source: str) -> Listing:
         )
         for _, row in rows
     ]
-    _refuse_paths(table, "named more than once", _repeated(entry.path for entry in entries))
+    refuse_paths(table, "named more than once", repeated(entry.path for entry in entries))
     missing = [entry.path for entry in entries if not Path(entry.path).is_file()]
-    _refuse_paths(table, "that do not exist", missing)
-    return _consistent(
+    refuse_paths(table, "that do not exist", missing)
+    return consistent(
         Listing(
             name=table.stem,
             source=source,
-            entries=_ordered(entries),
+            entries=ordered(entries),
             classes=tuple(sorted({entry.label for entry in entries if entry.split == "train"})),
         )
     )
 
 
-def _ordered(entries: Iterable[ImageEntry]) -> tuple[ImageEntry, ...]:
+def ordered(entries: Iterable[ImageEntry]) -> tuple[ImageEntry, ...]:
+    """By split (train, val, test), class and file, as a listing has them."""
     order = {split: position for position, split in enumerate(SPLITS)}
     return tuple(sorted(entries, key=lambda entry: (order[entry.split], entry.label, entry.path)))
 
@@ -162,7 +163,12 @@ def refuse_single_class(listing: Listing) -> None:
         )
 
 
-def _consistent(listing: Listing) -> Listing:
+def consistent(listing: Listing) -> Listing:
+    """The listing, where it has training images of every class.
+
+    Raises:
+        DataError: it has not.
+    """
     if not any(entry.split == "train" for entry in listing.entries):
         raise DataError(f"{listing.source}: no training images: all belong to val or test.")
     known = set(listing.classes)
@@ -308,12 +314,18 @@ def _refuse_rows(table: Path, fault: str, lines: Iterable[object]) -> None:
         raise DataError(f"{table}: {len(found)} rows {fault}, in lines {shown(found)}.")
 
 
-def _refuse_paths(table: Path, fault: str, paths: list[str]) -> None:
+def refuse_paths(place: Path, fault: str, paths: list[str]) -> None:
+    """Nothing where there are none.
+
+    Raises:
+        DataError: says how many files of a table or a folder have the fault, and names ten.
+    """
     if paths:
         listed = "\n  ".join(paths[:_SHOWN])
         more = f"\n  and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-        raise DataError(f"{table}: {len(paths)} files {fault}:\n  {listed}{more}")
+        raise DataError(f"{place}: {len(paths)} files {fault}:\n  {listed}{more}")
 
 
-def _repeated(paths: Iterable[str]) -> list[str]:
+def repeated(paths: Iterable[str]) -> list[str]:
+    """Those that come more than once."""
     return [path for path, count in Counter(paths).items() if count > 1]
