@@ -15,10 +15,12 @@ from PIL import Image
 
 from kintune.cli import main
 from kintune.hyperparameters import Hyperparameters
+from kintune.options import SearchOptions
+from kintune.pipeline import command as repeating_command
 from kintune.results import SettingResult
 from kintune.runs import RunResult, read_result
 from kintune.search import Asked
-from kintune.tuning import best_setting, lowest_seed, ties
+from kintune.tuning import best_setting, lowest_seed, task_source, ties
 
 
 @pytest.fixture
@@ -221,3 +223,22 @@ def test_ties_go_to_the_smaller_rate_and_are_said():
     [note] = ties(settings)
     assert "0.3 gave the same validation error as 0.1" in note
     assert best_setting([setting(0.3, None)]) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ("sklearn:digits", "sklearn:digits"),
+        ("photos", "{here}/photos"),
+        ("paper:flowers102=flowers", "paper:flowers102={here}/flowers"),
+        ("paper:flowers102", "paper:flowers102={here}/sets/flowers102"),
+    ],
+)
+def test_workers_and_repeats_find_the_images_from_anywhere(tmp_path, monkeypatch, data, found):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KINTUNE_DATA", "sets")
+    options = SearchOptions(data=data, model="pocket", source="paper:imagenet=source")
+    assert task_source(options).data == found.format(here=tmp_path)
+    said = repeating_command(options, tmp_path).split()
+    assert found.format(here=tmp_path) in said
+    assert said[said.index("--source") + 1] == f"paper:imagenet={tmp_path}/source"

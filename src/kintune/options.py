@@ -50,8 +50,8 @@ class ImageOptions(Options):
     """Which images."""
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
-    """Folder of class folders, with or without train/val/test; CSV with path,label[,split]; or
-    sklearn:digits."""
+    """Folder of class folders, with or without train/val/test; CSV with path,label[,split];
+    sklearn:digits; or paper:NAME=FOLDER, a set of the paper such as paper:cub200."""
     skip_unreadable: Flag = False
     """Go on without image files that cannot be read; they are recorded."""
     verify_cache: Flag = False
@@ -237,8 +237,8 @@ class FinetuneOptions(OutputOptions, TrainingOptions, TaskOptions):
     """
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")] = ""
-    """Folder of class folders, with or without train/val/test; CSV with path,label[,split]; or
-    sklearn:digits. With --from by default where the run found its images."""
+    """Folder of class folders, with or without train/val/test; CSV with path,label[,split];
+    sklearn:digits; or paper:NAME=FOLDER. With --from by default where the run found its images."""
     model: str = ""
     """A timm name (resnet50), torchvision:NAME, or pocket, the embedded network."""
     from_config: Annotated[Path | None, tyro.conf.arg(name="from", metavar="CONFIG.JSON")] = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kintune.candidates import measure_candidates, write_prototypes
+from kintune.datasets import absolute_source
 from kintune.errors import OptionError
 from kintune.options import (
     DemoOptions,
@@ -269,9 +270,9 @@ def _words(field: str, value: Any) -> list[str]:
     if field in ("as_json", "dry_run"):
         return []
     if field == "data":
-        return [str(Path(value).absolute()) if Path(value).exists() else value]
+        return [absolute_source(value)]
     if isinstance(value, Path):
-        value = value.absolute()
+        value = absolute_source(value) if field == "source" else value.absolute()
     flag = "--from" if field == "from_config" else "--" + field.replace("_", "-")
     if value is True:
         return [flag]

@@ -9,6 +9,13 @@ from sklearn.datasets import load_digits
 
 from kintune.datasets.catalog import list_images
 from kintune.errors import DataError
+from kintune.testing import ReaderSuite
+
+
+class TestDigits(ReaderSuite):
+    @pytest.fixture
+    def source(self):
+        return "sklearn:digits"
 
 
 def test_folders_and_tables_find_their_readers(tmp_path, write_images):
@@ -29,7 +36,7 @@ def test_relative_paths_become_absolute(tmp_path, write_images, monkeypatch):
     [
         ("photo", "photo: no such folder. Did you mean {root}/photos?"),
         ("sklearn:digit", "no such folder. Did you mean sklearn:digits?"),
-        ("quite/other", "no such folder. Known by name: sklearn:digits."),
+        ("quite/other", "no such folder. Known by name: sklearn:digits, paper:caltech256, "),
         ("empty", "empty: is empty."),
         ("image.jpg", "image.jpg: is a file, not a folder of class folders nor a .csv table"),
     ],

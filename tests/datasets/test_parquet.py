@@ -9,6 +9,7 @@ from pyarrow import parquet
 
 from kintune.datasets.catalog import list_images
 from kintune.errors import DataError
+from kintune.testing import ReaderSuite
 
 NAMES = ["dog", "cat/kitten"]
 
@@ -33,6 +34,13 @@ def write_parquet(tmp_path, write_images):
         return tmp_path / "set"
 
     return write
+
+
+class TestParquet(ReaderSuite):
+    @pytest.fixture
+    def source(self, write_parquet):
+        write_parquet("test.parquet", [0], NAMES)
+        return str(write_parquet("train.parquet", [0, 1], NAMES))
 
 
 def test_splits_labels_and_bytes_are_those_of_the_files(write_parquet, tmp_path):

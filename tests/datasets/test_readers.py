@@ -7,6 +7,22 @@ import pytest
 from kintune.datasets.catalog import list_images
 from kintune.datasets.readers import read_csv, read_folder
 from kintune.errors import DataError
+from kintune.testing import ReaderSuite
+
+
+class TestFolders(ReaderSuite):
+    @pytest.fixture
+    def source(self, tmp_path, write_images):
+        return str(write_images(tmp_path / "a", {"train/cat": 3, "train/dog": 2, "test/dog": 1}))
+
+
+class TestTables(ReaderSuite):
+    @pytest.fixture
+    def source(self, tmp_path, write_images):
+        write_images(tmp_path, {"images": 3})
+        rows = ("path,label", "images/2.png,cat", "images/0.png,dog", "images/1.png,cat")
+        (tmp_path / "table.csv").write_text("\n".join(rows))
+        return str(tmp_path / "table.csv")
 
 
 def summary(listing, root):

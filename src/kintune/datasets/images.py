@@ -66,9 +66,9 @@ class ImageDataset:
     """What `load_dataset` hands on: n decoded images with labels and splits."""
 
     name: str
-    """Last part of the folder's name, or "digits"."""
+    """Last part of the folder's name, or of the catalog's: "digits", "cub200"."""
     source: str
-    """Absolute path, or a name of the catalog such as "sklearn:digits"."""
+    """Absolute path, or a name of the catalog: "sklearn:digits", "paper:cub200=/data/birds"."""
     classes: tuple[str, ...]
     """Class names, sorted; labels index them."""
     paths: tuple[str, ...]

@@ -35,7 +35,8 @@ def load_dataset(
 
     Args:
         source: a folder of class folders, with or without train, val and test; a folder of
-            parquet files; a CSV table `path,label[,split]`; or `sklearn:digits`.
+            parquet files; a CSV table `path,label[,split]`; `sklearn:digits`; or
+            `paper:NAME=FOLDER` (`kintune.datasets.official`).
         input: gives the shorter side and the interpolation of the decoded images.
         skip_unreadable: go on without the files that do not load; they are recorded.
         val_fraction: share of each training class that is drawn for validation; None draws nothing,

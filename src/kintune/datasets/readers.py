@@ -58,7 +58,9 @@ UNLABELLED = "unlabelled"
 """The one class of images that lie in no class folder."""
 
 DatasetReader = Callable[[str], Listing]
-"""Takes the source as the user named it; raises DataError where it does not fit together."""
+"""Takes the source as the user named it; raises DataError where it does not fit together.
+
+`kintune.testing.ReaderSuite` tests one."""
 
 
 def read_folder(source: str) -> Listing:

@@ -136,7 +136,7 @@ def fgvc_aircraft(root: Path) -> Path:
 def flowers102(root: Path) -> Path:
     folder = root / "flowers-102"
     write_images(folder / "jpg", [f"image_{number:05d}.jpg" for number in range(1, 8)])
-    splits = {"trnid": [[6, 1]], "valid": [[3]], "tstid": [[2, 4, 5, 7]]}
+    splits = {"trnid": [[6, 1]], "valid": [[3, 7]], "tstid": [[2, 4, 5]]}
     savemat(folder / "setid.mat", {name: np.array(ids) for name, ids in splits.items()})
     labels = np.array([[77, 77, 1, 1, 77, 1, 1]], dtype=np.uint8)
     savemat(folder / "imagelabels.mat", {"labels": labels})
@@ -231,11 +231,6 @@ TREES: Mapping[str, WriteTree] = {
 }
 
 
-@pytest.fixture(scope="session")
-def tree_names() -> tuple[str, ...]:
-    return tuple(TREES)
-
-
 @pytest.fixture
 def tree(tmp_path: Path) -> Callable[[str], Path]:
     """Writes the tree of a set, `NAME` or `NAME:LAYOUT`, and gives its root."""
@@ -247,6 +242,6 @@ def tree(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def source(tree: Callable[[str], Path]) -> Callable[[str], str]:
+def named_tree(tree: Callable[[str], Path]) -> Callable[[str], str]:
     """The same, as a user names it."""
     return lambda name: f"paper:{name.partition(':')[0]}={tree(name)}"

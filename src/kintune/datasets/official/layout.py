@@ -101,7 +101,7 @@ def hash_order(names: Iterable[str], seed: int) -> list[str]:
     """The names in an order that only they and the seed decide, on every machine and version.
 
     >>> hash_order("abcd", seed=0)
-    ['d', 'c', 'a', 'b']
+    ['b', 'a', 'c', 'd']
     """
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
 

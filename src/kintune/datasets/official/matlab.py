@@ -20,7 +20,11 @@ def read_strings(path: Path, variable: str) -> list[str]:
     Raises:
         DataError: the file cannot be read, or has no such variable.
     """
-    return [str(_item(cell, path, variable)) for cell in _variable(path, variable).ravel()]
+    values = [_item(cell, path, variable) for cell in _variable(path, variable).ravel()]
+    other = next((value for value in values if not isinstance(value, str)), None)
+    if other is not None:
+        raise DataError(f"{path}: its {variable} holds {str(other)[:40]!r}, not a text.")
+    return values
 
 
 def read_integers(path: Path, variable: str) -> list[int]:

@@ -22,6 +22,12 @@ CALTECH_TRAIN_IMAGES = 60
 CALTECH_SEED = 0
 """Of their draw. The paper does not say which images it drew."""
 
+Parts = tuple[tuple[Split, str], ...]
+
+_DOGS: Parts = (("train", "train_list.mat"), ("test", "test_list.mat"))
+_AIRCRAFT: Parts = (("train", "train"), ("train", "val"), ("test", "test"))
+_FLOWERS: Parts = (("train", "trnid"), ("train", "valid"), ("test", "tstid"))
+_INDOOR: Parts = (("train", "TrainImages.txt"), ("test", "TestImages.txt"))
 _CALTECH_CLASS = re.compile(r"(?!257)\d{3}\..+")  # 257 is clutter, and no class
 
 
@@ -64,10 +70,10 @@ def read_cub200(root: Path) -> Found:
 def read_stanford_dogs(root: Path) -> Found:
     """`Images/n02085620-Chihuahua/*.jpg`, and `train_list.mat` and `test_list.mat`."""
     images = placed(root, ("Images",), ["images"]) / "Images"
-    lists = placed(root, ("train_list.mat", "test_list.mat"), ["lists"])
+    lists = placed(root, [name for _, name in _DOGS], ["lists"])
     entries = [
         ImageEntry(f"{images}/{file}", class_of(file, lists / name), split)
-        for split, name in (("train", "train_list.mat"), ("test", "test_list.mat"))
+        for split, name in _DOGS
         for file in read_strings(lists / name, "file_list")
     ]
     return Found(entries=entries)
@@ -95,10 +101,9 @@ def read_stanford_cars(root: Path) -> Found:
 def read_fgvc_aircraft(root: Path) -> Found:
     """`data/images` and the lists by variant; training and validation together train."""
     data = placed(root, ("data",), ["fgvc-aircraft-2013b"]) / "data"
-    parts: tuple[tuple[Split, str], ...] = (("train", "train"), ("train", "val"), ("test", "test"))
     entries = [
         ImageEntry(f"{data}/images/{number}.jpg", variant, split)
-        for split, part in parts
+        for split, part in _AIRCRAFT
         for number, variant in read_pairs(data / f"images_variant_{part}.txt")
     ]
     return Found(entries=entries)
@@ -112,18 +117,13 @@ def read_flowers102(root: Path) -> Found:
     folder = placed(root, ("jpg", "imagelabels.mat", "setid.mat"), ["flowers-102"])
     numbers = read_integers(folder / "imagelabels.mat", "labels")
     labels = dict(enumerate(numbers, start=1))
-    parts: tuple[tuple[Split, str], ...] = (
-        ("train", "trnid"),
-        ("train", "valid"),
-        ("test", "tstid"),
-    )
     entries = [
         ImageEntry(
             f"{folder}/jpg/image_{image:05d}.jpg",
             f"{looked_up(labels, image, folder / 'imagelabels.mat'):03d}",
             split,
         )
-        for split, part in parts
+        for split, part in _FLOWERS
         for image in read_integers(folder / "setid.mat", part)
     ]
     return Found(entries=entries)
@@ -132,10 +132,10 @@ def read_flowers102(root: Path) -> Found:
 def read_mit_indoor67(root: Path) -> Found:
     """`Images/CLASS/*.jpg`, `TrainImages.txt` and `TestImages.txt`."""
     images = placed(root, ("Images",), ["indoorCVPR_09"]) / "Images"
-    lists = placed(root, ("TrainImages.txt", "TestImages.txt"), ["indoorCVPR_09"])
+    lists = placed(root, [name for _, name in _INDOOR], ["indoorCVPR_09"])
     entries = [
         ImageEntry(f"{images}/{file}", class_of(file, lists / name), split)
-        for split, name in (("train", "TrainImages.txt"), ("test", "TestImages.txt"))
+        for split, name in _INDOOR
         for file in read_lines(lists / name)
     ]
     return Found(entries=entries)
