@@ -109,7 +109,7 @@ def test_an_empty_folder_says_what_belongs_there_and_where_from(tmp_path, name):
     with pytest.raises(DataError) as error:
         list_images(f"paper:{name}={tmp_path}")
     first, offer = str(error.value).split("\n")
-    assert first.startswith(f"{tmp_path}: has no ")
+    assert first.startswith(f"{tmp_path}: has no")
     official = OFFICIAL[name]
     assert official.page in offer
     assert official.files in offer
