@@ -41,6 +41,16 @@ def test_the_counts_are_those_of_table_1_but_for_caltechs_test():
     assert {f"paper:{name}" for name in printed} == set(CATALOG) - {"sklearn:digits"}
 
 
+def test_the_documentation_has_the_same_sets_counts_and_pages():
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "official-data-sets.md"
+    text = page.read_text()
+    for name, official in OFFICIAL.items():
+        counts = official.counts
+        row = f"{official.title} | {counts.classes:,} | {counts.train:,} | {counts.test:,} |"
+        assert f"| `{name}` | {row}" in text
+        assert f"| `{name}` | <{official.page}> |" in text
+
+
 def test_from_a_name_to_images_with_a_validation_split(named_tree, spec):
     dataset = load_dataset(named_tree("imagenet"), spec, val_fraction=0.5)
     assert dataset.name == "imagenet"
@@ -109,7 +119,7 @@ def test_an_empty_folder_says_what_belongs_there_and_where_from(tmp_path, name):
     with pytest.raises(DataError) as error:
         list_images(f"paper:{name}={tmp_path}")
     first, offer = str(error.value).split("\n")
-    assert first.startswith(f"{tmp_path}: has no")
+    assert first.startswith(f"{tmp_path}: has no ")
     official = OFFICIAL[name]
     assert official.page in offer
     assert official.files in offer

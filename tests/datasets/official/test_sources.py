@@ -44,7 +44,7 @@ def test_imagenet_flat_needs_the_development_kit(tree):
     root = tree("imagenet:flat")
     (root / "ILSVRC2012_devkit_t12").rename(root / "kit")
     message = refusal(f"paper:imagenet={root}")
-    assert ": has none of what is needed: meta.mat, ILSVRC2012_validation_ground_tr" in message
+    assert ": has no meta.mat, no ILSVRC2012_validation_ground_truth.txt.\n" in message
     assert "ILSVRC2012_devkit_t12.tar.gz" in message
 
 

@@ -40,10 +40,9 @@ def placed(root: Path, needed: Sequence[str], inner: Sequence[str] = ()) -> Path
     folders = [root, *(root / name for name in inner)]
     best = max(folders, key=lambda folder: sum((folder / name).exists() for name in needed))
     missing = [name for name in needed if not (best / name).exists()]
-    if len(missing) == len(needed):
-        raise DataError(f"{best}: has none of what is needed: {', '.join(needed)}.")
     if missing:
-        raise DataError(f"{best}: has no {', no '.join(missing)}. Needed: {', '.join(needed)}.")
+        all_needed = f" Needed: {', '.join(needed)}." if len(missing) < len(needed) else ""
+        raise DataError(f"{best}: has no {', no '.join(missing)}.{all_needed}")
     return best
 
 

@@ -108,7 +108,7 @@ OFFICIAL: Mapping[str, OfficialSet] = {
         read=read_imagenet,
     ),
     "inat2017": OfficialSet(
-        title="iNaturalist 2017, with 90 % of its validation images to train on",
+        title="iNaturalist 2017",
         counts=Counts(classes=5_089, train=665_571, test=9_599),
         page="https://github.com/visipedia/inat_comp/tree/master/2017",
         files="train_val_images.tar.gz and train_val2017.zip",
