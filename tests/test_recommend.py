@@ -29,7 +29,7 @@ def task(epochs=40, images=1600, batch_size=32):
 
 
 def test_nearer_targets_get_smaller_rates():
-    scale = reference_distances("head")
+    scale = list(reference_distances("head").values())
     advice = [recommend(similarity(d), task(epochs=100)) for d in (scale[0] - 0.1, scale[-1] + 0.1)]
     assert advice[0].effective_lr.best < advice[1].effective_lr.best / 2
 
@@ -47,7 +47,7 @@ def test_the_range_holds_the_best_guess_and_lr_follows_momentum():
 @pytest.mark.parametrize("epochs", [1, 3, 8, 40])
 def test_a_short_budget_never_gets_a_rate_that_cannot_converge(epochs):
     facts = task(epochs=epochs)
-    rates = recommend(similarity(reference_distances("head")[0]), facts).effective_lr
+    rates = recommend(similarity(min(reference_distances("head").values())), facts).effective_lr
     assert rates.low * facts.steps >= module.LEAST_TRAVEL * (1 - 1e-9)
     assert rates.best * facts.steps >= module.GOOD_TRAVEL * (1 - 1e-9)
 
@@ -103,7 +103,7 @@ def test_rates_are_carried_in_proportion_to_batch_size_and_squared_filter_norm()
 
 
 def test_rank_counts_the_references_that_lie_nearer():
-    scale = reference_distances("head")
+    scale = list(reference_distances("head").values())
     assert rank_of(similarity(scale[0] - 0.01)) == 0.0
     assert rank_of(similarity(scale[-1] + 0.01)) == 1.0
 
@@ -140,3 +140,11 @@ def test_evidence_and_doubts_are_told():
     assert all(row.origin for row in advice.evidence)
     assert advice.confidence == "low"
     assert any("No reference was measured with this network" in w for w in advice.warnings)
+
+
+def test_what_would_help_fits_the_doubts():
+    unsure = similarity(0.7).model_copy(update={"interval": (0.5, 0.9), "images": 12})
+    told = " ".join(recommend(unsure, task()).would_help)
+    assert all(words in told for words in ("reference build", "--source", "More images than these"))
+    sure = recommend(similarity(0.7, "images"), task()).would_help
+    assert len(sure) == 1

@@ -8,7 +8,7 @@ the user's network votes by relative distance itself, and weighs more.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import Field
 
 from kintune import defaults
+from kintune.advice import Rates, explanation
 from kintune.errors import IncomparableError
 from kintune.hyperparameters import (
     AugmentationName,
@@ -56,6 +57,9 @@ LEAST_TRAVEL, GOOD_TRAVEL = 10.0, 30.0
 range, training does not converge; the best guess keeps to the second."""
 HIGHEST = 3.0
 """Largest effective rate recommended, over the squared filter norm."""
+
+WIDE_INTERVAL = 0.1
+"""Of the relative distance: wider ones are warned of."""
 
 
 class TaskFacts(Record):
@@ -133,6 +137,8 @@ class Recommendation(Record):
     explanation: str
     evidence: tuple[Evidence, ...]
     warnings: tuple[str, ...]
+    would_help: tuple[str, ...] = ()
+    """What would raise the confidence."""
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -186,21 +192,32 @@ def recommend(
         augmentation=recipe.augmentation or defaults.augmentation_for(task.steps),
         confidence=_confidence(votes),
         reference_coverage=leave_one_out_coverage(),
-        explanation=_explanation(similarity, place, rates, recipe.momentum, votes),
+        explanation=explanation(
+            similarity,
+            _scale(similarity),
+            Rates(rates.low, rates.best, rates.high),
+            recipe.momentum,
+            _confidence(votes),
+        ),
         evidence=_evidence(votes, task),
         warnings=_warnings(similarity, task, votes),
+        would_help=_would_help(similarity, votes),
     )
 
 
 def rank_of(similarity: Similarity) -> float:
     """Share of the known targets that lie nearer to their source, 0 to 1."""
+    scale = _scale(similarity)
+    return sum(value < similarity.relative_distance for value in scale.values()) / len(scale)
+
+
+def _scale(similarity: Similarity) -> Mapping[str, float]:
     if similarity.prototypes_from not in ("images", "head"):
         raise IncomparableError(
             f"prototypes from {similarity.prototypes_from!r} have no reference scale; "
             "use prototypes from images or from the head."
         )
-    scale = reference_distances("head" if similarity.prototypes_from == "head" else "images")
-    return sum(value < similarity.relative_distance for value in scale) / len(scale)
+    return reference_distances("head" if similarity.prototypes_from == "head" else "images")
 
 
 def carried(
@@ -328,22 +345,19 @@ def _confidence(votes: Sequence[_Vote]) -> Confidence:
     return "medium" if sum(vote.weight for vote in own) > OWN_TABLE_WEIGHT / 2 else "low"
 
 
-def _explanation(
-    similarity: Similarity,
-    place: float,
-    rates: RateRange,
-    momentum: float,
-    votes: Sequence[_Vote],
-) -> str:
-    nearest = ", ".join(dict.fromkeys(vote.row.target for vote in votes[:4]))
-    return (
-        f"Your images lie at a relative distance of {similarity.relative_distance:.2f} from "
-        f"{similarity.source} (0 is the source itself, 1 is unrelated): farther than "
-        f"{place:.0%} of the reference sets. References at such a distance ({nearest}) point to an "
-        f"effective learning rate of about {rates.best:.3g}, that is lr "
-        f"{lr_for(rates.best, momentum):.3g} with momentum {momentum:g}. Expect the best between "
-        f"{rates.low:.3g} and {rates.high:.3g}; confidence: {_confidence(votes)}."
-    )
+def _would_help(similarity: Similarity, votes: Sequence[_Vote]) -> tuple[str, ...]:
+    found: list[str] = []
+    if _confidence(votes) == "low":
+        found.append(
+            "References of this network: kintune reference build searches on data sets that you "
+            "name, kintune reference add takes in a search that you have done."
+        )
+    if similarity.prototypes_from == "head":
+        found.append("Images of the source, or prototypes made from them (--source).")
+    low, high = similarity.interval
+    if high - low > WIDE_INTERVAL:
+        found.append(f"More images than these {similarity.images}.")
+    return tuple(found)
 
 
 def _warnings(similarity: Similarity, task: TaskFacts, votes: Sequence[_Vote]) -> tuple[str, ...]:
@@ -360,10 +374,8 @@ def _warnings(similarity: Similarity, task: TaskFacts, votes: Sequence[_Vote]) -
             "the distance ranks targets but has no unit."
         )
     low, high = similarity.interval
-    if high - low > 0.1:
-        found.append(
-            f"The distance is uncertain ({low:.2f} to {high:.2f}): more images would help."
-        )
+    if high - low > WIDE_INTERVAL:
+        found.append(f"The distance is uncertain ({low:.2f} to {high:.2f}).")
     if task.images < 10 * task.classes:
         found.append(
             f"Only {task.images} training images for {task.classes} classes: "

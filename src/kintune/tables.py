@@ -138,6 +138,7 @@ def recommendation_table(advice: "Recommendation") -> str:
     ]
     head = ("source", "network", "reference", "its best rate", "carried to this budget", "vote")
     warnings = [f"warning: {warning}" for warning in advice.warnings]
+    warnings += [f"would make it surer: {each}" for each in advice.would_help]
     return "\n".join(
         [
             advice.explanation,

@@ -1,5 +1,6 @@
 """Loading of the reference tables that ship beside this file."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -74,8 +75,9 @@ def shipped_reference_tables() -> tuple[ReferenceTable, ...]:
 
 
 @cache
-def reference_distances(prototypes_from: Literal["images", "head"]) -> tuple[float, ...]:
-    """Relative distances of known targets, ascending: the scale on which a new one finds its place.
+def reference_distances(prototypes_from: Literal["images", "head"]) -> Mapping[str, float]:
+    """Relative distances of known targets, the nearest first: the scale on which a new one finds
+    its place.
 
     From one broad source for each kind of prototypes, like the paper's: to a network of birds
     everything else is far, and among such values every target of a broad source would seem near.
@@ -83,4 +85,5 @@ def reference_distances(prototypes_from: Literal["images", "head"]) -> tuple[flo
     """
     scale = TypeAdapter(dict[str, dict[str, dict[str, float]]])
     measured = scale.validate_json((FOLDER / "relative_distances.json").read_bytes())
-    return tuple(sorted(measured[prototypes_from][BROAD_SOURCES[prototypes_from]].values()))
+    targets = measured[prototypes_from][BROAD_SOURCES[prototypes_from]]
+    return {name: targets[name] for name in sorted(targets, key=lambda name: targets[name])}

@@ -199,6 +199,7 @@ class Recommendation(Part):
     explanation: str = ""
     evidence: tuple[EvidenceRow, ...] = ()
     warnings: tuple[str, ...] = ()
+    would_help: tuple[str, ...] = ()
     similarity: Similarity | None = None
 
 

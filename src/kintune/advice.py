@@ -1,0 +1,65 @@
+"""A recommendation in plain words."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from kintune.hyperparameters import lr_for
+from kintune.similarity import Similarity
+
+NEAREST = 2
+"""Reference sets that are named."""
+
+
+class Rates(NamedTuple):
+    """Effective learning rates of a recommendation."""
+
+    low: float
+    best: float
+    high: float
+
+    @property
+    def settling(self) -> tuple[float, float]:
+        """Two further rates, a third of the range's decades below and above the best guess: beside
+        it they show on which side the best one lies."""
+        step = math.log10(self.high / self.low) / 3
+        return self.best / 10**step, self.best * 10**step
+
+
+def explanation(
+    similarity: Similarity,
+    known: Mapping[str, float],
+    rates: Rates,
+    momentum: float,
+    confidence: str,
+) -> str:
+    """Where the target lies, where to start, what to expect, and what would settle it.
+
+    Args:
+        similarity: of the target to the source.
+        known: relative distance of each reference set from a source like this.
+        rates: what is recommended.
+        momentum: that the learning rate is given for.
+        confidence: in a word.
+    """
+    here = similarity.relative_distance
+    nearer = sum(distance < here for distance in known.values())
+    nearest = sorted(known, key=lambda name: (abs(known[name] - here), name))[:NEAREST]
+    beside = " and ".join(f"{name} ({known[name]:.2f})" for name in nearest)
+    low, high = similarity.interval
+    one, other = rates.settling
+    return (
+        f"Your images are {_how_far(nearer / len(known))} {similarity.source}: at a relative "
+        f"distance of {here:.2f} ({low:.2f} to {high:.2f}; 0 is the source itself, 1 is "
+        f"unrelated), farther than {nearer} of the {len(known)} reference sets; nearest to them "
+        f"are {beside}. So start at an effective learning rate of {rates.best:.2g}, that is lr "
+        f"{lr_for(rates.best, momentum):.2g} with momentum {momentum:g}. Expect the best between "
+        f"{rates.low:.2g} and {rates.high:.2g}; confidence: {confidence}. Two more runs would show "
+        f"on which side it lies: {one:.2g} and {other:.2g}."
+    )
+
+
+def _how_far(rank: float) -> str:
+    if rank < 1 / 3:
+        return "near to"
+    return "at a middling distance from" if rank < 2 / 3 else "far from"
