@@ -1,5 +1,6 @@
 """timm: any of its convolutional networks, with its published weights. The only import of timm."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class TimmDoor(Door):
 
     @override
     def names(self) -> list[str]:
-        return [*timm.list_models(), *timm.list_pretrained()]
+        return list(_names())
 
     @override
     def build(self, name: str, model_kwargs: dict[str, Any], num_classes: int | None) -> nn.Module:
@@ -50,6 +51,11 @@ class TimmDoor(Door):
             labels=_imagenet_labels() if imagenet else None,
             source="ImageNet-1k" if imagenet else None,
         )
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return (*timm.list_models(), *timm.list_pretrained())
 
 
 def _published_weights(name: str) -> Path:
