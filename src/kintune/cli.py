@@ -24,6 +24,7 @@ from kintune.options import (
     RecommendOptions,
     ReferenceOptions,
     ReportOptions,
+    ReproduceOptions,
     SearchOptions,
     SimilarityOptions,
     TuneOptions,
@@ -171,6 +172,12 @@ def _reference(options: ReferenceOptions) -> Record:
     return add_reference(options.folders[0])
 
 
+def _reproduce(options: ReproduceOptions) -> Record:
+    from kintune.experiments.reproduction.command import reproduce
+
+    return reproduce(options)
+
+
 def _demo(options: DemoOptions) -> Record:
     from kintune.pipeline import demo
 
@@ -195,5 +202,6 @@ COMMANDS = {
     "report": Command(ReportOptions, _report, tables.report_line, _always),
     "cache": Command(CacheOptions, _cache, tables.cache_table, _always),
     "reference": Command(ReferenceOptions, _reference, tables.reference_table, _always),
+    "reproduce": Command(ReproduceOptions, _reproduce, tables.reproduction_table, _always),
     "demo": Command(DemoOptions, _demo, tables.summary_table, lambda run: run.succeeded),
 }

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,13 @@ from kintune.datasets import ImageDataset
 from kintune.records import Record
 from kintune.runners.local import run_guarded
 from kintune.runs import RunConfig, RunResult, write_atomically, write_json
-from kintune.training import evaluate_model_folder
+from kintune.training import evaluate_model_folder, replicas
 from kintune.training.metrics import read_metrics
 from kintune.training.run_folder import Starts
 
 RECORD = "record.json"
-LOSS_DIGITS = 5
-"""Significant digits of a recorded training loss."""
+DIGITS = 5
+"""Significant digits of what is recorded of each epoch."""
 
 
 class RunRecord(Record):
@@ -40,6 +40,10 @@ class RunRecord(Record):
     """Mean training loss of each epoch, five significant digits."""
     validation_errors: tuple[tuple[int, float], ...] = ()
     """Epoch (from 1) and top-1 error of each evaluation during training."""
+    normalised_l2: tuple[float, ...] = ()
+    """|θ|² over its value at the start after each epoch, five significant digits."""
+    normalised_penalty: tuple[float, ...] = ()
+    """The same of the run's regulariser; empty where that is nothing at the start."""
     versions: dict[str, str]
     processor: str
 
@@ -85,9 +89,13 @@ class RunArchive:
         path = self.path(source, target)
         return RecordFile.read(path).runs if path.exists() else ()
 
-    def files(self) -> Iterator[RecordFile]:
+    def paths(self) -> list[Path]:
         """All files, by name. The names of other files in the folder have no hyphen."""
-        for path in sorted(self.root.glob("*-*.json")):
+        return sorted(self.root.glob("*-*.json"))
+
+    def files(self) -> Iterator[RecordFile]:
+        """All files, read."""
+        for path in self.paths():
             yield RecordFile.read(path)
 
     def find(self, config: RunConfig) -> RunRecord | None:
@@ -113,7 +121,12 @@ class RunArchive:
 
 
 def recorded_run(
-    backbone: Backbone, dataset: ImageDataset, config: RunConfig, folder: Path
+    backbone: Backbone,
+    dataset: ImageDataset,
+    config: RunConfig,
+    folder: Path,
+    *,
+    device: str = "cpu",
 ) -> RunRecord:
     """Train, or go on training, in a run folder; read the test error once.
 
@@ -122,17 +135,19 @@ def recorded_run(
     """
     if (folder / RECORD).exists():
         return RunRecord.read(folder / RECORD)
-    record = _run(backbone, dataset, config, folder)
-    if record.result.status != "failed":
+    record = _run(backbone, dataset, config, folder, device)
+    if record.result.status != "failed" and replicas().is_first:
         write_json(folder / RECORD, record.to_json())
     return record
 
 
-def _run(backbone: Backbone, dataset: ImageDataset, config: RunConfig, folder: Path) -> RunRecord:
-    result = run_guarded(backbone, dataset, config, folder)
+def _run(
+    backbone: Backbone, dataset: ImageDataset, config: RunConfig, folder: Path, device: str
+) -> RunRecord:
+    result = run_guarded(backbone, dataset, config, folder, device=device)
     tested = None
     if result.status == "complete":
-        tested = evaluate_model_folder(folder / "model", dataset, "test")
+        tested = evaluate_model_folder(folder / "model", dataset, "test", device)
     rows = read_metrics(folder)
     where = Starts.read(folder / "environment.json").starts[-1]
     return RunRecord(
@@ -140,15 +155,21 @@ def _run(backbone: Backbone, dataset: ImageDataset, config: RunConfig, folder: P
         result=result,
         test_top1_error=tested and tested.top1_error,
         test_average_class_error=tested and tested.average_class_error,
-        train_losses=tuple(float(f"{row.train_loss:.{LOSS_DIGITS}g}") for row in rows),
+        train_losses=_recorded(row.train_loss for row in rows),
         validation_errors=tuple(
             (row.epoch, row.validation_top1_error)
             for row in rows
             if row.validation_top1_error is not None
         ),
+        normalised_l2=_recorded(row.normalised_l2 for row in rows),
+        normalised_penalty=_recorded(row.normalised_penalty for row in rows),
         versions=where.versions,
         processor=where.processor,
     )
+
+
+def _recorded(values: Iterable[float | None]) -> tuple[float, ...]:
+    return tuple(float(f"{value:.{DIGITS}g}") for value in values if value is not None)
 
 
 def keep_only_json(folder: Path) -> None:

@@ -394,6 +394,40 @@ class ReferenceOptions(ComputeOptions):
     """For build, say what it would cost, and stop."""
 
 
+class ReproduceOptions(Options):
+    """The tables and figures of the paper, computed again: one by name, or all.
+
+    Example: kintune reproduce figure8 --sets sklearn:digits
+    """
+
+    name: Annotated[Positional[str], tyro.conf.arg(metavar="NAME")] = ""
+    """table1 ... table8, figure1 ... figure13, or all."""
+    list: Flag = False
+    """List the experiments of both protocols, what they cost and what is done."""
+    plan: Flag = False
+    """Say which runs are missing and how long they take; run nothing."""
+    protocol: Literal["small", "paper"] = "small"
+    """small: hours on two processor cores. paper: the paper's data, networks and 300 epochs."""
+    data: Path | None = None
+    """Folder of image sets."""
+    models: Path | None = None
+    """Folder of networks."""
+    sets: Texts = ()
+    """Instead of the protocol's sets: a folder with train and test, the name of a set in --data, or
+    sklearn:digits; again for the next, the nearest to the network's source first."""
+    runs: Path = Path("runs/reproduce")
+    """Folder where runs are computed."""
+    results: Path | None = None
+    """Folder for records, tables and figures; RUNS/results/PROTOCOL by default."""
+    known: Paths = ()
+    """Another folder of records, or the output of a search, whose runs count where the
+    configuration is the same; again for the next."""
+    hours: Annotated[float, Field(ge=0)] | None = None
+    """Begin no run after so many hours, by default without an end; 0 computes nothing and draws what is there."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
+
+
 class DemoOptions(Options):
     """The main job on what is embedded: the pocket network and scikit-learn's digits.
 

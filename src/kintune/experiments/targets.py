@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kintune.datasets.catalog import list_images
@@ -12,24 +12,30 @@ HELD_OUT = "cifar100-held-out"
 DIGITS = "digits"
 TRAIN_IMAGES = 480
 MOST_CLASSES = 80
+SPLITS = ("train", "test")
 
 Files = Mapping[str, Sequence[Path]]
 """The files of each class."""
 
 
-def target_folder(data: Path, name: str, root: Path, source_classes: Sequence[str] = ()) -> Path:
+def target_folder(
+    data: Path | None, name: str, root: Path, source_classes: Sequence[str] = ()
+) -> Path:
     """The bounded subset of a set, as `root/NAME/{train,val,test}/CLASS/FILE`; made once.
 
     Args:
-        data: a folder of image sets, `SET/{train,test}/CLASS/FILE`, and `cifar100/*.parquet`.
-        name: of the set; `cifar100-held-out` and `digits` are made from what is there.
+        data: a folder of image sets, `SET/{train,test}/CLASS/FILE`, and `cifar100/*.parquet`; None
+            where `name` needs none.
+        name: of the set, or the path of a folder with train and test; `cifar100-held-out` and
+            `digits` are made from what is there.
         root: where the links go.
         source_classes: classes of CIFAR-100 that are not held out.
 
     Raises:
         DataError: the set is not in `data`.
     """
-    folder = root / name
+    root = root.absolute()
+    folder = root / Path(name).name
     if not (folder / ".complete").exists():
         train, test = _files(data, name, root, source_classes)
         kept = evenly(sorted(train), MOST_CLASSES)
@@ -71,17 +77,45 @@ def _shuffled(path: Path) -> str:
     return hashlib.sha256(path.name.encode()).hexdigest()
 
 
-def _files(data: Path, name: str, root: Path, source_classes: Sequence[str]) -> tuple[Files, Files]:
-    if name == HELD_OUT:
-        folder = root / "unpacked" / name
-        _unpack(data / "cifar100", folder, source_classes)
-    elif name == DIGITS:
+def _files(
+    data: Path | None, name: str, root: Path, source_classes: Sequence[str]
+) -> tuple[Files, Files]:
+    fault = what_is_missing(data, name)
+    if fault:
+        raise DataError(fault)
+    if name == DIGITS:
         folder = _digits_folder()
+    elif name == HELD_OUT and data is not None:
+        folder = root / "unpacked" / name
+        unpack_cifar(data / "cifar100", folder, lambda label: label not in source_classes)
     else:
-        folder = data.absolute() / name  # links to its files are made elsewhere
-    if not (folder / "train").is_dir() or not (folder / "test").is_dir():
-        raise DataError(f"{folder}: needs the folders train and test, with a folder a class.")
+        folder = _named_folder(data, name)
     return _by_class(folder / "train"), _by_class(folder / "test")
+
+
+def what_is_missing(data: Path | None, name: str) -> str:
+    """What is wrong with the place of a set, in words; empty where it is there."""
+    if name == DIGITS:
+        return ""
+    if data is None and "/" not in name:
+        return f"{name}: is needed. Give the folder that holds it: --data DIR."
+    if name == HELD_OUT:
+        files = [_named_folder(data, "cifar100") / f"{split}.parquet" for split in SPLITS]
+        lacking = [str(path) for path in files if not path.is_file()]
+        need = f"CIFAR-100 as parquet with the columns image and label, of which {name} is made"
+        return f"{', '.join(lacking)}: not there. Needed is {need}." if lacking else ""
+    folder = _named_folder(data, name)
+    lacking = [split for split in SPLITS if not (folder / split).is_dir()]
+    if not lacking:
+        return ""
+    return (
+        f"{folder}: needs the folders train and test, with a folder of images for each class; "
+        f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not there."
+    )
+
+
+def _named_folder(data: Path | None, name: str) -> Path:
+    return (data or Path()).absolute() / name  # links to its files are made elsewhere
 
 
 def _by_class(folder: Path) -> Files:
@@ -94,17 +128,17 @@ def _digits_folder() -> Path:
     return first.parent.parent.parent
 
 
-def _unpack(parquet: Path, folder: Path, source_classes: Iterable[str]) -> None:
-    """The bytes of the images of the held-out classes as files, unchanged."""
+def unpack_cifar(parquet: Path, folder: Path, is_wanted: Callable[[str], bool]) -> None:
+    """The bytes of the images of some classes of CIFAR-100 as files, unchanged."""
     import pyarrow.parquet as pq
 
-    for split in ("train", "test"):
+    for split in SPLITS:
         table = pq.read_table(parquet / f"{split}.parquet")
         facts = json.loads(table.schema.metadata[b"huggingface"])
         names = facts["info"]["features"]["label"]["names"]
         for index, row in enumerate(table.to_pylist()):
             label = names[row["label"]]
-            if label not in source_classes:
+            if is_wanted(label):
                 path = folder / split / label / f"{index:05d}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(row["image"]["bytes"])

@@ -1,0 +1,141 @@
+"""`kintune reproduce`: list, plan, compute."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from kintune.errors import OptionError
+from kintune.experiment import RunArchive
+from kintune.experiments.iclr2020 import EXPERIMENTS
+from kintune.experiments.iclr2020.protocols import PROTOCOLS, with_sets
+from kintune.experiments.reproduction.declaration import (
+    DeclaredRun,
+    Experiment,
+    Protocol,
+    Variation,
+    declared_runs,
+)
+from kintune.experiments.reproduction.inputs import refuse_missing
+from kintune.experiments.reproduction.known import KnownRuns, missing
+from kintune.experiments.reproduction.measuring import MeasurementArchive
+from kintune.experiments.reproduction.work import THREADS, Work, do_all
+from kintune.experiments.workshop import Workshop
+from kintune.options import ReproduceOptions
+from kintune.results import ExperimentState, Reproduction, StageState
+from kintune.task import resolve_device
+from kintune.training import joined_replicas
+
+ALL = "all"
+MEASUREMENTS = "measurements"
+
+
+def reproduce(options: ReproduceOptions) -> Reproduction:
+    """List, plan or compute the experiments that the options name.
+
+    Raises:
+        KintuneError: an unknown name; a set or network that is needed and not there.
+    """
+    work = work_of(options)
+    work.known.refresh()
+    if options.list or options.plan:
+        return state_of(work, options)
+    if not work.is_complete:
+        refuse_missing(work)
+        torch.set_num_threads(THREADS)
+        with joined_replicas():
+            do_all(work, options.hours)
+        work.known.refresh()
+    return state_of(work, options)
+
+
+def work_of(options: ReproduceOptions) -> Work:
+    """What the options ask for.
+
+    Raises:
+        OptionError: an unknown name.
+    """
+    protocol = with_sets(PROTOCOLS[options.protocol], tuple(_set_name(s) for s in options.sets))
+    archive = RunArchive(options.results or options.runs / "results" / protocol.name)
+    workshop = Workshop(
+        root=options.runs,
+        data=options.data,
+        models=options.models,
+        device=resolve_device(options.device),
+        is_official=protocol.name == "paper",
+    )
+    return Work(
+        protocol=protocol,
+        experiments=_named(ALL if options.list else options.name),
+        workshop=workshop,
+        archive=archive,
+        measurements=MeasurementArchive(archive.root / MEASUREMENTS),
+        known=KnownRuns([archive, *(RunArchive(path) for path in options.known)]),
+    )
+
+
+def _set_name(named: str) -> str:
+    """As `target_folder` takes it: a set of DATA by its name, a folder by its path."""
+    if named == "sklearn:digits":
+        return "digits"
+    return str(Path(named).absolute()) if "/" in named else named
+
+
+def _named(name: str) -> list[Experiment]:
+    if name == ALL:
+        return list(EXPERIMENTS.values())
+    if name in EXPERIMENTS:
+        return [EXPERIMENTS[name]]
+    raise OptionError(
+        f"{name or 'kintune reproduce'}: name an experiment, {', '.join(EXPERIMENTS)}; or all, or "
+        "give --list."
+    )
+
+
+def state_of(work: Work, options: ReproduceOptions) -> Reproduction:
+    """What is done and what is missing, with hours."""
+    protocols = [work.protocol]
+    if options.list and not options.sets:
+        protocols = list(PROTOCOLS.values())
+    return Reproduction(
+        protocol=work.protocol.name,
+        experiments=tuple(
+            _experiment_state(experiment, protocol, work)
+            for experiment in work.experiments
+            for protocol in protocols
+        ),
+        stages=_stages(work),
+        results=str(work.archive.root),
+    )
+
+
+def _experiment_state(experiment: Experiment, protocol: Protocol, work: Work) -> ExperimentState:
+    runs = declared_runs(experiment.declare(protocol))
+    left = missing(runs, work.known)
+    return ExperimentState(
+        name=experiment.name,
+        title=experiment.title,
+        protocol=protocol.name,
+        hours_of=protocol.hours_of,
+        runs=len(runs),
+        missing=len(left),
+        hours=_hours(protocol, runs),
+        missing_hours=_hours(protocol, left),
+    )
+
+
+def _hours(protocol: Protocol, runs: Sequence[DeclaredRun | Variation]) -> float:
+    return round(sum(protocol.hours(run) for run in runs), 3)
+
+
+def _stages(work: Work) -> tuple[StageState, ...]:
+    protocol, left = work.protocol, missing(work.runs, work.known)
+    return tuple(
+        StageState(
+            stage=stage,
+            runs=sum(protocol.stage(run) == stage for run in work.runs),
+            missing=sum(protocol.stage(run) == stage for run in left),
+            missing_hours=_hours(protocol, [r for r in left if protocol.stage(r) == stage]),
+        )
+        for stage in sorted({protocol.stage(run) for run in work.runs})
+    )

@@ -1,0 +1,36 @@
+"""Whether the sets and networks are there that the missing runs need: asked before anything runs."""
+
+from kintune.errors import DataError
+from kintune.experiments.reproduction.declaration import DeclaredRun, Measurement
+from kintune.experiments.reproduction.known import missing
+from kintune.experiments.reproduction.work import Work
+from kintune.experiments.targets import what_is_missing
+
+
+def refuse_missing(work: Work) -> None:
+    """Make sure that everything is there.
+
+    Raises:
+        DataError: all that is not, each with where it was looked for and what it should be.
+    """
+    runs = [
+        run if isinstance(run, DeclaredRun) else run.of[0] for run in missing(work.runs, work.known)
+    ]
+    measured = [each for each in work.measured if not work.measurements.has(each)]
+    targets = dict.fromkeys(each.target for each in (*runs, *measured) if each.target)
+    networks = dict.fromkeys(
+        name for each in (*runs, *measured) for name in _networks(each) if name
+    )
+    faults = [work.workshop.missing_set(target) for target in targets]
+    faults += [
+        work.workshop.missing_weights(work.protocol.networks[name].file) for name in networks
+    ]
+    found = [fault for fault in dict.fromkeys(faults) if fault]
+    if found:
+        raise DataError(
+            "\n".join(found) + "\nOther experiments may need less: kintune reproduce --list."
+        )
+
+
+def _networks(each: DeclaredRun | Measurement) -> tuple[str, ...]:
+    return (each.network,) if isinstance(each, DeclaredRun) else (each.network, each.extractor)

@@ -1,0 +1,110 @@
+"""The training loss over the plane through a start and two ends of training, for Figure 2."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from kintune.backbones import normalised
+from kintune.datasets.transforms import centre_crops
+from kintune.experiments.workshop import Job, Workshop
+from kintune.runners.local import run_guarded
+from kintune.training.start import starting_network
+from kintune.training.steps import labels_of
+
+IMAGES = 240
+"""Training images of which the loss is the mean, evenly spread."""
+STEPS = 17
+"""Points of the plane in each direction."""
+MARGIN = 0.6
+"""How far the plane reaches beyond the three points, in units of the first way."""
+
+
+def loss_plane(jobs: Sequence[Job], workshop: Workshop) -> dict[str, Any]:
+    """Mean cross-entropy at points of the plane through θ₀ and the ends θ₁, θ₂ of two runs.
+
+    Coordinates: the first axis runs from θ₀ to θ₁, the second is at right angles to it in the
+    plane; both in units of |θ₁ - θ₀|. Batch normalisation uses the statistics of the images
+    themselves at every point, for the running ones of a mixture of weights mean nothing. No
+    augmentation.
+
+    Args:
+        jobs: two runs from the same start.
+        workshop: where their weights are, or are computed again.
+
+    Returns:
+        `x`, `y`: coordinates; `loss`: a row a y; `start`, `ends`: points of the three networks.
+    """
+    backbone, dataset, config = jobs[0].backbone, jobs[0].dataset, jobs[0].config
+    network = starting_network(backbone, len(dataset.classes), config, workshop.device)
+    start = _parameters(network.state_dict(), network)
+    ends = [_parameters(load_file(_weights(job, workshop)), network) for job in jobs]
+    first, second = (end - start for end in ends)
+    unit = first.norm()
+    across = second - first * (second @ first) / unit**2
+    basis = (first / unit, across / across.norm())
+    points = [[float(way @ axis / unit) for axis in basis] for way in (first * 0, first, second)]
+    x, y = (_coordinates([point[axis] for point in points]) for axis in (0, 1))
+    images, labels = _images(jobs[0], workshop)
+    loss = [
+        [_loss(network, start + unit * (a * basis[0] + b * basis[1]), images, labels) for a in x]
+        for b in y
+    ]
+    return {"x": x, "y": y, "loss": loss, "start": points[0], "ends": points[1:]}
+
+
+def _coordinates(values: Sequence[float]) -> list[float]:
+    """Evenly around the points."""
+    low, high = min(values) - MARGIN, max(values) + MARGIN
+    return [round(float(value), 4) for value in np.linspace(low, high, STEPS)]
+
+
+def _weights(job: Job, workshop: Workshop) -> Path:
+    """The file of a finished run's weights. Where they were not kept, it is trained again, in a
+    folder of its own; its record stays as it is."""
+    kept = workshop.root / job.config.id / "model" / "model.safetensors"
+    if kept.exists():
+        return kept
+    folder = workshop.root / "weights" / job.config.id
+    if not (folder / "model").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        run_guarded(job.backbone, job.dataset, job.config, folder, device=workshop.device)
+    return folder / "model" / "model.safetensors"
+
+
+def _parameters(state: Mapping[str, Tensor], network: nn.Module) -> Tensor:
+    """All parameters as one vector, float64."""
+    parts = [
+        state[name].detach().double().flatten().cpu() for name, _ in network.named_parameters()
+    ]
+    return torch.cat(parts)
+
+
+def _images(job: Job, workshop: Workshop) -> tuple[Tensor, Tensor]:
+    rows = job.dataset.splits["train"]
+    chosen = rows[np.linspace(0, len(rows) - 1, min(IMAGES, len(rows))).astype(int)]
+    crops = centre_crops(job.dataset.images, chosen, job.backbone.input.image_size)
+    labels = labels_of(job.dataset, chosen).to(workshop.device)
+    return normalised(crops.to(workshop.device), job.backbone.input), labels
+
+
+@torch.no_grad()
+def _loss(network: nn.Module, vector: Tensor, images: Tensor, labels: Tensor) -> float:
+    """The mean loss with these parameters; running statistics are left as they are."""
+    place = 0
+    for _, parameter in network.named_parameters():
+        values = vector[place : place + parameter.numel()]
+        parameter.copy_(values.reshape(parameter.shape).to(parameter))
+        place += parameter.numel()
+    held = {name: value.clone() for name, value in network.named_buffers()}
+    network.train()
+    loss = F.cross_entropy(network(images), labels).item()
+    for name, value in network.named_buffers():
+        value.copy_(held[name])
+    return round(loss, 5)

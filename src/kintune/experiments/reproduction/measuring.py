@@ -1,0 +1,168 @@
+"""What is measured beside runs of training: image counts, similarities, the loss over a plane."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from kintune.backbones import Backbone
+from kintune.datasets import ImageDataset, load_unsplit
+from kintune.errors import DataError
+from kintune.experiment import locked
+from kintune.experiments.reproduction.declaration import DeclaredRun, Measurement, Protocol
+from kintune.experiments.reproduction.loss_plane import loss_plane
+from kintune.experiments.targets import unpack_cifar
+from kintune.experiments.workshop import Job, Workshop
+from kintune.features import extract_features
+from kintune.prototypes import (
+    Prototypes,
+    SourceSpec,
+    head_prototypes,
+    source_prototypes,
+)
+from kintune.records import Record
+from kintune.runs import write_json
+from kintune.similarity import domain_similarity
+from kintune.training import evaluate
+
+
+class Measured(Record):
+    """What a measurement gave."""
+
+    name: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MeasurementArchive:
+    """A folder with a JSON file a measurement."""
+
+    root: Path
+
+    def path(self, measurement: Measurement) -> Path:
+        """The file of a measurement."""
+        return self.root / f"{measurement.name}.json"
+
+    def has(self, measurement: Measurement) -> bool:
+        """Whether it was measured."""
+        return self.path(measurement).exists()
+
+    def read(self, measurement: Measurement) -> dict[str, Any] | None:
+        """What was found; None where nothing was measured yet.
+
+        Raises:
+            OptionError: the file is not one of a measurement.
+        """
+        return Measured.read(self.path(measurement)).values if self.has(measurement) else None
+
+    def write(self, measurement: Measurement, values: dict[str, Any]) -> None:
+        """Keep what was found."""
+        found = Measured(name=measurement.name, values=values)
+        write_json(self.path(measurement), found.to_json())
+
+    @contextmanager
+    def claimed(self, measurement: Measurement) -> Iterator[bool]:
+        """Whether no other process measures it now."""
+        with locked(self.root / f".{measurement.name}.lock", wait=False) as mine:
+            yield mine
+
+
+def measure(
+    measurement: Measurement,
+    protocol: Protocol,
+    workshop: Workshop,
+    job_of: Callable[[DeclaredRun], Job],
+) -> dict[str, Any]:
+    """Carry out a measurement.
+
+    Raises:
+        KintuneError: the network or the images are not there.
+    """
+    if measurement.kind == "loss plane":
+        return loss_plane([job_of(run) for run in measurement.runs], workshop)
+    backbone = workshop.backbone(protocol.networks[measurement.network].file)
+    if measurement.kind == "source error":
+        return _source_error(backbone, workshop)
+    if measurement.kind == "images":
+        return _counts(workshop.dataset(measurement.target, backbone))
+    return _similarity(measurement, protocol, workshop)
+
+
+def _counts(dataset: ImageDataset) -> dict[str, Any]:
+    counts = {split: len(rows) for split, rows in dataset.splits.items()}
+    return {"classes": len(dataset.classes), **counts}
+
+
+def _similarity(measurement: Measurement, protocol: Protocol, workshop: Workshop) -> dict[str, Any]:
+    source = workshop.backbone(protocol.networks[measurement.network].file)
+    if measurement.extractor:
+        extractor = workshop.backbone(protocol.networks[measurement.extractor].file)
+        spec = SourceSpec(path=_source_images(source, workshop))
+        prototypes = source_prototypes(extractor, spec)
+    else:
+        extractor = source
+        prototypes = _own_prototypes(measurement, protocol, workshop)
+    dataset = workshop.dataset(measurement.target, extractor)
+    features = extract_features(extractor, dataset, "train", device=workshop.device)
+    found = domain_similarity(prototypes, features, model=extractor.name, target=dataset.name)
+    return {
+        "similarity": found.similarity,
+        "similarity_interval": found.similarity_interval,
+        "distance": found.distance,
+        "relative_distance": found.relative_distance,
+        "interval": found.interval,
+        "prototypes_from": found.prototypes_from,
+        "extractor": extractor.extractor,
+    }
+
+
+def _own_prototypes(measurement: Measurement, protocol: Protocol, workshop: Workshop) -> Prototypes:
+    """Of the source's images where they ship with the network or a file of class means lies beside
+    it, else of its head."""
+    file = protocol.networks[measurement.network].file
+    backbone = workshop.backbone(file)
+    if file.weights is None or workshop.models is None:
+        return source_prototypes(backbone)
+    size = backbone.input.image_size
+    held = workshop.models / file.weights.replace(".safetensors", ".class_features.safetensors")
+    means = load_file(held).get(f"features_{size}px") if held.is_file() else None
+    head = head_prototypes(backbone)
+    if means is None:
+        return head
+    values = means.astype(np.float32)
+    return replace(head, means=values, centre=values.mean(axis=0), origin="images")
+
+
+def _source_error(backbone: Backbone, workshop: Workshop) -> dict[str, Any]:
+    """Of the network with its own head, on test images of its source."""
+    dataset = load_unsplit(_source_images(backbone, workshop), backbone.input)
+    found = evaluate(backbone.network, dataset, "test", backbone.input, workshop.device)
+    return {
+        "classes": len(dataset.classes),
+        "top1_error": found.top1_error,
+        "images": len(found.labels) if hasattr(found, "labels") else len(found.indices),
+    }
+
+
+def _source_images(backbone: Backbone, workshop: Workshop) -> Path:
+    """The images of the classes that `pocket` was trained on, as files.
+
+    Raises:
+        DataError: there are none, or the network is another.
+    """
+    if backbone.name != "pocket":
+        raise DataError(f"{backbone.name}: the images of its source are not at hand.")
+    if workshop.data is None:
+        raise DataError("cifar100: is needed. Give the folder that holds it: --data DIR.")
+    folder = workshop.root / "targets" / "unpacked" / "cifar100-source"
+    with locked(workshop.root / "targets.lock"):
+        if not (folder / ".complete").exists():
+            unpack_cifar(
+                workshop.data / "cifar100", folder, set(backbone.source_labels).__contains__
+            )
+            (folder / ".complete").touch()
+    return folder

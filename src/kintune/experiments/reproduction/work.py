@@ -1,0 +1,201 @@
+"""The runs and measurements that are missing, one after another, shared with other processes."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from kintune.backbones import Backbone
+from kintune.datasets import ImageDataset
+from kintune.experiment import RunArchive, RunRecord
+from kintune.experiments.reproduction.declaration import (
+    DeclaredRun,
+    Experiment,
+    Measurement,
+    Protocol,
+    Variation,
+    declared_runs,
+    measurements_of,
+)
+from kintune.experiments.reproduction.known import KnownRuns, missing
+from kintune.experiments.reproduction.measuring import MeasurementArchive, measure
+from kintune.experiments.workshop import Job, Workshop, run_job
+from kintune.progress import announce
+from kintune.runs import RunConfig
+from kintune.training import batch_bounds, replicas, start_of
+
+WAIT_SECONDS = 20.0
+"""Between two looks at what other processes have finished."""
+THREADS = 1
+"""A run: two runs side by side give more images a second than one of two threads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is to be done, where, and where its results go."""
+
+    protocol: Protocol
+    experiments: Sequence[Experiment]
+    workshop: Workshop
+    archive: RunArchive
+    measurements: MeasurementArchive
+    known: KnownRuns
+
+    @cached_property
+    def runs(self) -> list[DeclaredRun | Variation]:
+        """All of them, in the order in which they are done."""
+        return all_runs(self.experiments, self.protocol)
+
+    @cached_property
+    def measured(self) -> list[Measurement]:
+        """All measurements."""
+        return all_measurements(self.experiments, self.protocol)
+
+    @cached_property
+    def kept(self) -> set[str]:
+        """Keys of the runs whose weights are needed afterwards."""
+        return {run.key for each in self.measured for run in each.runs}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing, by what is known now."""
+        measured = all(self.measurements.has(each) for each in self.measured)
+        return measured and not missing(self.runs, self.known)
+
+
+def all_runs(
+    experiments: Sequence[Experiment], protocol: Protocol
+) -> list[DeclaredRun | Variation]:
+    """The runs of several experiments, each once, those of a lower stage first."""
+    found: dict[object, DeclaredRun | Variation] = {}
+    for experiment in experiments:
+        for run in declared_runs(experiment.declare(protocol)):
+            found.setdefault(run.key if isinstance(run, DeclaredRun) else run, run)
+    return sorted(found.values(), key=protocol.stage)
+
+
+def all_measurements(experiments: Sequence[Experiment], protocol: Protocol) -> list[Measurement]:
+    """The measurements of several experiments, each once."""
+    views = [experiment.declare(protocol) for experiment in experiments]
+    return list(dict.fromkeys(each for view in views for each in measurements_of(view)))
+
+
+def do_all(work: Work, hours: float | None = None) -> bool:
+    """Do what is missing until nothing is, or so many hours have passed.
+
+    Returns:
+        Whether nothing is left to do.
+
+    Raises:
+        KintuneError: what the person must mend.
+    """
+    ends = math.inf if hours is None else time.monotonic() + 3600 * hours
+    failed: set[str] = set()
+    while replicas().from_first(time.monotonic() < ends):
+        work.known.refresh()
+        if any(_measure_one(work, each) for each in work.measured):
+            continue
+        if work.is_complete:
+            return True
+        left = missing(work.runs, work.known)
+        if not any(_run_one(work, run, failed) for run in left):
+            if _is_stuck(work, left, failed):
+                return False
+            time.sleep(WAIT_SECONDS)  # others hold what is left, or what it waits for
+    return False
+
+
+def _is_stuck(work: Work, left: Sequence[DeclaredRun | Variation], failed: set[str]) -> bool:
+    """Whether all that is left has failed here, or waits for what has."""
+    resolved = [work.known.resolved(run) for run in left]
+    open_runs = [run for run in resolved if run is not None]
+    return bool(failed) and all(run.key in failed for run in open_runs)
+
+
+def _run_one(work: Work, declared: DeclaredRun | Variation, failed: set[str]) -> bool:
+    """Whether this run was due and was run here, to its end."""
+    run = work.known.resolved(declared)
+    if run is None or run.key in failed:
+        return False
+    job = job_of(work, run)
+    record = run_job(job, work.workshop, work.archive, keep_model=run.key in work.kept)
+    if record is None:
+        return False
+    if record.result.status == "failed":
+        failed.add(run.key)
+        announce(f"{work.workshop.root / job.config.id}: {record.result.reason}")
+        return False
+    announce(_line(work, declared, run, record))
+    return True
+
+
+def _measure_one(work: Work, measurement: Measurement) -> bool:
+    """Whether this was due and was measured here."""
+    if work.measurements.has(measurement) or missing(measurement.runs, work.known):
+        return False
+    with work.measurements.claimed(measurement) as mine:
+        if not mine or work.measurements.has(measurement):
+            return False
+        found = measure(measurement, work.protocol, work.workshop, lambda run: job_of(work, run))
+        work.measurements.write(measurement, found)
+    announce(f"{time.strftime('%d %H:%M:%S')} measured {measurement.name}")
+    return True
+
+
+def job_of(work: Work, run: DeclaredRun) -> Job:
+    """A run with its network, images and configuration.
+
+    Raises:
+        KintuneError: the network or the images are not there.
+    """
+    network = work.protocol.networks[run.network]
+    backbone = work.workshop.backbone(network.file)
+    dataset = work.workshop.dataset(run.target, backbone)
+    config = configured(run, work.protocol, backbone, dataset)
+    return Job(run.network, backbone, dataset, config)
+
+
+def configured(
+    run: DeclaredRun, protocol: Protocol, backbone: Backbone, dataset: ImageDataset
+) -> RunConfig:
+    """The configuration of a run on its network and images.
+
+    On fewer devices than the protocol's, micro-batches have the size of a device's share: batch
+    statistics are of as many images.
+    """
+    network, settings, here = protocol.networks[run.network], run.settings, replicas().count
+    if settings.iterations is not None:
+        steps = len(batch_bounds(len(dataset.splits["train"]), settings.batch_size, here))
+        epochs = math.ceil(settings.iterations / steps)
+        settings = settings.model_copy(update={"epochs": epochs})
+    share = max(2, settings.batch_size // protocol.devices)
+    start = start_of(backbone, dataset)
+    if network.is_random:
+        start["weights_sha256"] = ""
+    return RunConfig(
+        **start,
+        initialization="random" if network.is_random else "pretrained",
+        hyperparameters=settings,
+        seed=run.seed,
+        threads=THREADS,
+        devices=here,
+        micro_batch_size=None if here >= protocol.devices else share,
+    )
+
+
+def _line(
+    work: Work, declared: DeclaredRun | Variation, run: DeclaredRun, record: RunRecord
+) -> str:
+    used = run.settings
+    special = {
+        name: value
+        for name, value in used.without_defaults().items()
+        if value != work.protocol.networks[run.network].base.without_defaults().get(name)
+    }
+    said = ", ".join(f"{name} {value}" for name, value in special.items()) or "the usual settings"
+    return (
+        f"{time.strftime('%d %H:%M:%S')} stage {work.protocol.stage(declared)}: {run.network} "
+        f"{run.target} {said}, seed {run.seed}: validation {record.validation_error:.3f}, "
+        f"{record.result.seconds:.0f} s"
+    )

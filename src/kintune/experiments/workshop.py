@@ -1,0 +1,164 @@
+"""Networks and image sets of a study, each loaded once, and one run of it from claim to record."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from kintune.backbones import Backbone, BackboneOverrides, load_backbone
+from kintune.datasets import ImageDataset, load_dataset
+from kintune.errors import KintuneError, ModelError
+from kintune.experiment import RunArchive, RunRecord, keep_only_json, locked, recorded_run
+from kintune.experiments.targets import target_folder, what_is_missing
+from kintune.runs import RunConfig
+from kintune.training import replicas
+
+
+class NetworkFile(NamedTuple):
+    """Where a network of a study comes from."""
+
+    model: str
+    """As `load_backbone` takes it."""
+    weights: str | None = None
+    """A file in the folder of networks; None for what ships or is published."""
+    image_size: int | None = None
+    """Pixels; None leaves the network's own."""
+
+
+@dataclass
+class Workshop:
+    """What the runs of a study need, in memory from its first use on."""
+
+    root: Path
+    """Where runs are computed: `ID/` of each, `targets/`, `claims/`."""
+    data: Path | None = None
+    """A folder of image sets."""
+    models: Path | None = None
+    """A folder of networks."""
+    device: str = "cpu"
+    is_official: bool = False
+    """Whether sets are whole, as their authors publish them."""
+    backbones: dict[NetworkFile, Backbone] = field(default_factory=dict[NetworkFile, Backbone])
+    datasets: dict[tuple[str, int], ImageDataset] = field(
+        default_factory=dict[tuple[str, int], ImageDataset]
+    )
+    given_up: set[str] = field(default_factory=set[str])
+    """Runs that failed here: not tried again by this process."""
+
+    def backbone(self, file: NetworkFile) -> Backbone:
+        """The network of a file.
+
+        Raises:
+            ModelError: the file is not there; the text says where it was looked for.
+        """
+        if file not in self.backbones:
+            self.backbones[file] = load_backbone(
+                file.model,
+                weights=None if file.weights is None else self._weights(file.weights),
+                overrides=BackboneOverrides(image_size=file.image_size),
+            )
+        return self.backbones[file]
+
+    def _weights(self, name: str) -> Path:
+        fault = self.missing_weights(NetworkFile("", name))
+        if fault or self.models is None:
+            raise ModelError(fault)
+        return self.models / name
+
+    def missing_weights(self, file: NetworkFile) -> str:
+        """What is wrong with the place of a network, in words; empty where it is there."""
+        if file.weights is None:
+            return ""
+        if self.models is None:
+            return f"{file.weights}: is needed. Give the folder that holds it: --models DIR."
+        path = self.models / file.weights
+        if path.is_file():
+            return ""
+        return (
+            f"{path}: is needed and not there. Put the network there, a .json of its input "
+            "statistics beside it, or give another folder: --models DIR."
+        )
+
+    def dataset(self, target: str, backbone: Backbone) -> ImageDataset:
+        """The bounded subset of a set (`kintune.experiments.targets`) at the network's size, or
+        the whole official set.
+
+        Raises:
+            DataError: the set is not there; the text says where it was looked for.
+        """
+        key = (target, backbone.input.image_size)
+        if key not in self.datasets:
+            self.datasets[key] = load_dataset(self._folder(target), backbone.input)
+        return self.datasets[key]
+
+    def _folder(self, target: str) -> Path:
+        if self.is_official and self.data is not None:
+            return self.data / target
+        labels = load_backbone("pocket").source_labels
+        with locked(self.root / "targets.lock"):
+            return target_folder(self.data, target, self.root / "targets", labels)
+
+    def missing_set(self, target: str) -> str:
+        """What is wrong with the place of a set, in words; empty where it is there."""
+        if (self.root / "targets" / Path(target).name / ".complete").exists():
+            return ""
+        if self.is_official and self.data is not None and (self.data / target).exists():
+            return ""
+        return what_is_missing(self.data, target)
+
+
+class Job(NamedTuple):
+    """One run of a study: everything that decides it."""
+
+    source: str
+    """Name of the network, for the record."""
+    backbone: Backbone
+    dataset: ImageDataset
+    config: RunConfig
+
+
+def run_job(
+    job: Job, workshop: Workshop, archive: RunArchive, *, keep_model: bool = False
+) -> RunRecord | None:
+    """Run it, unless another process does or it is recorded; None where it was not run here.
+
+    Raises:
+        KintuneError: the recorded runs of this network and set are of other images; or what the
+            person must mend before the run can succeed.
+    """
+    source, backbone, dataset, config = job
+    if config.id in workshop.given_up:
+        return None
+    here, folder = replicas(), workshop.root / config.id
+    with (
+        locked(workshop.root / "claims" / config.id, wait=False)
+        if here.is_first
+        else nullcontext(enter_result=False) as held
+    ):
+        recorded = archive.read(source, dataset.name)
+        refuse_other_images(archive.path(source, dataset.name), recorded, dataset)
+        is_due = held and all(other.config.id != config.id for other in recorded)
+        if not here.from_first(is_due):
+            return None
+        record = recorded_run(backbone, dataset, config, folder, device=workshop.device)
+        if record.result.status == "failed":
+            workshop.given_up.add(config.id)
+        elif here.is_first:
+            archive.add(source, dataset, record)
+            if not keep_model:
+                keep_only_json(folder)
+    return record
+
+
+def refuse_other_images(path: Path, runs: Sequence[RunRecord], dataset: ImageDataset) -> None:
+    """Make sure that recorded runs are of the images at hand.
+
+    Raises:
+        KintuneError: they are not.
+    """
+    if {run.config.data_sha256 for run in runs} - {dataset.content_hash}:
+        raise KintuneError(
+            f"{path}: these runs were made with other images than {dataset.source} holds now. "
+            "Restore the images, or move the file away."
+        )
