@@ -57,9 +57,10 @@ _SMALL_BASE = Hyperparameters(**DEFAULT, batch_size=32, epochs=12, augmentation=
 _PAPER_BASE = Hyperparameters(**DEFAULT, batch_size=256, epochs=300)
 
 
-def _mobilenet(name: str, title: str) -> SourceNetwork:
+def _mobilenet(name: str, title: str, image_size: int = 64) -> SourceNetwork:
+    weights = f"mobilenetv2_100.{name}.safetensors"
     return SourceNetwork(
-        file=NetworkFile("mobilenetv2_100", f"mobilenetv2_100.{name}.safetensors", 64),
+        file=NetworkFile("mobilenetv2_100", weights, image_size),
         title=title,
         base=_SMALL_BASE.model_copy(update={"epochs": 8}),
         images_per_second=60,
@@ -108,6 +109,8 @@ SMALL = Protocol(
             is_random=True,
         ),
         "in1k": _mobilenet("in1k", "ImageNet, MobileNetV2"),
+        # Never trained: ImageNet's class means lie beside it at this size.
+        "in1k_96px": _mobilenet("in1k", "ImageNet, MobileNetV2 at 96 px", 96),
         "inat_birds": _mobilenet("inat_birds", "iNaturalist birds, MobileNetV2"),
         "inat_insects": _mobilenet("inat_insects", "iNaturalist insects, MobileNetV2"),
     },

@@ -75,7 +75,7 @@ def _small(protocol: Protocol) -> Table:
             "sim is exp(-0.01 d) of equation (4); δ is the relative distance, which needs no images "
             "of the source. CIFAR-100 is measured by the network trained on it and by one that is "
             "the same for all, the two kinds of extractor of appendix B.",
-            "ImageNet's class means are of one image a class.",
+            "ImageNet's class means are of one image a class, at 96 px.",
         ),
     )
 
@@ -83,7 +83,7 @@ def _small(protocol: Protocol) -> Table:
 def _small_row(protocol: Protocol, target: str) -> Row:
     own = Measurement(kind="similarity", network="pocket", target=target)
     fixed = Measurement(kind="similarity", network="pocket", extractor="in1k", target=target)
-    imagenet = Measurement(kind="similarity", network="in1k", target=target)
+    imagenet = Measurement(kind="similarity", network="in1k_96px", target=target)
     grid = full_grid(protocol, protocol.main, target) if target in protocol.sets else ()
     if target in core(protocol):
         grid = (*repeated_rates(protocol, target), *grid)

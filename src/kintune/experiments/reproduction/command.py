@@ -15,6 +15,7 @@ from kintune.experiments.reproduction.declaration import (
     Protocol,
     Variation,
     declared_runs,
+    measurements_of,
 )
 from kintune.experiments.reproduction.inputs import refuse_missing
 from kintune.experiments.reproduction.known import KnownRuns, missing
@@ -110,8 +111,11 @@ def state_of(work: Work, options: ReproduceOptions) -> Reproduction:
 
 
 def _experiment_state(experiment: Experiment, protocol: Protocol, work: Work) -> ExperimentState:
-    runs = declared_runs(experiment.declare(protocol))
+    view = experiment.declare(protocol)
+    runs, measured = declared_runs(view), measurements_of(view)
     left = missing(runs, work.known)
+    unmeasured = sum(not work.measurements.has(each) for each in measured)
+    open_items, items = len(left) + unmeasured, len(runs) + len(measured)
     return ExperimentState(
         name=experiment.name,
         title=experiment.title,
@@ -121,6 +125,9 @@ def _experiment_state(experiment: Experiment, protocol: Protocol, work: Work) ->
         missing=len(left),
         hours=_hours(protocol, runs),
         missing_hours=_hours(protocol, left),
+        measurements=len(measured),
+        missing_measurements=unmeasured,
+        state="complete" if not open_items else "begun" if open_items < items else "not begun",
     )
 
 
