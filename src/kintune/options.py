@@ -423,7 +423,7 @@ class ReproduceOptions(Options):
     """Another folder of records, or the output of a search, whose runs count where the
     configuration is the same; again for the next."""
     hours: Annotated[float, Field(ge=0)] | None = None
-    """Begin no run after so many hours, by default without an end; 0 computes nothing and draws what is there."""
+    """Begin no run after so many hours; by default there is no end, and 0 draws what is there."""
     device: str = "cpu"
     """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
 

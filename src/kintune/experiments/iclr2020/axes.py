@@ -110,7 +110,7 @@ def error_row(
     return Row(labels=labels, cells=tuple(cells))
 
 
-def rate_line(protocol: Protocol, network: str, target: str, runs: tuple[DeclaredRun, ...]) -> Line:
+def rate_line(protocol: Protocol, target: str, runs: tuple[DeclaredRun, ...]) -> Line:
     """Error against effective learning rate, each point the best of what shares it."""
     points = by_value(runs, lambda settings: settings.effective_lr)
     return Line(label=protocol.title(target), points=points)

@@ -2,8 +2,8 @@
 
     kintune reproduce figure10 --data DATA --runs RUNS
 
-Cost: small 3 runs a set beyond Figure 8, 0.03 core-hours each; paper 28 runs. The paper printed bars
-without numbers: no great difference from 0.9 on, 0.99 slightly better on some sets.
+Cost: small 3 runs a set beyond Figure 8, 0.03 core-hours each; paper 28 runs. The paper printed
+bars without numbers: no great difference from 0.9 on, 0.99 slightly better on some sets.
 """
 
 from kintune.experiments.iclr2020.axes import core, full_grid, rates

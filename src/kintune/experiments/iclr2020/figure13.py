@@ -2,8 +2,8 @@
 
     kintune reproduce figure13 --data DATA --runs RUNS
 
-Cost: small 6 runs a set, 0.13 core-hours each set; paper 42 runs of 600 epochs. The paper printed curves:
-weight decay 0.0005 is better than 0.0001 on every set.
+Cost: small 6 runs a set, 0.13 core-hours each set; paper 42 runs of 600 epochs. The paper printed
+curves: weight decay 0.0005 is better than 0.0001 on every set.
 """
 
 from kintune.experiments.iclr2020.axes import core, scratch_grid

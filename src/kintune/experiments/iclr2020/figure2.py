@@ -2,9 +2,10 @@
 
     kintune reproduce figure2 --data DATA --runs RUNS
 
-Cost: small 4 runs shared with Table 2 and some minutes; paper 4 runs. The paper printed a drawing. Here
-it is a real slice: the training loss over the plane through three points of weight space, the start and
-the ends of training with momentum 0.9 and 0 at learning rate 0.01, for a near and a far set.
+Cost: small 4 runs shared with Table 2 and some minutes; paper 4 runs. The paper printed a drawing.
+Here it is a real slice: the training loss over the plane through three points of weight space, the
+start and the ends of training with momentum 0.9 and 0 at learning rate 0.01, for a near and a far
+set.
 """
 
 from kintune.experiments.iclr2020.axes import pair
@@ -24,7 +25,7 @@ def declare(protocol: Protocol) -> Figure:
     return Figure(
         panels=(_panel(protocol, far, "dissimilar"), _panel(protocol, near, "similar")),
         x_label="towards the end with momentum 0.9",
-        y_label="across, towards the end with momentum 0",
+        y_label="at right angles to it",
         notes=("Distances in units of the way with momentum 0.9. Lines of equal training loss.",),
     )
 

@@ -2,8 +2,8 @@
 
     kintune reproduce figure3 --data DATA --runs RUNS
 
-Cost: small 12 runs a set, all of them of Figure 4; paper 168 runs of Figure 4. The paper printed bars
-without numbers: at equal η' momentum 0 and 0.9 are nearly even, other η' are not.
+Cost: small 12 runs a set, all of them of Figure 4; paper 168 runs of Figure 4. The paper printed
+bars without numbers: at equal η' momentum 0 and 0.9 are nearly even, other η' are not.
 """
 
 from kintune.experiments.iclr2020.axes import decays, titles

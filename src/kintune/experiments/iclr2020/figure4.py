@@ -3,8 +3,8 @@
     kintune reproduce figure4 --data DATA --models MODELS --runs RUNS
 
 Cost: small about 5 core-hours with all seeds, nearly all shared; paper 1,722 runs, most of what the
-paper computed. The paper printed the best error and rate of each set in its legends: the best η' grows
-from 0.001 (Dogs) to 1.0 (Aircrafts) from ImageNet, and is 1 to 2 from random weights.
+paper computed. The paper printed the best error and rate of each set in its legends: the best η'
+grows from 0.001 (Dogs) to 1.0 (Aircrafts) from ImageNet, and is 1 to 2 from random weights.
 """
 
 from kintune.experiments.iclr2020.axes import (
@@ -43,12 +43,14 @@ def declare(protocol: Protocol) -> Figure:
     scratch = Panel(
         title=f"(f) {protocol.networks[protocol.scratch].title}",
         lines=tuple(
-            rate_line(protocol, protocol.scratch, target, scratch_grid(protocol, target))
-            for target in core(protocol)
+            rate_line(protocol, target, scratch_grid(protocol, target)) for target in core(protocol)
         ),
     )
     return Figure(
-        panels=(*panels, scratch), x_label="effective learning rate η / (1 - m)", x_log=True
+        panels=(*panels, scratch),
+        x_label="effective learning rate η / (1 - m)",
+        x_log=True,
+        names_best=True,
     )
 
 
@@ -56,7 +58,7 @@ def _panel(protocol: Protocol, letter: str, network: str) -> Panel:
     return Panel(
         title=f"({letter}) {protocol.networks[network].title}",
         lines=tuple(
-            rate_line(protocol, network, target, _runs(protocol, network, target))
+            rate_line(protocol, target, _runs(protocol, network, target))
             for target in _sets(protocol, network)
         ),
     )

@@ -2,8 +2,8 @@
 
     kintune reproduce figure6 --data DATA --runs RUNS
 
-Cost: nothing beyond Table 5. The paper printed the best settings in its legends: L2 shrinks the weights,
-L2-SP holds them, and on Dogs both terms first grow.
+Cost: nothing beyond Table 5. The paper printed the best settings in its legends: L2 shrinks the
+weights, L2-SP holds them, and on Dogs both terms first grow.
 """
 
 from kintune.experiments.iclr2020.axes import core
@@ -16,12 +16,11 @@ def declare(protocol: Protocol) -> Figure:
     """Panel a for L2, b for L2-SP, a line a set."""
     return Figure(
         panels=(
-            Panel(title="(a) L2", lines=_lines(protocol, "l2")),
-            Panel(title="(b) L2-SP", lines=_lines(protocol, "l2-sp")),
+            Panel(title="(a) L2", lines=_lines(protocol, "l2"), course="normalised l2"),
+            Panel(title="(b) L2-SP", lines=_lines(protocol, "l2-sp"), course="normalised penalty"),
         ),
         x_label="iterations",
-        y_label="penalty over its value at the start",
-        course="normalised penalty",
+        y_label="over its value at the start",
     )
 
 

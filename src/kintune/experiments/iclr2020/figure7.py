@@ -2,8 +2,8 @@
 
     kintune reproduce figure7 --data DATA --runs RUNS
 
-Cost: small 30 runs, 0.3 core-hours for batches of 32 and more for those of 8; paper 30 runs. The paper
-printed curves: momentum 0 was best in 5 of 6 configurations on Birds.
+Cost: small 30 runs, 0.3 core-hours for batches of 32 and more for those of 8; paper 30 runs. The
+paper printed curves: momentum 0 was best in 5 of 6 configurations on Birds.
 """
 
 from kintune.experiments.iclr2020.axes import example

@@ -2,8 +2,8 @@
 
     kintune reproduce figure8 --data DATA --runs RUNS
 
-Cost: small 11 runs, 0.12 core-hours; paper 14 runs. The paper printed curves on Dogs: the best learning
-rate grows tenfold from momentum 0.9 to 0.
+Cost: small 11 runs, 0.12 core-hours; paper 14 runs. The paper printed curves on Dogs: the best
+learning rate grows tenfold from momentum 0.9 to 0.
 """
 
 from kintune.experiments.iclr2020.axes import rates

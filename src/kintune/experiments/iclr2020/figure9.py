@@ -2,8 +2,9 @@
 
     kintune reproduce figure9 --data DATA --runs RUNS
 
-Cost: small 11 runs a set, 0.12 core-hours each; paper 84 runs. The paper printed curves, of which the
-legends of two are legible: on Indoor with momentum 0.9 the error is lowest at 0.0005, on Cars at 0.1.
+Cost: small 11 runs a set, 0.12 core-hours each; paper 84 runs. The paper printed curves, of which
+the legends of two are legible: on Indoor with momentum 0.9 the error is lowest at 0.0005, on Cars
+at 0.1.
 """
 
 from kintune.experiments.iclr2020.figure8 import curves

@@ -10,8 +10,8 @@ What 180 steps change, and so what differs here beyond sizes:
 
 - **Rates** up to 1 without momentum: with fewer steps the best ones are larger.
 - **Weight decay** 0.01 and 0.1 beside 0 and 0.0001: the paper's 0.0005 over 180 steps takes away
-  less than 0.1 % of a weight, which no experiment could show. 0.1 with momentum 0.9 and 0.01 without
-  are equal decays per step at equal effective rates.
+  less than 0.1 % of a weight, which no experiment could show. 0.1 with momentum 0.9 and 0.01
+  without are equal decays per step at equal effective rates.
 - **From random weights** 24 epochs, twice those of fine-tuning, as in the paper.
 - **BN momentum** acts over as many steps as in the paper over the last ones.
 """
@@ -46,6 +46,16 @@ SMALL_SETS = (
     DIGITS,
 )
 """By `relative_distance` from `pocket`, 0.31 to 0.80 (`results/reference_study/facts.json`)."""
+SMALL_TITLES = {
+    HELD_OUT: "CIFAR held-out",
+    "caltech101": "Caltech-101",
+    "clothing10": "Clothing",
+    "birds": "Birds",
+    "insects": "Insects",
+    "sign-digits": "Sign digits",
+    "fsdd-spectrograms": "Spectrograms",
+    DIGITS: "Digits",
+}
 BIRDS_AND_INSECTS = ("birds", "insects")
 MOBILE_SETS = (*BIRDS_AND_INSECTS, "caltech101", "sign-digits")
 MOBILE_LRS = (0.01, 0.00316, 0.001, 0.000316)
@@ -118,6 +128,7 @@ SMALL = Protocol(
     scratch="scratch",
     regularised="pocket",
     sets=SMALL_SETS,
+    titles=SMALL_TITLES,
     images={"insects": 244},
     stage=small_stage,
     lrs=(0.1, 0.05, 0.01, 0.005, 0.001),

@@ -2,8 +2,8 @@
 
     kintune reproduce table1 --data DATA --runs RUNS
 
-Cost: a minute of decoding; no run of training. The paper printed nine sets with 102 to 5,089 classes
-and 2,040 to 1,803,460 training images.
+Cost: a minute of decoding; no run of training. The paper printed nine sets with 102 to 5,089
+classes and 2,040 to 1,803,460 training images.
 """
 
 from kintune.experiments.reproduction.declaration import (

@@ -18,6 +18,11 @@ from kintune.experiments.reproduction.declaration import (
     Table,
 )
 
+EXTRACTORS = (
+    "sim is exp(-0.01 d) of equation (4); δ is the relative distance, which needs no images of the "
+    "source. CIFAR-100 is measured by the network trained on it and by one that is the same for "
+    "all, the two kinds of extractor of appendix B."
+)
 JFT = "not to be had"
 SMALL_SOURCES = ("inat_birds", "inat_insects")
 
@@ -71,12 +76,7 @@ def _small(protocol: Protocol) -> Table:
             "η'",
         ),
         rows=tuple(_small_row(protocol, target) for target in sets),
-        notes=(
-            "sim is exp(-0.01 d) of equation (4); δ is the relative distance, which needs no images "
-            "of the source. CIFAR-100 is measured by the network trained on it and by one that is "
-            "the same for all, the two kinds of extractor of appendix B.",
-            "ImageNet's class means are of one image a class, at 96 px.",
-        ),
+        notes=(EXTRACTORS, "ImageNet's class means are of one image a class, at 96 px."),
     )
 
 

@@ -3,8 +3,8 @@
     kintune reproduce table5 --data DATA --runs RUNS
 
 Cost: small 72 runs and 16 repeats, 0.9 core-hours; paper 280 runs of 9,000 iterations. The paper
-printed, beside quoted results of Li et al. (2018): L2-SP better on Dogs, hardly elsewhere; on Aircrafts
-worse.
+printed, beside quoted results of Li et al. (2018): L2-SP better on Dogs, hardly elsewhere; on
+Aircrafts worse.
 """
 
 from kintune.experiments.iclr2020.axes import core, repeated

@@ -2,8 +2,9 @@
 
     kintune reproduce table6 --data DATA --runs RUNS
 
-Cost: small 24 runs beside those of Table 2, 0.25 core-hours; paper 42 runs. The paper printed: without
-momentum random resized crops no longer overfit Dogs and Caltech; random crops then need a larger rate.
+Cost: small 24 runs beside those of Table 2, 0.25 core-hours; paper 42 runs. The paper printed:
+without momentum random resized crops no longer overfit Dogs and Caltech; random crops then need a
+larger rate.
 """
 
 from kintune.experiments.iclr2020.axes import core, error_row

@@ -20,6 +20,7 @@ from kintune.experiments.reproduction.declaration import (
 from kintune.experiments.reproduction.inputs import refuse_missing
 from kintune.experiments.reproduction.known import KnownRuns, missing
 from kintune.experiments.reproduction.measuring import MeasurementArchive
+from kintune.experiments.reproduction.rendering import written
 from kintune.experiments.reproduction.work import THREADS, Work, do_all
 from kintune.experiments.workshop import Workshop
 from kintune.options import ReproduceOptions
@@ -47,7 +48,15 @@ def reproduce(options: ReproduceOptions) -> Reproduction:
         with joined_replicas():
             do_all(work, options.hours)
         work.known.refresh()
-    return state_of(work, options)
+    files = [
+        path
+        for experiment in work.experiments
+        for path in written(
+            experiment, work.protocol, work.known, work.measurements, work.archive.root
+        )
+    ]
+    state = state_of(work, options)
+    return state.model_copy(update={"written": tuple(str(path) for path in files)})
 
 
 def work_of(options: ReproduceOptions) -> Work:

@@ -1,7 +1,7 @@
 """The words in which an experiment is declared: runs, choices among runs, tables and figures.
 
-A declaration says what a table or figure is made of and nothing about how that is computed. The runs
-that an experiment needs are those that its cells and lines name, so none can be forgotten.
+A declaration says what a table or figure is made of and nothing about how that is computed. The
+runs that an experiment needs are those that its cells and lines name, so none can be forgotten.
 """
 
 import math
@@ -138,6 +138,8 @@ class Panel:
     """Where it is not the figure's."""
     x_log: bool = False
     """Likewise."""
+    course: CourseKind = "errors"
+    """What lines with a `course` show."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +152,8 @@ class Figure:
     x_log: bool = False
     categories: tuple[str, ...] = ()
     """Names of x = 0, 1, ... where x is no number."""
-    course: CourseKind = "errors"
-    """What lines with a `course` show."""
+    names_best: bool = False
+    """Whether the legend gives the error and the effective rate of each line's best point."""
     notes: tuple[str, ...] = ()
 
 

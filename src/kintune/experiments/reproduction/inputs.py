@@ -1,10 +1,9 @@
-"""Whether the sets and networks are there that the missing runs need: asked before anything runs."""
+"""Whether the sets and networks that missing runs need are there: asked before anything runs."""
 
 from kintune.errors import DataError
 from kintune.experiments.reproduction.declaration import DeclaredRun, Measurement
 from kintune.experiments.reproduction.known import missing
 from kintune.experiments.reproduction.work import Work
-from kintune.experiments.targets import what_is_missing
 
 
 def refuse_missing(work: Work) -> None:
