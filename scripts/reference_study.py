@@ -19,10 +19,7 @@ from pathlib import Path
 
 import torch
 
-from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import ImageDataset, load_dataset
-from kintune.errors import KintuneError
-from kintune.experiment import RunArchive, keep_only_json, locked, recorded_run
+from kintune.experiment import RunArchive
 from kintune.experiments.known_facts import FACTS, add_facts, measured_facts
 from kintune.experiments.reference_study import (
     ORDER,
@@ -37,7 +34,8 @@ from kintune.experiments.reference_study import (
 )
 from kintune.experiments.study_cases import study_curves
 from kintune.experiments.study_tables import HEADER, markdown_row, summary
-from kintune.experiments.targets import TRAIN_IMAGES, target_folder
+from kintune.experiments.targets import TRAIN_IMAGES
+from kintune.experiments.workshop import Job, NetworkFile, Workshop, run_job
 from kintune.processor import keep_large_blocks
 
 RESULTS = Path(__file__).parent.parent / "results/reference_study"
@@ -73,7 +71,7 @@ def main() -> None:
         parser.error("--data, --models and --runs are needed to run anything")
     keep_large_blocks()
     torch.set_num_threads(THREADS)
-    workshop = Workshop(args.data, args.models, args.runs)
+    workshop = Workshop(args.runs, args.data, args.models)
     if args.facts:
         write_facts(workshop, args.results / FACTS)
         return
@@ -87,63 +85,25 @@ def main() -> None:
             time.sleep(WAIT_SECONDS)  # all that is due now is being run
 
 
-class Workshop:
-    """Networks and images, each loaded once."""
-
-    def __init__(self, data: Path, models: Path, root: Path) -> None:
-        self.data, self.models, self.root = data, models, root
-        self.backbones: dict[SourceName, Backbone] = {}
-        self.datasets: dict[tuple[str, int], ImageDataset] = {}
-        self.given_up: set[str] = set()
-
-    def backbone(self, source: SourceName) -> Backbone:
-        if source not in self.backbones:
-            self.backbones[source] = self._load(source)
-        return self.backbones[source]
-
-    def _load(self, source: SourceName) -> Backbone:
-        if source in ("pocket", "scratch"):
-            return load_backbone("pocket")
-        weights = self.models / f"mobilenetv2_100.{source}.safetensors"
-        overrides = BackboneOverrides(image_size=SOURCES[source].image_size)
-        return load_backbone("mobilenetv2_100", weights=weights, overrides=overrides)
-
-    def dataset(self, target: str, backbone: Backbone) -> ImageDataset:
-        key = (target, backbone.input.image_size)
-        if key not in self.datasets:
-            labels = load_backbone("pocket").source_labels
-            with locked(self.root / "targets.lock"):
-                folder = target_folder(self.data, target, self.root / "targets", labels)
-                self.datasets[key] = load_dataset(folder, backbone.input)
-        return self.datasets[key]
+def network_file(source: SourceName) -> NetworkFile:
+    """Where the network of a source is."""
+    if source in ("pocket", "scratch"):
+        return NetworkFile("pocket")
+    size = SOURCES[source].image_size
+    return NetworkFile("mobilenetv2_100", f"mobilenetv2_100.{source}.safetensors", size)
 
 
 def run_one(run: PlannedRun, workshop: Workshop, archive: RunArchive) -> bool:
     """Whether this run was due and was run here."""
-    backbone = workshop.backbone(run.source)
+    backbone = workshop.backbone(network_file(run.source))
     dataset = workshop.dataset(run.target, backbone)
     config = study_config(run, backbone, dataset)
-    if config.id in workshop.given_up:
+    record = run_job(Job(run.source, backbone, dataset, config), workshop, archive)
+    if record is None:
         return False
-    folder = workshop.root / config.id
-    with locked(workshop.root / "claims" / config.id, wait=False) as mine:
-        known = {other.config.data_sha256 for other in archive.read(run.source, run.target)}
-        if known - {dataset.content_hash}:
-            raise KintuneError(
-                f"{archive.path(run.source, run.target)}: these runs were made with other images "
-                f"than {dataset.source} holds now. Restore the images, or move the file away."
-            )
-        if not mine or any(
-            other.config.id == config.id for other in archive.read(run.source, run.target)
-        ):
-            return False
-        record = recorded_run(backbone, dataset, config, folder)
-        if record.result.status == "failed":
-            workshop.given_up.add(config.id)
-            print(f"{folder}: {record.result.reason}", flush=True)
-            return True
-        archive.add(run.source, dataset, record)
-        keep_only_json(folder)
+    if record.result.status == "failed":
+        print(f"{workshop.root / config.id}: {record.result.reason}", flush=True)
+        return True
     print(
         f"{time.strftime('%d %H:%M:%S')} {run.source} {run.target} {run.budget} {run.stage} "
         f"{rate(run.point.quarter):g} decay {run.point.decay:g} seed {run.point.seed}: "
@@ -157,7 +117,7 @@ def run_one(run: PlannedRun, workshop: Workshop, archive: RunArchive) -> bool:
 def write_facts(workshop: Workshop, path: Path) -> None:
     for source, plan in SOURCES.items():
         if source != "scratch":
-            backbone = workshop.backbone(source)
+            backbone = workshop.backbone(network_file(source))
             for target in plan.targets:
                 facts = measured_facts(source, backbone, workshop.dataset(target, backbone))
                 add_facts(path, facts)

@@ -178,6 +178,12 @@ def _reproduce(options: ReproduceOptions) -> Record:
     return reproduce(options)
 
 
+def _reproduction_table(result: Any) -> str:
+    from kintune.experiments.reproduction.state import reproduction_table
+
+    return reproduction_table(result)
+
+
 def _demo(options: DemoOptions) -> Record:
     from kintune.pipeline import demo
 
@@ -202,6 +208,6 @@ COMMANDS = {
     "report": Command(ReportOptions, _report, tables.report_line, _always),
     "cache": Command(CacheOptions, _cache, tables.cache_table, _always),
     "reference": Command(ReferenceOptions, _reference, tables.reference_table, _always),
-    "reproduce": Command(ReproduceOptions, _reproduce, tables.reproduction_table, _always),
+    "reproduce": Command(ReproduceOptions, _reproduce, _reproduction_table, _always),
     "demo": Command(DemoOptions, _demo, tables.summary_table, lambda run: run.succeeded),
 }

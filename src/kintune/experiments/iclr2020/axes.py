@@ -1,8 +1,8 @@
 """Grids that several experiments share: the same runs in another table or figure."""
 
+from kintune.defaults import WEIGHT_DECAY
 from kintune.experiments.iclr2020.protocols import (
     CORE,
-    DEFAULT,
     MOBILE_LRS,
     MOBILE_SETS,
     MOMENTA,
@@ -36,7 +36,7 @@ def decays(protocol: Protocol, momentum: float) -> tuple[float, ...]:
     """The weight decays of a momentum, beside those that single experiments add."""
     if protocol.name == "paper":
         return PAPER_DECAYS
-    return (DEFAULT["weight_decay"], STRONG_DECAY[momentum])
+    return (WEIGHT_DECAY, STRONG_DECAY[momentum])
 
 
 def rates(
@@ -49,7 +49,7 @@ def rates(
         seeds=seeds,
         momentum=momentum,
         lr=lrs(protocol, momentum),
-        weight_decay=DEFAULT["weight_decay"],
+        weight_decay=WEIGHT_DECAY,
     )
 
 

@@ -8,8 +8,9 @@ start and the ends of training with momentum 0.9 and 0 at learning rate 0.01, fo
 set.
 """
 
+from kintune.defaults import USUAL_LR
 from kintune.experiments.iclr2020.axes import pair
-from kintune.experiments.iclr2020.protocols import DEFAULT, MOMENTA
+from kintune.experiments.iclr2020.protocols import MOMENTA
 from kintune.experiments.reproduction.declaration import (
     Experiment,
     Figure,
@@ -31,9 +32,7 @@ def declare(protocol: Protocol) -> Figure:
 
 
 def _panel(protocol: Protocol, target: str, word: str) -> Panel:
-    runs = protocol.runs(
-        protocol.main, target, momentum=MOMENTA, lr=DEFAULT["lr"], weight_decay=1e-4
-    )
+    runs = protocol.runs(protocol.main, target, momentum=MOMENTA, lr=USUAL_LR, weight_decay=1e-4)
     plane = Measurement(kind="loss plane", network=protocol.main, target=target, runs=runs)
     return Panel(title=f"{word}: {protocol.title(target)}", plane=plane)
 

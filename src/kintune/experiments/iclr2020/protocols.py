@@ -18,6 +18,7 @@ What 180 steps change, and so what differs here beyond sizes:
 
 from dataclasses import replace
 
+from kintune.defaults import MOMENTUM, USUAL_LR, WEIGHT_DECAY
 from kintune.experiments.reproduction.declaration import (
     DeclaredRun,
     Protocol,
@@ -31,7 +32,6 @@ from kintune.hyperparameters import SCRATCH_MILESTONES, SOURCE_MILESTONES, Hyper
 MOMENTA = (0.9, 0.0)
 ALL_MOMENTA = (0.0, 0.8, 0.9, 0.95, 0.99)
 """Section 3.1 prints 0.9 twice among six; five differ."""
-DEFAULT = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 SEEDS = (0, 1, 2)
 
 PAIR = (HELD_OUT, "sign-digits")
@@ -63,8 +63,12 @@ MOBILE_LRS = (0.01, 0.00316, 0.001, 0.000316)
 STRONG_DECAY = {0.9: 0.1, 0.0: 0.01}
 """By momentum: equal decays per step at equal effective rates."""
 
-_SMALL_BASE = Hyperparameters(**DEFAULT, batch_size=32, epochs=12, augmentation="flip")
-_PAPER_BASE = Hyperparameters(**DEFAULT, batch_size=256, epochs=300)
+_PAPER_BASE = Hyperparameters(
+    lr=USUAL_LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, batch_size=256, epochs=300
+)
+_SMALL_BASE = _PAPER_BASE.model_copy(
+    update={"batch_size": 32, "epochs": 12, "augmentation": "flip"}
+)
 
 
 def _mobilenet(name: str, title: str, image_size: int = 64) -> SourceNetwork:
@@ -85,7 +89,7 @@ def small_stage(run: DeclaredRun | Variation) -> int:
     if run.seed:
         return 5 if used.freeze_bn_stats or one.target not in (*CORE, *BIRDS_AND_INSECTS) else 3
     if one.network not in ("pocket", "scratch"):
-        is_table_3 = one.target in BIRDS_AND_INSECTS and used.lr == DEFAULT["lr"]
+        is_table_3 = one.target in BIRDS_AND_INSECTS and used.lr == USUAL_LR
         return 4 if used.freeze_bn_stats or not is_table_3 else 1
     if one.target not in CORE:
         return 5
@@ -93,7 +97,7 @@ def small_stage(run: DeclaredRun | Variation) -> int:
     if used.convention == "torch":
         is_wide = used.lr < 0.005 or used.weight_decay < 0.01
     if one.network == "scratch":
-        is_wide = used.weight_decay != DEFAULT["weight_decay"]
+        is_wide = used.weight_decay != WEIGHT_DECAY
     if is_wide:
         return 4
     return 1 if one.target in PAIR else 2

@@ -22,11 +22,12 @@ LINES: tuple[tuple[AugmentationName, float], ...] = (
     ("random_crop", 0.01),
     ("random_crop", 0.05),
 )
+OWN: tuple[AugmentationName, float] = ("flip", 0.01)
 
 
 def declare(protocol: Protocol) -> Table:
     """A row an augmentation, rate and momentum; `small` adds its own standard, mirroring."""
-    lines = LINES if protocol.name == "paper" else (*LINES, ("flip", 0.01))
+    lines = LINES if protocol.name == "paper" else (*LINES, OWN)
     rows = (_row(protocol, kind, lr, momentum) for kind, lr in lines for momentum in MOMENTA)
     names = tuple(protocol.title(target) for target in core(protocol))
     return Table(head=("Data Augmentation", "m", "η", *names), rows=tuple(rows))

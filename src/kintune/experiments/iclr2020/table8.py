@@ -7,6 +7,9 @@ weights looks far behind and iNat2017 never ahead; after a search the gaps close
 Aircrafts.
 """
 
+from collections.abc import Callable
+
+from kintune.defaults import MOMENTUM, USUAL_LR, WEIGHT_DECAY
 from kintune.experiments.iclr2020.axes import (
     core,
     full_grid,
@@ -15,7 +18,7 @@ from kintune.experiments.iclr2020.axes import (
     scratch_grid,
     titles,
 )
-from kintune.experiments.iclr2020.protocols import DEFAULT, MOBILE_SETS
+from kintune.experiments.iclr2020.protocols import MOBILE_SETS
 from kintune.experiments.reproduction.declaration import (
     Cell,
     Choice,
@@ -25,6 +28,8 @@ from kintune.experiments.reproduction.declaration import (
     Table,
 )
 
+Chooser = Callable[[Protocol, str, str], Choice]
+"""What a cell of a source and a set chooses from."""
 SOURCES = {
     "small": ("pocket", "in1k", "inat_birds", "inat_insects"),
     "paper": ("resnet101v2", "resnet101v2.inat2017", "resnet101v2.places365"),
@@ -49,7 +54,7 @@ def default(protocol: Protocol, source: str, target: str) -> Choice:
     """The usual setting of fine-tuning."""
     if protocol.name == "small" and source != protocol.main and not _is_mobile(protocol, target):
         return ()
-    return protocol.runs(source, target, **DEFAULT)
+    return protocol.runs(source, target, lr=USUAL_LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
 
 
 def searched(protocol: Protocol, source: str, target: str) -> Choice:
@@ -75,7 +80,7 @@ def _is_mobile(protocol: Protocol, target: str) -> bool:
     return target in MOBILE_SETS or protocol.own_sets
 
 
-def _row(protocol: Protocol, method: str, source: str, choice) -> Row:  # noqa: ANN001
+def _row(protocol: Protocol, method: str, source: str, choice: Chooser) -> Row:
     cells = (Cell(choice=choice(protocol, source, target)) for target in protocol.sets)
     return Row(labels=(method, protocol.networks[source].title), cells=tuple(cells))
 

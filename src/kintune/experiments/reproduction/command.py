@@ -21,10 +21,10 @@ from kintune.experiments.reproduction.inputs import refuse_missing
 from kintune.experiments.reproduction.known import KnownRuns, missing
 from kintune.experiments.reproduction.measuring import MeasurementArchive
 from kintune.experiments.reproduction.rendering import written
+from kintune.experiments.reproduction.state import ExperimentState, Reproduction, StageState
 from kintune.experiments.reproduction.work import THREADS, Work, do_all
 from kintune.experiments.workshop import Workshop
 from kintune.options import ReproduceOptions
-from kintune.results import ExperimentState, Reproduction, StageState
 from kintune.task import resolve_device
 from kintune.training import joined_replicas
 

@@ -144,7 +144,7 @@ def _source_error(backbone: Backbone, workshop: Workshop) -> dict[str, Any]:
     return {
         "classes": len(dataset.classes),
         "top1_error": found.top1_error,
-        "images": len(found.labels) if hasattr(found, "labels") else len(found.indices),
+        "images": len(found.indices),
     }
 
 

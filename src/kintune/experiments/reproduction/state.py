@@ -1,0 +1,89 @@
+"""What `kintune reproduce` hands back, and how a person reads it."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from kintune.records import Record
+
+
+class ExperimentState(Record):
+    """One table or figure of the paper under one protocol."""
+
+    name: str
+    title: str
+    protocol: str
+    hours_of: str
+    """What hours are counted of: `core` or `GPU`."""
+    runs: int
+    """Of which several experiments may need the same."""
+    missing: int
+    hours: float
+    """Estimate for all runs, those that others share counted here too."""
+    missing_hours: float
+    measurements: int
+    """What is measured without a run of training, or from finished ones."""
+    missing_measurements: int
+    state: Literal["complete", "begun", "not begun"]
+
+
+class StageState(Record):
+    """The runs of one stage of a protocol, each counted once."""
+
+    stage: int
+    runs: int
+    missing: int
+    missing_hours: float
+
+
+class Reproduction(Record):
+    """What `reproduce` returns."""
+
+    protocol: str
+    experiments: tuple[ExperimentState, ...]
+    stages: tuple[StageState, ...]
+    """Of all experiments here together, in the order in which they are run."""
+    results: str
+    """Folder of records, tables and figures."""
+    written: tuple[str, ...] = ()
+    """Tables and figures."""
+
+
+def reproduction_table(reproduction: Reproduction) -> str:
+    """Each experiment with its runs, hours and state; then the stages of them all together."""
+    head = ("", "protocol", "runs", "missing", "hours", "missing", "of a", "state", "")
+    rows = [
+        (
+            each.name,
+            each.protocol,
+            str(each.runs),
+            str(each.missing),
+            f"{each.hours:.1f}",
+            f"{each.missing_hours:.1f}",
+            each.hours_of,
+            each.state,
+            each.title,
+        )
+        for each in reproduction.experiments
+    ]
+    stages = [
+        (str(each.stage), str(each.runs), str(each.missing), f"{each.missing_hours:.1f}")
+        for each in reproduction.stages
+    ]
+    left = sum(each.missing for each in reproduction.stages)
+    hours = sum(each.missing_hours for each in reproduction.stages)
+    summary = (
+        f"{reproduction.protocol}: {left} runs are missing, each counted once, about {hours:.1f} "
+        f"hours. Results: {reproduction.results}"
+    )
+    lines = [*_aligned([head, *rows]), ""]
+    lines += _aligned([("stage", "runs", "missing", "hours"), *stages])
+    return "\n".join([*lines, summary, *reproduction.written])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
