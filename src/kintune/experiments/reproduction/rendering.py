@@ -15,6 +15,7 @@ from kintune.experiments.reproduction.declaration import (
     Panel,
     Protocol,
     Table,
+    choices_of,
     declared_runs,
     measurements_of,
 )
@@ -47,7 +48,7 @@ def grid_of(table: Table, known: KnownRuns, measurements: MeasurementArchive) ->
     return Grid(
         head=table.head,
         rows=rows,
-        notes=(*table.notes, *([SELECTION] if has_errors else []), *_gaps(table, known)),
+        notes=(*table.notes, *([SELECTION, standing(table, known)] if has_errors else [])),
     )
 
 
@@ -79,15 +80,24 @@ def _fact(value: Any, name: str) -> str:
     return f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
 
 
-def _gaps(view: Table | Figure, known: KnownRuns) -> list[str]:
-    """How much of what the table or figure needs is there, and how many seeds it rests on."""
+def standing(view: Table | Figure, known: KnownRuns) -> str:
+    """How much of what a table or figure needs is there, and how many seeds it rests on."""
     runs = declared_runs(view)
     if not runs:
-        return []
+        return "No run of training is needed."
     left = len(missing(runs, known))
-    if not left:
-        return [f"All {len(runs)} runs."]
-    return [f"{len(runs) - left} of {len(runs)} runs so far: choices are among those."]
+    found = [outcome(choice, known) for choice in choices_of(view) if choice]
+    seeds = {len(each.runs) for each in found if each is not None}
+    if not seeds:
+        return f"None of {len(runs)} runs yet."
+    said = " to ".join(str(count) for count in sorted({min(seeds), max(seeds)}))
+    rests = f"{said} seed{'' if max(seeds) == 1 else 's'} a value"
+    if left:
+        return (
+            f"{len(runs) - left} of {len(runs)} runs so far, {rests}; choices are among what is "
+            "there."
+        )
+    return f"All {len(runs)} runs, {rests}."
 
 
 def chart_of(
