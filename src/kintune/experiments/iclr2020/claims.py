@@ -159,8 +159,8 @@ def rate_falls_with_similarity(
         rule=(
             "Spearman's rank correlation over the sets between the relative distance δ and the "
             "best η' (momentum 0.9 and 0 pooled, smoothed validation errors): holds where a "
-            f"one-sided permutation test gives p ≤ {LEVEL:g}, does not where it is not positive; at least "
-            f"{LEAST_SETS} sets."
+            f"one-sided permutation test gives p ≤ {LEVEL:g}, does not where it is not positive; "
+            f"at least {LEAST_SETS} sets."
         ),
         word=word,
         evidence=evidence,

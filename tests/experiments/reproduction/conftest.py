@@ -1,0 +1,111 @@
+"""A protocol of two tiny sets, and records that were never run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kintune.experiment import RunRecord
+from kintune.experiments.iclr2020.protocols import SMALL
+from kintune.experiments.reproduction.known import KnownRuns
+from kintune.inputs import InputSpec
+from kintune.runs import RunConfig, RunResult
+
+
+def tiny_protocol(near="near", far="far"):
+    """`pocket` on two sets of 16 images for one epoch."""
+    networks = {
+        name: replace(network, base=network.base.model_copy(update={"epochs": 1, "batch_size": 8}))
+        for name, network in SMALL.networks.items()
+    }
+    return replace(
+        SMALL,
+        networks=networks,
+        sets=(near, far),
+        own_sets=True,
+        usual_images=16,
+        lrs=(0.1, 0.01),
+        lrs_without_momentum=(0.1,),
+    )
+
+
+def make_sets(folder, names=("near", "far"), levels=(40, 200)):
+    """Image sets of two shades of grey that are easy to tell apart."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        for split, count in (("train", 16), ("test", 4)):
+            for label, level in zip(("dark", "light"), levels, strict=True):
+                (folder / name / split / label).mkdir(parents=True)
+                for index in range(count):
+                    pixels = np.clip(rng.normal(level, 20, (40, 40, 3)), 0, 255).astype(np.uint8)
+                    path = folder / name / split / label / f"{name}-{label}-{index}.png"
+                    Image.fromarray(pixels).save(path)
+    return folder
+
+
+def synthetic_record(run, validation, test=None, **changes):
+    """A record of a declared run with these errors."""
+    used = run.settings
+    config = RunConfig(
+        model="pocket",
+        weights_sha256="",
+        input=InputSpec(image_size=32, mean=(0, 0, 0), std=(1, 1, 1)),
+        data_sha256="",
+        hyperparameters=used,
+        seed=run.seed,
+    )
+    result = RunResult(
+        id=config.id,
+        hyperparameters=used,
+        effective_lr=used.effective_lr,
+        status="complete",
+        validation_top1_error=validation,
+        validation_average_class_error=changes.pop("validation_class", validation),
+        first_epoch_loss_ratio=0.5,
+        seed=run.seed,
+        seconds=1.0,
+    )
+    tested = validation if test is None else test
+    return RunRecord(
+        config=config,
+        result=result,
+        test_top1_error=tested,
+        test_average_class_error=changes.pop("test_class", tested),
+        train_losses=(1.0, 0.5, 0.25),
+        validation_errors=((1, 0.6), (3, validation)),
+        normalised_l2=(0.9, 0.8, 0.7),
+        normalised_penalty=(1.5, 2.0, 2.0),
+        versions={"torch": "0"},
+        processor="none",
+        **changes,
+    )
+
+
+@pytest.fixture(name="record_of", scope="session")
+def _record_of():
+    return synthetic_record
+
+
+@pytest.fixture(scope="session")
+def known_of():
+    """Known runs of (run, validation error, test error)."""
+
+    def make(*pairs):
+        known = KnownRuns([])
+        for run, *errors in pairs:
+            known.add(run.network, run.target, synthetic_record(run, *errors))
+        return known
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def protocol():
+    return tiny_protocol()
+
+
+@pytest.fixture(scope="session")
+def sets(tmp_path_factory):
+    """A folder of the two sets."""
+    return make_sets(tmp_path_factory.mktemp("sets"))
