@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
-from kintune.errors import KintuneError, ModelError
+from kintune.datasets.catalog import list_images
+from kintune.errors import DataError, KintuneError, ModelError
 from kintune.experiment import RunArchive, RunRecord, keep_only_json, locked, recorded_run
 from kintune.experiments.targets import target_folder, what_is_missing
 from kintune.runs import RunConfig
@@ -92,9 +93,9 @@ class Workshop:
             self.datasets[key] = load_dataset(self._folder(target), backbone.input)
         return self.datasets[key]
 
-    def _folder(self, target: str) -> Path:
-        if self.is_official and self.data is not None:
-            return self.data / target
+    def _folder(self, target: str) -> str | Path:
+        if self.is_official:
+            return self.official(target)
         labels = load_backbone("pocket").source_labels
         with locked(self.root / "targets.lock"):
             return target_folder(self.data, target, self.root / "targets", labels)
@@ -103,9 +104,23 @@ class Workshop:
         """What is wrong with the place of a set, in words; empty where it is there."""
         if (self.root / "targets" / Path(target).name / ".complete").exists():
             return ""
-        if self.is_official and self.data is not None and (self.data / target).exists():
-            return ""
-        return what_is_missing(self.data, target)
+        if not self.is_official:
+            return what_is_missing(self.data, target)
+        try:
+            list_images(self.official(target))
+        except DataError as error:
+            return str(error)
+        return ""
+
+    def official(self, target: str) -> str:
+        """An official set as `load_dataset` takes it.
+
+        Raises:
+            DataError: no folder of sets was named.
+        """
+        if self.data is None:
+            raise DataError(f"{target}: is needed. Give the folder that holds it: --data DIR.")
+        return f"paper:{target}={self.data.absolute() / target}"
 
 
 class Job(NamedTuple):

@@ -139,6 +139,12 @@ SMALL = Protocol(
     lrs_without_momentum=(1.0, 0.5, 0.1, 0.05, 0.01, 0.005),
 )
 
+
+def paper_stage(run: DeclaredRun | Variation) -> int:
+    """Sources are made first."""
+    return 1 if isinstance(run, DeclaredRun) and run.network == "source-making" else 2
+
+
 PAPER_SETS = {
     "stanford-dogs": ("Dogs", 12_000),
     "caltech256": ("Caltech", 15_360),
@@ -160,6 +166,7 @@ def _paper_network(model: str, title: str, images_per_second: float) -> SourceNe
         title=title,
         base=_PAPER_BASE,
         images_per_second=images_per_second,
+        source_set="imagenet",
     )
 
 
@@ -186,11 +193,15 @@ PAPER = Protocol(
             _RESNET,
             file=NetworkFile("resnetv2_101", "resnet101v2.inat2017.safetensors"),
             title="iNat2017, ResNet-101",
+            source_set="inat2017",
+            made_by="inat2017",
         ),
         "resnet101v2.places365": replace(
             _RESNET,
             file=NetworkFile("resnetv2_101", "resnet101v2.places365.safetensors"),
             title="Places365, ResNet-101",
+            source_set="places365",
+            made_by="places365",
         ),
         "scratch": replace(
             _RESNET,
@@ -209,10 +220,12 @@ PAPER = Protocol(
     main="resnet101v2",
     scratch="scratch",
     regularised="resnet101v1",
+    maker="source-making",
     sets=tuple(PAPER_SETS)[:7],
     titles={name: title for name, (title, _) in PAPER_SETS.items()},
     images={name: round(TRAINED_SHARE * images) for name, (_, images) in PAPER_SETS.items()},
     devices=8,
+    stage=paper_stage,
 )
 
 PROTOCOLS = {"small": SMALL, "paper": PAPER}

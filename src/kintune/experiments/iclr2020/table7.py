@@ -36,7 +36,7 @@ def declare(protocol: Protocol) -> Table:
 
 def _made(protocol: Protocol, target: str) -> Row:
     counted = Measurement(kind="images", network=protocol.main, target=target)
-    runs = protocol.runs("source-making", target)
+    runs = protocol.runs(protocol.maker, target)
     cells = (Cell(measurement=counted, fact="classes"), Cell(choice=runs))
     return Row(labels=(protocol.title(target),), cells=cells)
 

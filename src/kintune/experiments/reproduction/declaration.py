@@ -172,6 +172,10 @@ class SourceNetwork:
     """Of training on one core (small) or one GPU (paper), validation included."""
     is_random: bool = False
     """Only the architecture counts: weights are drawn."""
+    source_set: str = ""
+    """The official set that it was trained on."""
+    made_by: str = ""
+    """The set on which the protocol itself trains its weights, from `maker`; empty for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +193,8 @@ class Protocol:
     """The network of Table 5 and Figure 6."""
     sets: tuple[str, ...]
     """Columns of the tables, the nearest to `main`'s source first."""
+    maker: str = ""
+    """The network and settings with which sources are made."""
     own_sets: bool = False
     """Whether a person named the sets: then every table has just these."""
     titles: Mapping[str, str] = field(default_factory=dict[str, str])

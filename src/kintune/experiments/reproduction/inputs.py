@@ -3,6 +3,7 @@
 from kintune.errors import DataError
 from kintune.experiments.reproduction.declaration import DeclaredRun, Measurement
 from kintune.experiments.reproduction.known import missing
+from kintune.experiments.reproduction.sources import making_run
 from kintune.experiments.reproduction.work import Work
 
 
@@ -21,14 +22,25 @@ def refuse_missing(work: Work) -> None:
         name for each in (*runs, *measured) for name in _networks(each) if name
     )
     faults = [work.workshop.missing_set(target) for target in targets]
-    faults += [
-        work.workshop.missing_weights(work.protocol.networks[name].file) for name in networks
-    ]
+    faults += [_network_fault(work, name) for name in networks]
     found = [fault for fault in dict.fromkeys(faults) if fault]
     if found:
         raise DataError(
             "\n".join(found) + "\nOther experiments may need less: kintune reproduce --list."
         )
+
+
+def _network_fault(work: Work, name: str) -> str:
+    """What is wrong with a network; nothing of one that these experiments make themselves."""
+    network = work.protocol.networks[name]
+    fault = work.workshop.missing_weights(network.file)
+    if not fault or not network.made_by:
+        return fault
+    if making_run(network, work.protocol).key in {
+        run.key for run in work.runs if isinstance(run, DeclaredRun)
+    }:
+        return ""
+    return f"{fault} Or make it: kintune reproduce table7 --protocol {work.protocol.name}."
 
 
 def _networks(each: DeclaredRun | Measurement) -> tuple[str, ...]:

@@ -13,9 +13,14 @@ from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset, load_unsplit
 from kintune.errors import DataError
 from kintune.experiment import locked
-from kintune.experiments.reproduction.declaration import DeclaredRun, Measurement, Protocol
+from kintune.experiments.reproduction.declaration import (
+    DeclaredRun,
+    Measurement,
+    Protocol,
+    SourceNetwork,
+)
 from kintune.experiments.reproduction.loss_plane import loss_plane
-from kintune.experiments.targets import unpack_cifar
+from kintune.experiments.targets import HELD_OUT, unpack_cifar
 from kintune.experiments.workshop import Job, Workshop
 from kintune.features import extract_features
 from kintune.prototypes import (
@@ -86,7 +91,8 @@ def measure(
         return loss_plane([job_of(run) for run in measurement.runs], workshop)
     backbone = workshop.backbone(protocol.networks[measurement.network].file)
     if measurement.kind == "source error":
-        return _source_error(backbone, workshop)
+        source = _source_images(protocol.networks[measurement.network], workshop)
+        return _source_error(backbone, source, workshop.device)
     if measurement.kind == "images":
         return _counts(workshop.dataset(measurement.target, backbone))
     return _similarity(measurement, protocol, workshop)
@@ -98,13 +104,12 @@ def _counts(dataset: ImageDataset) -> dict[str, Any]:
 
 
 def _similarity(measurement: Measurement, protocol: Protocol, workshop: Workshop) -> dict[str, Any]:
-    source = workshop.backbone(protocol.networks[measurement.network].file)
     if measurement.extractor:
         extractor = workshop.backbone(protocol.networks[measurement.extractor].file)
-        spec = SourceSpec(path=_source_images(source, workshop))
-        prototypes = source_prototypes(extractor, spec)
+        images = _source_images(protocol.networks[measurement.network], workshop)
+        prototypes = source_prototypes(extractor, SourceSpec(path=images), device=workshop.device)
     else:
-        extractor = source
+        extractor = workshop.backbone(protocol.networks[measurement.network].file)
         prototypes = _own_prototypes(measurement, protocol, workshop)
     dataset = workshop.dataset(measurement.target, extractor)
     features = extract_features(extractor, dataset, "train", device=workshop.device)
@@ -116,6 +121,7 @@ def _similarity(measurement: Measurement, protocol: Protocol, workshop: Workshop
         "relative_distance": found.relative_distance,
         "interval": found.interval,
         "prototypes_from": found.prototypes_from,
+        "min_images": found.min_images,
         "extractor": extractor.extractor,
     }
 
@@ -123,8 +129,11 @@ def _similarity(measurement: Measurement, protocol: Protocol, workshop: Workshop
 def _own_prototypes(measurement: Measurement, protocol: Protocol, workshop: Workshop) -> Prototypes:
     """Of the source's images where they ship with the network or a file of class means lies beside
     it, else of its head."""
-    file = protocol.networks[measurement.network].file
-    backbone = workshop.backbone(file)
+    network = protocol.networks[measurement.network]
+    file, backbone = network.file, workshop.backbone(network.file)
+    if network.source_set:
+        spec = SourceSpec(path=_source_images(network, workshop))
+        return source_prototypes(backbone, spec, device=workshop.device)
     if file.weights is None or workshop.models is None:
         return source_prototypes(backbone)
     size = backbone.input.image_size
@@ -137,10 +146,10 @@ def _own_prototypes(measurement: Measurement, protocol: Protocol, workshop: Work
     return replace(head, means=values, centre=values.mean(axis=0), origin="images")
 
 
-def _source_error(backbone: Backbone, workshop: Workshop) -> dict[str, Any]:
+def _source_error(backbone: Backbone, images: Path, device: str) -> dict[str, Any]:
     """Of the network with its own head, on test images of its source."""
-    dataset = load_unsplit(_source_images(backbone, workshop), backbone.input)
-    found = evaluate(backbone.network, dataset, "test", backbone.input, workshop.device)
+    dataset = load_unsplit(images, backbone.input)
+    found = evaluate(backbone.network.to(device), dataset, "test", backbone.input, device)
     return {
         "classes": len(dataset.classes),
         "top1_error": found.top1_error,
@@ -148,21 +157,24 @@ def _source_error(backbone: Backbone, workshop: Workshop) -> dict[str, Any]:
     }
 
 
-def _source_images(backbone: Backbone, workshop: Workshop) -> Path:
-    """The images of the classes that `pocket` was trained on, as files.
+def _source_images(network: SourceNetwork, workshop: Workshop) -> Path:
+    """The images of a network's source: the official set, or the classes of CIFAR-100 that `pocket`
+    was trained on, as files.
 
     Raises:
-        DataError: there are none, or the network is another.
+        DataError: they are not at hand.
     """
-    if backbone.name != "pocket":
-        raise DataError(f"{backbone.name}: the images of its source are not at hand.")
-    if workshop.data is None:
-        raise DataError("cifar100: is needed. Give the folder that holds it: --data DIR.")
-    folder = workshop.root / "targets" / "unpacked" / "cifar100-source"
+    if network.source_set:
+        return Path(workshop.official(network.source_set))
+    if network.file.model != "pocket":
+        raise DataError(f"{network.title}: the images of its source are not at hand.")
+    fault = workshop.missing_set(HELD_OUT)
+    if fault or workshop.data is None:
+        raise DataError(fault or f"{HELD_OUT}: is needed. Give its folder: --data DIR.")
+    classes = set(workshop.backbone(network.file).source_labels)
+    folder = (workshop.root / "targets" / "unpacked" / "cifar100-source").absolute()
     with locked(workshop.root / "targets.lock"):
         if not (folder / ".complete").exists():
-            unpack_cifar(
-                workshop.data / "cifar100", folder, set(backbone.source_labels).__contains__
-            )
+            unpack_cifar(workshop.data / "cifar100", folder, classes.__contains__)
             (folder / ".complete").touch()
     return folder

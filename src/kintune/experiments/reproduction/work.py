@@ -20,6 +20,7 @@ from kintune.experiments.reproduction.declaration import (
 )
 from kintune.experiments.reproduction.known import KnownRuns, missing
 from kintune.experiments.reproduction.measuring import MeasurementArchive, measure
+from kintune.experiments.reproduction.sources import making_run, publish_sources
 from kintune.experiments.workshop import Job, Workshop, run_job
 from kintune.progress import announce
 from kintune.runs import RunConfig
@@ -55,7 +56,10 @@ class Work:
     @cached_property
     def kept(self) -> set[str]:
         """Keys of the runs whose weights are needed afterwards."""
-        return {run.key for each in self.measured for run in each.runs}
+        measured = {run.key for each in self.measured for run in each.runs}
+        networks = self.protocol.networks.values()
+        made = {making_run(each, self.protocol).key for each in networks if each.made_by}
+        return measured | made
 
     @property
     def is_complete(self) -> bool:
@@ -84,40 +88,57 @@ def all_measurements(experiments: Sequence[Experiment], protocol: Protocol) -> l
 def do_all(work: Work, hours: float | None = None) -> bool:
     """Do what is missing until nothing is, or so many hours have passed.
 
+    Replicas that train together all call this; the first decides what is next.
+
     Returns:
         Whether nothing is left to do.
 
     Raises:
         KintuneError: what the person must mend.
     """
+    here = replicas()
     ends = math.inf if hours is None else time.monotonic() + 3600 * hours
     failed: set[str] = set()
-    while replicas().from_first(time.monotonic() < ends):
+    while here.from_first(time.monotonic() < ends):
         work.known.refresh()
-        if any(_measure_one(work, each) for each in work.measured):
+        if here.from_first(here.is_first and _prepare(work)):
             continue
-        if work.is_complete:
+        if here.from_first(work.is_complete):
             return True
-        left = missing(work.runs, work.known)
-        if not any(_run_one(work, run, failed) for run in left):
-            if _is_stuck(work, left, failed):
+        due = here.from_first(_due(work, failed))
+        if not any(_run_one(work, declared, run, failed) for declared, run in due):
+            if failed and not here.from_first(_due(work, failed)):
                 return False
-            time.sleep(WAIT_SECONDS)  # others hold what is left, or what it waits for
+            time.sleep(WAIT_SECONDS)  # others hold what is due, or what it waits for
     return False
 
 
-def _is_stuck(work: Work, left: Sequence[DeclaredRun | Variation], failed: set[str]) -> bool:
-    """Whether all that is left has failed here, or waits for what has."""
-    resolved = [work.known.resolved(run) for run in left]
-    open_runs = [run for run in resolved if run is not None]
-    return bool(failed) and all(run.key in failed for run in open_runs)
+def _prepare(work: Work) -> bool:
+    """Whether something was measured here, of what the finished runs allow."""
+    publish_sources(work.protocol, work.known, work.workshop)
+    return any(_measure_one(work, each) for each in work.measured)
 
 
-def _run_one(work: Work, declared: DeclaredRun | Variation, failed: set[str]) -> bool:
-    """Whether this run was due and was run here, to its end."""
-    run = work.known.resolved(declared)
-    if run is None or run.key in failed:
-        return False
+def _due(work: Work, failed: set[str]) -> list[tuple[DeclaredRun | Variation, DeclaredRun]]:
+    """What is missing and can be run now, with the run that it comes to."""
+    pairs = [(run, work.known.resolved(run)) for run in missing(work.runs, work.known)]
+    return [
+        (declared, run)
+        for declared, run in pairs
+        if run is not None and run.key not in failed and not _waits(work, run.network)
+    ]
+
+
+def _waits(work: Work, name: str) -> bool:
+    """Whether a network is not made yet."""
+    network = work.protocol.networks[name]
+    return bool(network.made_by and work.workshop.missing_weights(network.file))
+
+
+def _run_one(
+    work: Work, declared: DeclaredRun | Variation, run: DeclaredRun, failed: set[str]
+) -> bool:
+    """Whether this was run here, to its end."""
     job = job_of(work, run)
     record = run_job(job, work.workshop, work.archive, keep_model=run.key in work.kept)
     if record is None:
@@ -133,6 +154,8 @@ def _run_one(work: Work, declared: DeclaredRun | Variation, failed: set[str]) ->
 def _measure_one(work: Work, measurement: Measurement) -> bool:
     """Whether this was due and was measured here."""
     if work.measurements.has(measurement) or missing(measurement.runs, work.known):
+        return False
+    if any(_waits(work, name) for name in (measurement.network, measurement.extractor) if name):
         return False
     with work.measurements.claimed(measurement) as mine:
         if not mine or work.measurements.has(measurement):

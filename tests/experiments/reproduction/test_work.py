@@ -1,0 +1,262 @@
+"""Runs and measurements of a tiny protocol, really made: shared, resumed, refused."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kintune.errors import DataError, KintuneError
+from kintune.experiment import RunArchive
+from kintune.experiments import workshop as workshop_module
+from kintune.experiments.iclr2020 import EXPERIMENTS
+from kintune.experiments.reproduction import loss_plane
+from kintune.experiments.reproduction import work as work_module
+from kintune.experiments.reproduction.declaration import (
+    Cell,
+    Experiment,
+    Measurement,
+    Row,
+    Table,
+    Variation,
+)
+from kintune.experiments.reproduction.inputs import refuse_missing
+from kintune.experiments.reproduction.known import KnownRuns
+from kintune.experiments.reproduction.measuring import MeasurementArchive
+from kintune.experiments.reproduction.work import Work, configured, do_all
+from kintune.experiments.workshop import Workshop
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def table(*choices, measurements=()):
+    cells = [Cell(choice=choice) for choice in choices]
+    cells += [Cell(measurement=each, fact="train") for each in measurements]
+    view = Table(head=("", *map(str, cells)), rows=(Row(labels=("",), cells=tuple(cells)),))
+    return Experiment(name="table9", title="", printed="", declare=lambda _: view)
+
+
+@pytest.fixture
+def make_work(protocol, sets, tmp_path):
+    def make(*experiments, data=sets, runs=tmp_path / "runs", used=protocol):
+        archive = RunArchive(tmp_path / "results")
+        return Work(
+            protocol=used,
+            experiments=experiments,
+            workshop=Workshop(root=runs, data=data),
+            archive=archive,
+            measurements=MeasurementArchive(archive.root / "measurements"),
+            known=KnownRuns([archive]),
+        )
+
+    return make
+
+
+def test_what_is_missing_is_run_and_recorded_and_never_run_again(
+    protocol, make_work, monkeypatch, capsys
+):
+    runs = protocol.runs("pocket", "near", lr=(0.05, 0.01))
+    varied = Variation(of=runs, change=(("bn_momentum", 0.5),))
+    work = make_work(table(runs, (varied,)))
+    assert do_all(work)
+    best = work.known.best_of(runs)
+    assert work.known.resolved(varied).settings.lr == best.settings.lr
+    records = work.archive.read("pocket", "near")
+    assert len(records) == 3
+    assert all(0 <= record.test_error <= 1 for record in records)
+    assert all(len(record.normalised_l2) == 1 for record in records)
+    assert not list(work.workshop.root.glob("*/model"))
+    monkeypatch.setattr(workshop_module, "recorded_run", None)
+    assert do_all(make_work(table(runs, (varied,))))
+    assert "seed 0: validation" in capsys.readouterr().err
+
+
+def test_a_run_that_another_experiment_made_counts(protocol, make_work, monkeypatch):
+    run = protocol.runs("pocket", "near", lr=0.05)
+    assert do_all(make_work(table(run)))
+    monkeypatch.setattr(workshop_module, "recorded_run", None)
+    both = make_work(table(run), table(run, run))
+    assert do_all(both)
+
+
+def test_no_run_is_begun_after_the_time(protocol, make_work):
+    work = make_work(table(protocol.runs("pocket", "near")))
+    assert not do_all(work, hours=0)
+    assert work.archive.read("pocket", "near") == ()
+
+
+def test_images_are_counted_without_a_run(make_work):
+    counted = Measurement(kind="images", network="pocket", target="near")
+    work = make_work(table(measurements=(counted,)))
+    assert do_all(work)
+    assert work.measurements.read(counted) == {"classes": 2, "train": 24, "val": 8, "test": 8}
+
+
+def test_a_loss_plane_has_low_ground_at_the_ends_of_training(protocol, make_work, monkeypatch):
+    monkeypatch.setattr(loss_plane, "STEPS", 6)
+    runs = protocol.runs("pocket", "near", lr=0.02, epochs=8, momentum=(0.9, 0.0))
+    plane = Measurement(kind="loss plane", network="pocket", target="near", runs=runs)
+    work = make_work(table(measurements=(plane,)))
+    assert do_all(work)
+    found = work.measurements.read(plane)
+    assert found["start"] == [0.0, 0.0]
+    assert found["ends"][0] == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert found["x"][0] < 0 < 1 < found["x"][-1]
+    losses = found["loss"]
+    assert len(losses) == len(found["y"])
+
+    def at(point):
+        column = min(range(len(found["x"])), key=lambda i: abs(found["x"][i] - point[0]))
+        row = min(range(len(found["y"])), key=lambda i: abs(found["y"][i] - point[1]))
+        return losses[row][column]
+
+    assert at(found["ends"][0]) < at(found["start"])
+
+
+def test_weights_that_were_not_kept_are_trained_again_and_the_record_stays(
+    protocol, make_work, monkeypatch
+):
+    monkeypatch.setattr(loss_plane, "STEPS", 2)
+    runs = protocol.runs("pocket", "near", lr=0.02, momentum=(0.9, 0.0))
+    first = make_work(table(runs))
+    assert do_all(first)
+    before = first.archive.path("pocket", "near").read_bytes()
+    plane = Measurement(kind="loss plane", network="pocket", target="near", runs=runs)
+    assert do_all(make_work(table(measurements=(plane,))))
+    assert first.archive.path("pocket", "near").read_bytes() == before
+
+
+def test_other_images_under_the_name_are_refused(protocol, make_work, sets, tmp_path):
+    run = protocol.runs("pocket", "near", lr=0.05)
+    assert do_all(make_work(table(run)))
+    (tmp_path / "swapped").mkdir()
+    (tmp_path / "swapped/near").symlink_to(sets / "far")
+    other = protocol.runs("pocket", "near", lr=0.02)
+    work = make_work(table(other), data=tmp_path / "swapped", runs=tmp_path / "elsewhere")
+    with pytest.raises(KintuneError, match="made with other images"):
+        do_all(work)
+
+
+def test_a_run_that_fails_is_told_and_does_not_hold_the_others(
+    protocol, make_work, monkeypatch, capsys
+):
+    real = workshop_module.recorded_run
+
+    def sometimes(backbone, dataset, config, folder, **options):
+        record = real(backbone, dataset, config, folder, **options)
+        if config.hyperparameters.lr == 0.05:
+            failed = record.result.model_copy(update={"status": "failed", "reason": "no luck"})
+            return record.model_copy(update={"result": failed})
+        return record
+
+    monkeypatch.setattr(workshop_module, "recorded_run", sometimes)
+    monkeypatch.setattr(work_module, "WAIT_SECONDS", 0.01)
+    runs = protocol.runs("pocket", "near", lr=(0.05, 0.01))
+    work = make_work(table(runs))
+    assert not do_all(work)
+    assert [r.config.hyperparameters.lr for r in work.archive.read("pocket", "near")] == [0.01]
+    assert "no luck" in capsys.readouterr().err
+
+
+def test_everything_that_is_not_there_is_named_at_once(protocol, make_work, tmp_path):
+    work = make_work(
+        table(protocol.runs("pocket", "near"), protocol.runs("in1k", "absent")), data=None
+    )
+    with pytest.raises(DataError) as refusal:
+        refuse_missing(work)
+    assert "near: is needed. Give the folder that holds it: --data DIR." in str(refusal.value)
+    assert "mobilenetv2_100.in1k.safetensors: is needed" in str(refusal.value)
+    work = make_work(table(protocol.runs("pocket", "absent")), data=tmp_path)
+    with pytest.raises(DataError, match=r"absent: needs the folders train and test"):
+        refuse_missing(work)
+    work = make_work(table(protocol.runs("pocket", "cifar100-held-out")), data=tmp_path)
+    with pytest.raises(DataError, match=r"cifar100/train.parquet.*not there.*CIFAR-100 as parquet"):
+        refuse_missing(work)
+
+
+def test_what_is_there_or_recorded_is_not_asked_for(protocol, make_work):
+    run = protocol.runs("pocket", "near", lr=0.05)
+    refuse_missing(make_work(table(run)))
+    done = make_work(table(run))
+    do_all(done)
+    refuse_missing(
+        replace(make_work(table(run), data=None, runs=done.workshop.root), known=done.known)
+    )
+
+
+def test_fewer_devices_keep_the_statistics_of_a_device_s_share(protocol, make_work):
+    """The paper trains batches of 256 on 8 devices: batch statistics are of 32 images."""
+    (run,) = protocol.runs("pocket", "near", batch_size=16)
+    work = make_work(table((run,)))
+    backbone = work.workshop.backbone(protocol.networks["pocket"].file)
+    dataset = work.workshop.dataset("near", backbone)
+    assert configured(run, protocol, backbone, dataset).micro_batch_size is None
+    eight = replace(protocol, devices=8)
+    assert configured(run, eight, backbone, dataset).micro_batch_size == 2
+    (counted,) = protocol.runs("pocket", "near", iterations=10)
+    config = configured(counted, protocol, backbone, dataset)
+    assert (config.hyperparameters.epochs, config.hyperparameters.iterations) == (4, 10)
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from conftest import tiny_protocol
+from kintune.experiments.iclr2020 import protocols
+from kintune.experiments.reproduction import command, work
+command.PROTOCOLS["small"] = tiny_protocol()
+work.WAIT_SECONDS = 0.2
+command.with_sets = lambda protocol, sets: protocol
+from kintune.cli import main
+main(["reproduce", "figure8", "--data", {data!r}, "--runs", {runs!r}, "--results", {results!r}])
+"""
+
+
+def start(sets, tmp_path):
+    program = PROGRAM.format(
+        tests=str(Path(__file__).parent),
+        data=str(sets),
+        runs=str(tmp_path / "runs"),
+        results=str(tmp_path / "results"),
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def recorded(tmp_path):
+    path = tmp_path / "results/pocket-near.json"
+    return [run["config"] for run in json.loads(path.read_text())["runs"]] if path.exists() else []
+
+
+def wait_for(condition, seconds=100):
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_runs_and_a_killed_one_is_gone_on_with(sets, tmp_path):
+    first = start(sets, tmp_path)
+    wait_for(lambda: len(recorded(tmp_path)) >= 1)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    together = [start(sets, tmp_path) for _ in range(2)]
+    answers = [process.communicate() for process in together]
+    assert [process.returncode for process in together] == [0, 0], answers
+    configs = recorded(tmp_path)
+    rates = {(c["hyperparameters"]["momentum"], c["hyperparameters"]["lr"]) for c in configs}
+    assert len(configs) == len(rates) == 3
+    lines = [line for _, error in answers for line in error.splitlines() if "validation" in line]
+    assert len(lines) == len(set(lines)) <= 2
+    assert (tmp_path / "results/figure8.svg").exists()
+
+
+def test_every_experiment_can_be_asked_for_by_name():
+    assert len(EXPERIMENTS) == 21
