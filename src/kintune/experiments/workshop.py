@@ -1,6 +1,7 @@
 """Networks and image sets of a study, each loaded once, and one run of it from claim to record."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ class Workshop:
     models: Path | None = None
     """A folder of networks."""
     device: str = "cpu"
+    earlier: tuple[Path, ...] = ()
+    """Outputs of searches and tunings, whose finished runs are taken over."""
     is_official: bool = False
     """Whether sets are whole, as their authors publish them."""
     backbones: dict[NetworkFile, Backbone] = field(default_factory=dict[NetworkFile, Backbone])
@@ -156,6 +159,8 @@ def run_job(
         is_due = held and all(other.config.id != config.id for other in recorded)
         if not here.from_first(is_due):
             return None
+        if here.is_first:
+            take_over(config, workshop.earlier, folder)
         record = recorded_run(backbone, dataset, config, folder, device=workshop.device)
         if record.result.status == "failed":
             workshop.given_up.add(config.id)
@@ -164,6 +169,17 @@ def run_job(
             if not keep_model:
                 keep_only_json(folder)
     return record
+
+
+def take_over(config: RunConfig, outputs: Iterable[Path], folder: Path) -> None:
+    """Copy a finished run of the same configuration, with its model, out of other outputs."""
+    for output in outputs:
+        run = output / "runs" / config.id
+        if (run / "result.json").exists() and (run / "model").is_dir() and not folder.exists():
+            temporary = folder.with_name(f".{folder.name}")
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(run, temporary)
+            temporary.rename(folder)
 
 
 def refuse_other_images(path: Path, runs: Sequence[RunRecord], dataset: ImageDataset) -> None:

@@ -67,7 +67,8 @@ def joined(pieces: list[tuple[Point, Point]]) -> list[list[Point]]:
     >>> joined([((0, 0), (1, 0)), ((2, 0), (1, 0))])
     [[(0, 0), (1, 0), (2, 0)]]
     """
-    left = dict(enumerate(pieces))
+    whole = [piece for piece in pieces if _rounded(piece[0]) != _rounded(piece[1])]
+    left = dict(enumerate(whole))
     ends: dict[Point, list[int]] = {}
     for place, piece in left.items():
         for end in piece:

@@ -28,7 +28,7 @@ from kintune.experiments.reproduction.inputs import refuse_missing
 from kintune.experiments.reproduction.known import KnownRuns
 from kintune.experiments.reproduction.measuring import MeasurementArchive
 from kintune.experiments.reproduction.work import Work, configured, do_all
-from kintune.experiments.workshop import Workshop
+from kintune.experiments.workshop import NetworkFile, Workshop
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -200,6 +200,39 @@ def test_fewer_devices_keep_the_statistics_of_a_device_s_share(protocol, make_wo
     (counted,) = protocol.runs("pocket", "near", iterations=10)
     config = configured(counted, protocol, backbone, dataset)
     assert (config.hyperparameters.epochs, config.hyperparameters.iterations) == (4, 10)
+
+
+def test_a_finished_run_of_a_search_is_taken_over(protocol, make_work, monkeypatch, tmp_path):
+    run = protocol.runs("pocket", "near", lr=0.05)
+    first = make_work(table(run))
+    monkeypatch.setattr(workshop_module, "keep_only_json", lambda _: None)
+    assert do_all(first)
+    (record,) = first.archive.read("pocket", "near")
+    (tmp_path / "search").mkdir()
+    (tmp_path / "runs").rename(tmp_path / "search/runs")
+    first.archive.path("pocket", "near").unlink()
+    (tmp_path / "search/runs" / record.config.id / "record.json").unlink()
+    monkeypatch.setattr("kintune.training.run.train", None)
+    later = make_work(table(run))
+    later = replace(later, workshop=replace(later.workshop, earlier=(tmp_path / "search",)))
+    assert do_all(later)
+    assert later.archive.read("pocket", "near")[0].test_error == record.test_error
+
+
+def test_a_source_is_made_first_and_then_started_from(protocol, make_work, tmp_path):
+    pocket = protocol.networks["pocket"]
+    made = replace(pocket, file=NetworkFile("pocket", "made.safetensors"), made_by="near")
+    used = replace(
+        protocol, maker="pocket", networks={**protocol.networks, "pocket": pocket, "made": made}
+    )
+    work = make_work(table(used.runs("made", "far"), used.runs("pocket", "near")), used=used)
+    work = replace(work, workshop=replace(work.workshop, models=tmp_path / "models"))
+    refuse_missing(work)
+    assert do_all(work)
+    (record,) = work.archive.read("made", "far")
+    (source,) = work.archive.read("pocket", "near")
+    assert record.config.weights_sha256 != source.config.weights_sha256
+    assert (tmp_path / "models/made.json").exists()
 
 
 PROGRAM = """

@@ -72,6 +72,7 @@ def work_of(options: ReproduceOptions) -> Work:
         data=options.data,
         models=options.models,
         device=resolve_device(options.device),
+        earlier=options.known,
         is_official=protocol.name == "paper",
     )
     return Work(
