@@ -123,14 +123,20 @@ def test_runs_of_the_reference_study_count():
         assert run_key("in1k", "birds", used, 0) in ours
 
 
+def first_settings(name):
+    run = declared_runs(view(name, PAPER))[0]
+    assert isinstance(run, DeclaredRun)
+    return run.settings
+
+
 def test_the_paper_s_settings_are_its_own():
-    run = declared_runs(view("table2", PAPER))[0].settings
+    run = first_settings("table2")
     assert (run.batch_size, run.epochs, run.augmentation) == (256, 300, "random_resized_crop")
-    scratch = declared_runs(view("figure13", PAPER))[0].settings
+    scratch = first_settings("figure13")
     assert (scratch.epochs, [round(600 * m) for m in scratch.milestones]) == (600, [400, 550])
-    source = declared_runs(view("table7", PAPER))[0].settings
+    source = first_settings("table7")
     assert (source.epochs, [round(60 * m) for m in source.milestones]) == (60, [45])
-    penalty = declared_runs(view("table5", PAPER))[0].settings
+    penalty = first_settings("table5")
     assert (penalty.batch_size, penalty.iterations, penalty.convention) == (64, 9000, "torch")
 
 
