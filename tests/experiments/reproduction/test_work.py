@@ -8,7 +8,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from kintune.errors import DataError, KintuneError
 from kintune.experiment import RunArchive
@@ -233,6 +235,30 @@ def test_a_source_is_made_first_and_then_started_from(protocol, make_work, tmp_p
     (source,) = work.archive.read("pocket", "near")
     assert record.config.weights_sha256 != source.config.weights_sha256
     assert (tmp_path / "models/made.json").exists()
+
+
+def test_an_official_set_is_trained_on_whole(protocol, make_work, tmp_path):
+    """A small tree in the layout of MIT Indoor-67; a fifth of its training images validates."""
+    rng = np.random.default_rng(0)
+    lists = {"TrainImages.txt": 10, "TestImages.txt": 3}
+    for name, count in lists.items():
+        files = [
+            f"{place}/{name[:2]}{index}.jpg" for place in ("bar", "gym") for index in range(count)
+        ]
+        for file in files:
+            path = tmp_path / "mit-indoor67/Images" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+        (tmp_path / "mit-indoor67" / name).write_text("\n".join(files))
+    work = make_work(table(protocol.runs("pocket", "mit-indoor67")), data=tmp_path)
+    work = replace(work, workshop=replace(work.workshop, is_official=True))
+    refuse_missing(work)
+    assert do_all(work)
+    assert work.known.files["pocket", "mit-indoor67"].counts == {"train": 16, "val": 4, "test": 6}
+    absent = make_work(table(protocol.runs("pocket", "flowers102")), data=tmp_path)
+    absent = replace(absent, workshop=replace(absent.workshop, is_official=True))
+    with pytest.raises(DataError, match=r"flowers102: no such folder(.|\n)*102flowers.tgz"):
+        refuse_missing(absent)
 
 
 PROGRAM = """
