@@ -173,7 +173,7 @@ def _reference(options: ReferenceOptions) -> Record:
 
 
 def _reproduce(options: ReproduceOptions) -> Record:
-    from kintune.experiments.reproduction.command import reproduce
+    from kintune.experiments.reproduce import reproduce
 
     return reproduce(options)
 

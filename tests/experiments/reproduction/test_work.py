@@ -267,7 +267,8 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 from conftest import tiny_protocol
 from kintune.experiments.iclr2020 import protocols
-from kintune.experiments.reproduction import command, work
+from kintune.experiments import reproduce as command
+from kintune.experiments.reproduction import work
 command.PROTOCOLS["small"] = tiny_protocol()
 work.WAIT_SECONDS = 0.2
 command.with_sets = lambda protocol, sets: protocol

@@ -22,6 +22,8 @@ from kintune.experiments.reproduction.declaration import (
     by_value,
 )
 
+LEARNING_CURVES = "error (dashed), loss (solid), %"
+"""Of validation images in percent; of training images in percent of the loss of a guess."""
 PAPER_DECAYS = (0.0, 1e-4, 5e-4, 1e-3)
 """Section 3.1."""
 

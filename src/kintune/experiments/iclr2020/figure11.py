@@ -6,7 +6,7 @@ Cost: nothing beyond Table 6. The paper printed curves on Dogs, Aircrafts and Fl
 augmentation is slower to learn, overfits Dogs at momentum 0.9 and does not at 0.
 """
 
-from kintune.experiments.iclr2020.axes import core
+from kintune.experiments.iclr2020.axes import LEARNING_CURVES, core
 from kintune.experiments.iclr2020.protocols import MOMENTA
 from kintune.experiments.iclr2020.table6 import LABELS
 from kintune.experiments.reproduction.declaration import Experiment, Figure, Line, Panel, Protocol
@@ -18,7 +18,7 @@ PAPER_SETS = ("stanford-dogs", "fgvc-aircraft", "flowers102")
 def curves(protocol: Protocol, targets: tuple[str, ...]) -> Figure:
     """A panel a momentum and set, a line an augmentation."""
     panels = (_panel(protocol, target, momentum) for momentum in MOMENTA for target in targets)
-    return Figure(panels=tuple(panels), x_label="epochs", y_label="error, %")
+    return Figure(panels=tuple(panels), x_label="epochs", y_label=LEARNING_CURVES)
 
 
 def shown_here(protocol: Protocol) -> tuple[str, ...]:

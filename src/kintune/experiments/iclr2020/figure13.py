@@ -6,7 +6,7 @@ Cost: small 6 runs a set, 0.13 core-hours each set; paper 42 runs of 600 epochs.
 curves: weight decay 0.0005 is better than 0.0001 on every set.
 """
 
-from kintune.experiments.iclr2020.axes import core, scratch_grid
+from kintune.experiments.iclr2020.axes import LEARNING_CURVES, core, scratch_grid
 from kintune.experiments.reproduction.declaration import (
     DeclaredRun,
     Experiment,
@@ -20,7 +20,7 @@ from kintune.experiments.reproduction.declaration import (
 def declare(protocol: Protocol) -> Figure:
     """A panel a set and decay, a line a learning rate."""
     panels = (panel for target in core(protocol) for panel in _panels(protocol, target))
-    return Figure(panels=tuple(panels), x_label="epochs", y_label="error, %")
+    return Figure(panels=tuple(panels), x_label="epochs", y_label=LEARNING_CURVES)
 
 
 def _panels(protocol: Protocol, target: str) -> tuple[Panel, ...]:

@@ -6,7 +6,7 @@ Cost: small 30 runs, 0.3 core-hours for batches of 32 and more for those of 8; p
 paper printed curves: momentum 0 was best in 5 of 6 configurations on Birds.
 """
 
-from kintune.experiments.iclr2020.axes import example
+from kintune.experiments.iclr2020.axes import LEARNING_CURVES, example
 from kintune.experiments.iclr2020.figure1 import DECAYS
 from kintune.experiments.iclr2020.protocols import ALL_MOMENTA
 from kintune.experiments.reproduction.declaration import (
@@ -29,7 +29,7 @@ def declare(protocol: Protocol) -> Figure:
             for decay in DECAYS[protocol.name]
         ),
         x_label="epochs",
-        y_label="error, %",
+        y_label=LEARNING_CURVES,
     )
 
 

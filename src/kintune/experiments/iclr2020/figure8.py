@@ -6,7 +6,7 @@ Cost: small 11 runs, 0.12 core-hours; paper 14 runs. The paper printed curves on
 learning rate grows tenfold from momentum 0.9 to 0.
 """
 
-from kintune.experiments.iclr2020.axes import rates
+from kintune.experiments.iclr2020.axes import LEARNING_CURVES, rates
 from kintune.experiments.iclr2020.protocols import MOMENTA
 from kintune.experiments.reproduction.declaration import (
     DeclaredRun,
@@ -24,7 +24,7 @@ ONE_MORE = 0.0005
 def curves(protocol: Protocol, targets: tuple[str, ...]) -> Figure:
     """Two panels a set, a line a learning rate."""
     panels = (_panel(protocol, target, momentum) for target in targets for momentum in MOMENTA)
-    return Figure(panels=tuple(panels), x_label="epochs", y_label="error, %")
+    return Figure(panels=tuple(panels), x_label="epochs", y_label=LEARNING_CURVES)
 
 
 def _panel(protocol: Protocol, target: str, momentum: float) -> Panel:
