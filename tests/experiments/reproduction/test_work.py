@@ -15,7 +15,6 @@ from PIL import Image
 from kintune.errors import DataError, KintuneError
 from kintune.experiment import RunArchive
 from kintune.experiments import workshop as workshop_module
-from kintune.experiments.iclr2020 import EXPERIMENTS
 from kintune.experiments.reproduction import loss_plane
 from kintune.experiments.reproduction import work as work_module
 from kintune.experiments.reproduction.declaration import (
@@ -99,8 +98,8 @@ def test_images_are_counted_without_a_run(make_work):
 
 
 def test_a_loss_plane_has_low_ground_at_the_ends_of_training(protocol, make_work, monkeypatch):
-    monkeypatch.setattr(loss_plane, "STEPS", 6)
-    runs = protocol.runs("pocket", "near", lr=0.02, epochs=8, momentum=(0.9, 0.0))
+    monkeypatch.setattr(loss_plane, "STEPS", 4)
+    runs = protocol.runs("pocket", "near", lr=0.02, epochs=4, momentum=(0.9, 0.0))
     plane = Measurement(kind="loss plane", network="pocket", target="near", runs=runs)
     work = make_work(table(measurements=(plane,)))
     assert do_all(work)
@@ -277,16 +276,22 @@ main(["reproduce", "figure8", "--data", {data!r}, "--runs", {runs!r}, "--results
 """
 
 
-def start(sets, tmp_path):
-    program = PROGRAM.format(
-        tests=str(Path(__file__).parent),
-        data=str(sets),
-        runs=str(tmp_path / "runs"),
-        results=str(tmp_path / "results"),
+def program(sets, tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(
+        PROGRAM.format(
+            tests=str(Path(__file__).parent),
+            data=str(sets),
+            runs=str(tmp_path / "runs"),
+            results=str(tmp_path / "results"),
+        )
     )
-    return subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return path
+
+
+def start(sets, tmp_path, *launcher):
+    words = [sys.executable, *launcher, str(program(sets, tmp_path))]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def recorded(tmp_path):
@@ -318,5 +323,11 @@ def test_two_processes_share_the_runs_and_a_killed_one_is_gone_on_with(sets, tmp
     assert (tmp_path / "results/figure8.svg").exists()
 
 
-def test_every_experiment_can_be_asked_for_by_name():
-    assert len(EXPERIMENTS) == 21
+@pytest.mark.slow
+def test_replicas_that_torchrun_starts_train_each_run_together(sets, tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    process = start(sets, tmp_path, *launcher)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert out.count("0 runs are missing") == 1
+    assert [config["devices"] for config in recorded(tmp_path)] == [2, 2, 2]

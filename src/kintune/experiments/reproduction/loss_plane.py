@@ -1,6 +1,5 @@
 """The training loss over the plane through a start and two ends of training, for Figure 2."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ MARGIN = 0.6
 """How far the plane reaches beyond the three points, in units of the first way."""
 
 
-def loss_plane(jobs: Sequence[Job], workshop: Workshop) -> dict[str, Any]:
+def loss_plane(jobs: Sequence[Job], files: Sequence[Path], device: str) -> dict[str, Any]:
     """Mean cross-entropy at points of the plane through θ₀ and the ends θ₁, θ₂ of two runs.
 
     Coordinates: the first axis runs from θ₀ to θ₁, the second is at right angles to it in the
@@ -36,22 +35,23 @@ def loss_plane(jobs: Sequence[Job], workshop: Workshop) -> dict[str, Any]:
 
     Args:
         jobs: two runs from the same start.
-        workshop: where their weights are, or are computed again.
+        files: of their weights (`kept_weights`).
+        device: where the network runs.
 
     Returns:
         `x`, `y`: coordinates; `loss`: a row a y; `start`, `ends`: points of the three networks.
     """
     backbone, dataset, config = jobs[0].backbone, jobs[0].dataset, jobs[0].config
-    network = starting_network(backbone, len(dataset.classes), config, workshop.device)
+    network = starting_network(backbone, len(dataset.classes), config, device)
     start = _parameters(network.state_dict(), network)
-    ends = [_parameters(load_file(_weights(job, workshop)), network) for job in jobs]
+    ends = [_parameters(load_file(file), network) for file in files]
     first, second = (end - start for end in ends)
     unit = first.norm()
     across = second - first * (second @ first) / unit**2
     basis = (first / unit, across / across.norm())
     points = [[float(way @ axis / unit) for axis in basis] for way in (first * 0, first, second)]
     x, y = (_coordinates([point[axis] for point in points]) for axis in (0, 1))
-    images, labels = _images(jobs[0], workshop)
+    images, labels = _images(jobs[0], device)
     loss = [
         [_loss(network, start + unit * (a * basis[0] + b * basis[1]), images, labels) for a in x]
         for b in y
@@ -65,17 +65,23 @@ def _coordinates(values: Sequence[float]) -> list[float]:
     return [round(float(value), 4) for value in np.linspace(low, high, STEPS)]
 
 
-def _weights(job: Job, workshop: Workshop) -> Path:
-    """The file of a finished run's weights. Where they were not kept, it is trained again, in a
-    folder of its own; its record stays as it is."""
-    kept = workshop.root / job.config.id / "model" / "model.safetensors"
-    if kept.exists():
-        return kept
-    folder = workshop.root / "weights" / job.config.id
-    if not (folder / "model").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        run_guarded(job.backbone, job.dataset, job.config, folder, device=workshop.device)
-    return folder / "model" / "model.safetensors"
+def kept_weights(job: Job, workshop: Workshop) -> Path | None:
+    """The file of a finished run's weights; None where they were not kept."""
+    folders = (workshop.root / job.config.id, _again(job, workshop))
+    files = (folder / "model" / "model.safetensors" for folder in folders)
+    return next((file for file in files if file.exists()), None)
+
+
+def train_again(job: Job, workshop: Workshop) -> None:
+    """Train a recorded run once more for its weights, in a folder of its own; its record stays as
+    it is. Replicas all call this."""
+    run_guarded(
+        job.backbone, job.dataset, job.config, _again(job, workshop), device=workshop.device
+    )
+
+
+def _again(job: Job, workshop: Workshop) -> Path:
+    return workshop.root / "weights" / job.config.id
 
 
 def _parameters(state: Mapping[str, Tensor], network: nn.Module) -> Tensor:
@@ -86,12 +92,12 @@ def _parameters(state: Mapping[str, Tensor], network: nn.Module) -> Tensor:
     return torch.cat(parts)
 
 
-def _images(job: Job, workshop: Workshop) -> tuple[Tensor, Tensor]:
+def _images(job: Job, device: str) -> tuple[Tensor, Tensor]:
     rows = job.dataset.splits["train"]
     chosen = rows[np.linspace(0, len(rows) - 1, min(IMAGES, len(rows))).astype(int)]
     crops = centre_crops(job.dataset.images, chosen, job.backbone.input.image_size)
-    labels = labels_of(job.dataset, chosen).to(workshop.device)
-    return normalised(crops.to(workshop.device), job.backbone.input), labels
+    labels = labels_of(job.dataset, chosen).to(device)
+    return normalised(crops.to(device), job.backbone.input), labels
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """What is measured beside runs of training: image counts, similarities, the loss over a plane."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +14,15 @@ from kintune.datasets import ImageDataset, load_unsplit
 from kintune.errors import DataError
 from kintune.experiment import locked
 from kintune.experiments.reproduction.declaration import (
-    DeclaredRun,
     Measurement,
     Protocol,
     SourceNetwork,
 )
-from kintune.experiments.reproduction.loss_plane import loss_plane
+from kintune.experiments.reproduction.loss_plane import (
+    kept_weights,
+    loss_plane,
+    train_again,
+)
 from kintune.experiments.targets import HELD_OUT, unpack_cifar
 from kintune.experiments.workshop import Job, Workshop
 from kintune.features import extract_features
@@ -80,15 +83,24 @@ def measure(
     measurement: Measurement,
     protocol: Protocol,
     workshop: Workshop,
-    job_of: Callable[[DeclaredRun], Job],
+    jobs: Sequence[Job] = (),
 ) -> dict[str, Any]:
     """Carry out a measurement.
+
+    Args:
+        measurement: what.
+        protocol: knows its networks.
+        workshop: has them, and the images.
+        jobs: of the measurement's runs.
 
     Raises:
         KintuneError: the network or the images are not there.
     """
     if measurement.kind == "loss plane":
-        return loss_plane([job_of(run) for run in measurement.runs], workshop)
+        for job in (job for job in jobs if kept_weights(job, workshop) is None):
+            train_again(job, workshop)
+        files = [file for job in jobs if (file := kept_weights(job, workshop))]
+        return loss_plane(jobs, files, workshop.device)
     backbone = workshop.backbone(protocol.networks[measurement.network].file)
     if measurement.kind == "source error":
         source = _source_images(protocol.networks[measurement.network], workshop)

@@ -19,6 +19,7 @@ from kintune.experiments.reproduction.declaration import (
     measurements_of,
 )
 from kintune.experiments.reproduction.known import KnownRuns, missing
+from kintune.experiments.reproduction.loss_plane import kept_weights, train_again
 from kintune.experiments.reproduction.measuring import MeasurementArchive, measure
 from kintune.experiments.reproduction.sources import making_run, publish_sources
 from kintune.experiments.workshop import Job, Workshop, run_job
@@ -101,6 +102,8 @@ def do_all(work: Work, hours: float | None = None) -> bool:
     failed: set[str] = set()
     while here.from_first(time.monotonic() < ends):
         work.known.refresh()
+        if here.count > 1:
+            _weights_for_the_first(work)
         if here.from_first(here.is_first and _prepare(work)):
             continue
         if here.from_first(work.is_complete):
@@ -111,6 +114,16 @@ def do_all(work: Work, hours: float | None = None) -> bool:
                 return False
             time.sleep(WAIT_SECONDS)  # others hold what is due, or what it waits for
     return False
+
+
+def _weights_for_the_first(work: Work) -> None:
+    """Replicas train together what a measurement of the first will need."""
+    open_ones = [each for each in work.measured if not work.measurements.has(each)]
+    ready = [each for each in open_ones if not missing(each.runs, work.known)]
+    runs = [run for each in ready for run in each.runs]
+    lacking = [run for run in runs if kept_weights(job_of(work, run), work.workshop) is None]
+    for run in replicas().from_first(lacking):
+        train_again(job_of(work, run), work.workshop)
 
 
 def _prepare(work: Work) -> bool:
@@ -160,7 +173,8 @@ def _measure_one(work: Work, measurement: Measurement) -> bool:
     with work.measurements.claimed(measurement) as mine:
         if not mine or work.measurements.has(measurement):
             return False
-        found = measure(measurement, work.protocol, work.workshop, lambda run: job_of(work, run))
+        jobs = [job_of(work, run) for run in measurement.runs]
+        found = measure(measurement, work.protocol, work.workshop, jobs)
         work.measurements.write(measurement, found)
     announce(f"{time.strftime('%d %H:%M:%S')} measured {measurement.name}")
     return True
