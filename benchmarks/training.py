@@ -12,7 +12,8 @@ each repeat every way does one epoch of training, then one pass of feature extra
 - **timm** is `create_loader` with the transforms of `create_transform` (random resized crop, flip,
   colour jitter 0.4) on the same files, persistent workers, torch's SGD; with the number of workers
   that was fastest in a first round of all;
-- **memory** is the same step on one batch that lies ready.
+- **memory** is the bare network on as many images that lie ready in batches of our size: the same
+  step, or a forward pass.
 
 All three run the same network in channels-last and float32. Decoding, which Kintune does once, is
 timed beside. Writes `results/benchmark_training_features.json` (or of one of the two `--works`) and
@@ -42,7 +43,7 @@ from torch import Tensor, nn
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
-from kintune.features import extract_features
+from kintune.features import extract_features, images_at_once
 from kintune.hyperparameters import Hyperparameters
 from kintune.processor import keep_large_blocks
 from kintune.runs import RunConfig
@@ -150,8 +151,7 @@ def measure(setting: Setting, side: int, folder: Path) -> dict[str, Any]:
     peer = Peer(setting)
     found: dict[str, Any] = {"shorter_side": side, "decoding": inputs.decoding}
     for work in setting.works:
-        do = peer.train if work == "training" else peer.extract
-        ways = peer_ways(setting, inputs, do, is_training=work == "training")
+        ways = peer_ways(setting, inputs, peer, is_training=work == "training")
         first_round = {name: way() for name, way in ways.items() if name.startswith(PEER)}
         best = max(first_round, key=lambda name: first_round[name])
         others = {name: ways[name] for name in (best, MEMORY)}
@@ -211,6 +211,12 @@ class Peer:
             found.append(self.network.forward_head(pooled, pre_logits=True).cpu())  # pyright: ignore[reportCallIssue]
         return len(torch.cat(found))
 
+    @torch.inference_mode()
+    def forward(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
+        """A forward pass over each batch; the number of images."""
+        self.network.eval()
+        return sum(len(self.network(self._here(batch))) for batch, _ in batches)
+
     def _here(self, batch: Tensor) -> Tensor:
         return batch.to(self.device).contiguous(memory_format=torch.channels_last)
 
@@ -231,25 +237,36 @@ def extraction(setting: Setting, inputs: Inputs) -> Callable[[], float]:
 def peer_ways(
     setting: Setting,
     inputs: Inputs,
-    work: Callable[[Iterable[tuple[Tensor, Tensor]]], int],
+    peer: Peer,
     *,
     is_training: bool,
 ) -> Ways:
-    """The work on timm's loader with each number of workers, and on a batch in memory."""
-    shape = (setting.batch_size, 3, setting.image_size, setting.image_size)
-    images = torch.randn(shape, device=setting.device)
-    ready = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(CLASSES, (setting.batch_size,), device=setting.device)
-    in_memory = [(ready, labels)] * (setting.images // setting.batch_size)
-    sources: dict[str, Any] = {
-        f"{PEER}{workers} workers": timm_loader(setting, inputs, workers, is_training=is_training)
+    """The work on timm's loader with each number of workers, and on images in memory."""
+    work = peer.train if is_training else peer.extract
+    ways: dict[str, Callable[[], int]] = {
+        f"{PEER}{workers} workers": partial(
+            work, timm_loader(setting, inputs, workers, is_training=is_training)
+        )
         for workers in setting.workers
     }
-    sources[MEMORY] = in_memory
-    return {
-        name: partial(images_per_second, partial(work, batches), setting.device)
-        for name, batches in sources.items()
-    }
+    count = (
+        setting.batch_size if is_training else images_at_once(setting.device, setting.image_size)
+    )
+    bare = peer.train if is_training else peer.forward
+    ways[MEMORY] = partial(bare, in_memory(setting, count))
+    return {name: partial(images_per_second, way, setting.device) for name, way in ways.items()}
+
+
+def in_memory(setting: Setting, count: int) -> list[tuple[Tensor, Tensor]]:
+    """Batches of `count` images of noise and labels on the device, channels last."""
+    shape = (count, 3, setting.image_size, setting.image_size)
+    return [
+        (
+            torch.randn(shape).contiguous(memory_format=torch.channels_last).to(setting.device),
+            torch.randint(CLASSES, (count,), device=setting.device),
+        )
+        for _ in range(setting.images // count)
+    ]
 
 
 def timm_loader(
