@@ -26,8 +26,8 @@ from kintune.experiments.reference_study import (
     SOURCES,
     THREADS,
     PlannedRun,
-    SourceName,
     Stage,
+    network_file,
     pending,
     rate,
     study_config,
@@ -35,7 +35,7 @@ from kintune.experiments.reference_study import (
 from kintune.experiments.study_cases import study_curves
 from kintune.experiments.study_tables import HEADER, markdown_row, summary
 from kintune.experiments.targets import TRAIN_IMAGES
-from kintune.experiments.workshop import Job, NetworkFile, Workshop, run_job
+from kintune.experiments.workshop import Job, Workshop, run_job
 from kintune.processor import keep_large_blocks
 
 RESULTS = Path(__file__).parent.parent / "results/reference_study"
@@ -83,14 +83,6 @@ def main() -> None:
             break
         if not any(run_one(run, workshop, archive) for run in planned):
             time.sleep(WAIT_SECONDS)  # all that is due now is being run
-
-
-def network_file(source: SourceName) -> NetworkFile:
-    """Where the network of a source is."""
-    if source in ("pocket", "scratch"):
-        return NetworkFile("pocket")
-    size = SOURCES[source].image_size
-    return NetworkFile("mobilenetv2_100", f"mobilenetv2_100.{source}.safetensors", size)
 
 
 def run_one(run: PlannedRun, workshop: Workshop, archive: RunArchive) -> bool:

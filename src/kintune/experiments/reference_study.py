@@ -38,6 +38,7 @@ from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.experiment import RunArchive, RunRecord
 from kintune.experiments.targets import DIGITS, HELD_OUT
+from kintune.experiments.workshop import NetworkFile
 from kintune.hyperparameters import Hyperparameters, lr_for
 from kintune.runs import RunConfig
 from kintune.training import start_of
@@ -161,6 +162,14 @@ def quarter_of(effective_lr: float) -> int:
     -7
     """
     return round(4 * math.log10(effective_lr))
+
+
+def network_file(source: SourceName) -> NetworkFile:
+    """Where the network of a source is."""
+    if source in ("pocket", "scratch"):
+        return NetworkFile("pocket")
+    size = SOURCES[source].image_size
+    return NetworkFile("mobilenetv2_100", f"mobilenetv2_100.{source}.safetensors", size)
 
 
 def settings(source: SourceName, budget: BudgetName, point: Point) -> Hyperparameters:

@@ -155,7 +155,8 @@ def run_job(
         else nullcontext(enter_result=False) as held
     ):
         recorded = archive.read(source, dataset.name)
-        refuse_other_images(archive.path(source, dataset.name), recorded, dataset)
+        configs = [other.config for other in recorded]
+        refuse_other_images(archive.path(source, dataset.name), configs, dataset)
         is_due = held and all(other.config.id != config.id for other in recorded)
         if not here.from_first(is_due):
             return None
@@ -182,13 +183,13 @@ def take_over(config: RunConfig, outputs: Iterable[Path], folder: Path) -> None:
             temporary.rename(folder)
 
 
-def refuse_other_images(path: Path, runs: Sequence[RunRecord], dataset: ImageDataset) -> None:
+def refuse_other_images(path: Path, configs: Sequence[RunConfig], dataset: ImageDataset) -> None:
     """Make sure that recorded runs are of the images at hand.
 
     Raises:
         KintuneError: they are not.
     """
-    if {run.config.data_sha256 for run in runs} - {dataset.content_hash}:
+    if {config.data_sha256 for config in configs} - {dataset.content_hash}:
         raise KintuneError(
             f"{path}: these runs were made with other images than {dataset.source} holds now. "
             "Restore the images, or move the file away."
