@@ -1,6 +1,6 @@
 """How far recommendations miss on targets and networks they have not seen.
 
-    python scripts/evaluate_recommenders.py [--study results/reference_study]
+    python scripts/evaluate_recommenders.py [--study results/reference_study] [--plot]
 
 First the paper's Table 4: each target, then each column, is left out once. `decades` is the mean of
 |log10(guess / best)|, `points` the mean top-1 error above the full search's that the paper's
@@ -10,6 +10,13 @@ Tables 2 and 8 imply for ImageNet ResNet-101, `held` how many 80 % ranges hold t
 Then the curves of the reference study that have their best rate inside, long and short budgets
 apart: `points` is regret on the smoothed test errors, with a 95 % bootstrap interval over targets;
 the noise floor is printed where curves have several seeds. Models are chosen by validation errors.
+
+Below them what was really run (`scripts/run_baselines.py`): the test error of those runs above the
+least of the smoothed curve, on so many curves, and beside it what the recommendation chosen inside
+each fold loses on the same curves, and the interval over targets of what it is better by.
+
+`--plot` writes docs/_static/calibration.svg: the share of left-out best rates that ranges hold,
+against the share that they should hold.
 """
 
 import argparse
@@ -18,6 +25,10 @@ from pathlib import Path
 from statistics import mean
 
 from kintune.experiment import RunArchive
+from kintune.experiments.baselines.methods import METHODS
+from kintune.experiments.baselines.records import BaselineArchive
+from kintune.experiments.baselines.regrets import compared, regrets
+from kintune.experiments.calibration import calibration_chart
 from kintune.experiments.known_facts import FACTS, read_facts
 from kintune.experiments.paper_cases import paper_cases
 from kintune.experiments.recommenders import (
@@ -42,36 +53,69 @@ from kintune.experiments.recommenders import (
     ruled,
 )
 from kintune.experiments.study_cases import StudyCurve, study_cases, study_curves
+from kintune.report.charts import drawn
+from kintune.report.drawing import as_svg
 
-STUDY = Path(__file__).parent.parent / "results/reference_study"
+ROOT = Path(__file__).parent.parent
+STUDY, BASELINES = ROOT / "results/reference_study", ROOT / "results/baselines"
+PLOT = ROOT / "docs/_static/calibration.svg"
 OTHER_INPUTS = ("log_steps", "log_norm", "log_images_per_class", "probe")
+LEFT_OUT: tuple[LeftOut, ...] = ("target", "network")
 LEAST_TARGETS = 4
+"""Targets, or networks, that a study needs before one is left out."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", type=Path, default=STUDY)
+    parser.add_argument("--baselines", type=Path, default=BASELINES)
+    parser.add_argument("--plot", action="store_true", help="draw the calibration")
     args = parser.parse_args()
-    for by in ("target", "network"):
+    plotted = on_table_4()
+    plotted |= on_study(args.study, BaselineArchive(args.baselines))
+    if args.plot:
+        PLOT.write_text(as_svg(drawn(calibration_chart(plotted))))
+        print(f"\nwritten: {PLOT.relative_to(ROOT)}")
+
+
+def on_table_4() -> dict[str, list[Outcome]]:
+    """Print how recommendations do there; their outcomes by what was left out."""
+    found: dict[str, list[Outcome]] = {}
+    for by in LEFT_OUT:
         print_heading(f"Table 4, each {by} left out")
         rules = {"nearest reference": nearest_reference("unlikeness"), **shared_rules("rank")}
-        print_rows(paper_cases(), by, rules, candidates("rank"), miss_in_decades)
-    curves = list(study_curves(RunArchive(args.study)))
-    facts = read_facts(args.study / FACTS)
-    for name, which in budgets(curves):
-        cases = study_cases(which, facts)
-        for by in ("target", "network"):
-            if len({getattr(case, by) for case in cases}) >= LEAST_TARGETS:
-                print_heading(f"Reference study, {name}, {len(cases)} curves, each {by} left out")
-                rules = {
-                    "nearest reference": nearest_reference("distance"),
-                    **shared_rules("distance"),
-                }
-                print_rows(cases, by, rules, candidates("distance", OTHER_INPUTS), regret)
-        floors = [curve.noise_floor for curve in which]
-        known = [floor for floor in floors if floor is not None]
-        if known:
-            print(f"noise floor{100 * mean(known):31.2f} points, {len(known)} curves")
+        tried = candidates("rank")
+        found[f"Table 4, {by} left out"] = print_rows(
+            paper_cases(), by, rules, tried, miss_in_decades
+        )
+    return found
+
+
+def on_study(study: Path, baselines: BaselineArchive) -> dict[str, list[Outcome]]:
+    """The same on each budget and on both; the outcomes of both, by what was left out."""
+    found: dict[str, list[Outcome]] = {}
+    every, facts = list(study_curves(RunArchive(study))), read_facts(study / FACTS)
+    for name, curves in budgets(every):
+        cases = study_cases(curves, facts)
+        for by in LEFT_OUT:
+            if len({getattr(case, by) for case in cases}) < LEAST_TARGETS:
+                continue
+            print_heading(f"Reference study, {name}, {len(cases)} curves, each {by} left out")
+            rules = {"nearest reference": nearest_reference("distance"), **shared_rules("distance")}
+            tried = candidates("distance", OTHER_INPUTS)
+            outcomes = print_rows(cases, by, rules, tried, regret)
+            print_baselines(outcomes, curves, baselines)
+            if len(curves) == len(every):
+                found[f"Reference study, {by} left out"] = outcomes
+        print_floor(curves)
+    return found
+
+
+def print_floor(curves: Sequence[StudyCurve]) -> None:
+    floors = [curve.noise_floor for curve in curves]
+    known = [floor for floor in floors if floor is not None]
+    if known:
+        print(f"noise floor{100 * mean(known):31.2f} points, {len(known)} curves")
 
 
 def budgets(curves: Sequence[StudyCurve]) -> list[tuple[str, list[StudyCurve]]]:
@@ -100,21 +144,43 @@ def print_rows(
     rules: dict[str, Rule],
     tried: Sequence[Candidate],
     score: Score,
-) -> None:
+) -> list[Outcome]:
+    """A row a rule and a family, and what is chosen among these: its outcomes."""
     for name, rule in rules.items():
         print_row(name, ruled(cases, rule, by), ranges=False)
     for family in dict.fromkeys(candidate.family for candidate in tried):
         only = [candidate for candidate in tried if candidate.family == family]
         print_row(family, nested(cases, only, by, score))
-    print_row("chosen inside each fold", nested(cases, tried, by, score))
+    outcomes = nested(cases, tried, by, score)
+    print_row("chosen inside each fold", outcomes)
+    return outcomes
+
+
+def print_baselines(
+    outcomes: Sequence[Outcome], curves: Sequence[StudyCurve], archive: BaselineArchive
+) -> None:
+    print(f"{'really run':26}{'curves':>8}{'points':>8}{'interval':>16}{'chosen':>8}  better by")
+    for method in METHODS:
+        row = compared(regrets(method, outcomes, curves, archive))
+        if row is None:
+            print(f"{method:26}{'not run':>8}")
+            continue
+        print(
+            f"{method:26}{row.curves:8}{100 * row.regret:8.2f}{in_points(row.interval):>16}"
+            f"{100 * row.recommended:8.2f}  {in_points(row.gain)}"
+        )
+
+
+def in_points(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
 def print_row(name: str, outcomes: Sequence[Outcome], *, ranges: bool = True) -> None:
     misses = mean(outcome.case.miss(outcome.guess) for outcome in outcomes)
     known = [outcome for outcome in outcomes if outcome.case.final_regret is not None]
     points = 100 * mean(final_regret(o.case, o.guess) for o in known)
-    low, high = interval_over_targets(known, final_regret)
-    interval = f"{100 * low:.2f} to {100 * high:.2f}"
+    interval = in_points(interval_over_targets(known, final_regret))
     print(
         f"{name:26}{misses:8.2f}{points:8.2f}{interval:>16}{held_text(outcomes) if ranges else ''}"
     )

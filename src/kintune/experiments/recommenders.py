@@ -8,7 +8,7 @@ rest.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 from typing import Literal, NamedTuple
@@ -42,6 +42,8 @@ class Case:
     """log10 of the best rate."""
     noise: float
     """Its standard deviation, decades."""
+    budget: str = ""
+    """Which of several trainings of the same network on the same target."""
     regret: Callable[[float], float] | None = None
     """What a rate loses in top-1 error, by which models are chosen; None where only the best rate
     is known."""
@@ -52,10 +54,11 @@ class Case:
         """Distance of a guess from the best rate, decades."""
         return abs(guess.place - self.place)
 
-    def holds(self, guess: Guess) -> bool:
-        """Whether the range of a guess holds the best rate, as uncertain as that was measured."""
+    def holds(self, guess: Guess, share: float = SHARE) -> bool:
+        """Whether the range that should hold `share` of the best rates holds this one, as uncertain
+        as it was measured."""
         measured = Guess(guess.place, math.hypot(guess.deviation, self.noise))
-        low, high = measured.interval(SHARE)
+        low, high = measured.interval(share)
         return low <= 10**self.place <= high
 
 
@@ -224,9 +227,17 @@ def interval_over_targets(
 ) -> tuple[float, float]:
     """Bootstrap interval of the mean score, drawing whole targets: what is uncertain is how it goes
     on the next one, and the cases of one target are alike."""
+    scores = ((o.case.target, score(o.case, o.guess)) for o in outcomes)
+    return bootstrap_over_targets(scores, share, draws)
+
+
+def bootstrap_over_targets(
+    scores: Iterable[tuple[str, float]], share: float = 0.95, draws: int = 2000
+) -> tuple[float, float]:
+    """The same of scores, each with its target."""
     by_target: dict[str, list[float]] = {}
-    for outcome in outcomes:
-        by_target.setdefault(outcome.case.target, []).append(score(outcome.case, outcome.guess))
+    for target, score in scores:
+        by_target.setdefault(target, []).append(score)
     sums = np.array([[sum(each), len(each)] for each in by_target.values()])
     drawn = np.random.default_rng(0).integers(0, len(sums), (draws, len(sums)))
     totals = sums[drawn].sum(axis=1)
@@ -234,9 +245,9 @@ def interval_over_targets(
     return float(low), float(high)
 
 
-def held(outcomes: Sequence[Outcome]) -> tuple[int, int]:
-    """How many ranges hold the best rate, and of how many."""
-    return sum(outcome.case.holds(outcome.guess) for outcome in outcomes), len(outcomes)
+def held(outcomes: Sequence[Outcome], share: float = SHARE) -> tuple[int, int]:
+    """How many ranges that should hold `share` of the best rates do, and of how many."""
+    return sum(outcome.case.holds(outcome.guess, share) for outcome in outcomes), len(outcomes)
 
 
 def binomial_interval(successes: int, trials: int, share: float = 0.95) -> tuple[float, float]:

@@ -105,6 +105,7 @@ def study_cases(curves: Sequence[StudyCurve], facts: FactsFile) -> list[Case]:
                 Case(
                     target=curve.target,
                     network=curve.source,
+                    budget=curve.budget,
                     inputs=known.inputs(curve.steps),
                     place=math.log10(validation.best_rate),
                     noise=max(LEAST_NOISE, (high - low) / math.sqrt(12)),

@@ -31,6 +31,8 @@ class Series:
     points: tuple[Point, ...]
     spreads: tuple[float, ...] = ()
     """Half length of the error bar of each point; empty for none."""
+    bars: tuple[Point, ...] = ()
+    """Lower and upper end of each error bar instead, where they are not as far from the point."""
     is_dashed: bool = False
     """Of a pair that shares a label, the second: drawn dashed and without marks."""
     has_marks: bool = True
@@ -159,20 +161,18 @@ def _x_scale(panel: PanelChart, shown: Sequence[Series]) -> Scale:
 
 
 def _y_scale(panel: PanelChart, shown: Sequence[Series]) -> Scale:
-    values = [
-        y + sign * spread
-        for series in shown
-        for (_, y), spread in zip(series.points, _spreads(series), strict=True)
-        for sign in (-1, 1)
-    ]
+    values = [end for series in shown for bar in _bars(series) for end in bar]
     if panel.top is not None:
         values = [min(value, panel.top) for value in values]
     least = _LEAST_SPAN if panel.y_label.endswith("%") else 0.1
     return padded_scale([max(0.0, value) for value in values], _HEIGHT - _BOTTOM, _TOP, least=least)
 
 
-def _spreads(series: Series) -> Sequence[float]:
-    return series.spreads or [0.0] * len(series.points)
+def _bars(series: Series) -> Sequence[Point]:
+    """The ends of the error bar of each point, which is both of them where it has none."""
+    spreads = series.spreads or [0.0] * len(series.points)
+    pairs = zip(series.points, spreads, strict=True)
+    return series.bars or [(y - spread, y + spread) for (_, y), spread in pairs]
 
 
 def _axes(panel: PanelChart, x: Scale, y: Scale) -> list[Path | Text]:
@@ -226,9 +226,9 @@ def _line(series: Series, place: int, x: Scale, y: Scale) -> list[Path | Text]:
     shapes: list[Path | Text] = []
     if len(points) > 1:
         shapes.append(Path(points=points, stroke=shade, width=1.2, dashes=dashes))
-    for (a, b), spread in zip(series.points, _spreads(series), strict=True):
-        if spread:
-            ends = ((x(a), y(b - spread)), (x(a), max(y(b + spread), top)))
+    for (a, _), (low, high) in zip(series.points, _bars(series), strict=True):
+        if high > low:
+            ends = ((x(a), y(low)), (x(a), max(y(high), top)))
             shapes.append(Path(points=ends, stroke=shade, width=0.8))
     marked = points if series.has_marks or series.is_dashed else points[-1:]
     shapes += [_mark(place, point, shade) for point in marked]
