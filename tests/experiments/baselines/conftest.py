@@ -1,0 +1,63 @@
+"""Two shades of grey that are easy to tell apart, as a study of one target with `pocket`."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kintune.experiment import RunArchive
+from kintune.experiments.baselines import rate_range
+from kintune.experiments.baselines.records import BaselineArchive
+from kintune.experiments.baselines.work import Archives
+from kintune.experiments.reference_study import (
+    SOURCES,
+    PlannedRun,
+    Point,
+    Source,
+    network_file,
+    study_config,
+)
+from kintune.experiments.workshop import Workshop
+
+TARGET = "greys"
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 10), ("test", 3)):
+        for label, level in (("dark", 40), ("light", 200)):
+            (folder / TARGET / split / label).mkdir(parents=True)
+            for index in range(count):
+                pixels = np.clip(rng.normal(level, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / TARGET / split / label / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+    """The study is two epochs of one step on the grey set, a range test 14 steps."""
+    for name in SOURCES:
+        targets = (TARGET,) if name == "pocket" else ()
+        tiny = Source(32, {"long": 2, "short": 1}, (-4,), targets)
+        monkeypatch.setitem(SOURCES, name, tiny)
+    monkeypatch.setattr(rate_range, "STEPS", 14)
+
+
+@pytest.fixture
+def workshop(tmp_path, data):
+    return Workshop(tmp_path / "runs", data)
+
+
+@pytest.fixture
+def archives(tmp_path):
+    return Archives(RunArchive(tmp_path / "study"), BaselineArchive(tmp_path / "baselines"))
+
+
+@pytest.fixture
+def start(workshop):
+    """Network, images and configuration of the study's long run at the usual rate."""
+    backbone = workshop.backbone(network_file("pocket"))
+    dataset = workshop.dataset(TARGET, backbone)
+    usual = PlannedRun("pocket", TARGET, "long", "curve", Point(-4))
+    return backbone, dataset, study_config(usual, backbone, dataset)
