@@ -22,6 +22,7 @@ import torch
 from kintune.experiment import RunArchive
 from kintune.experiments.known_facts import FACTS, add_facts, measured_facts
 from kintune.experiments.reference_study import (
+    IMAGES_PER_SECOND,
     ORDER,
     SOURCES,
     THREADS,
@@ -40,9 +41,6 @@ from kintune.processor import keep_large_blocks
 
 RESULTS = Path(__file__).parent.parent / "results/reference_study"
 WAIT_SECONDS = 30
-IMAGES_PER_SECOND = {32: 150, 64: 60}
-"""Training images that one core of an AMD EPYC gets through, by image size, evaluations and
-checkpoints included."""
 MORE_RATES = 3
 """Beyond the first ones of a curve, usually: one outwards and two beside the best."""
 USUAL_RUNS: dict[Stage, int] = {"seeds": 8, "decays": 6}

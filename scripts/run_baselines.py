@@ -23,11 +23,18 @@ import torch
 
 from kintune.errors import KintuneError
 from kintune.experiment import RunArchive
-from kintune.experiments.baselines.methods import METHODS, require_packages
+from kintune.experiments.baselines.methods import METHODS, MethodName, require_packages
 from kintune.experiments.baselines.rate_range import STEPS
 from kintune.experiments.baselines.records import BaselineArchive
 from kintune.experiments.baselines.work import Archives, PlannedBaseline, planned, run_baseline
-from kintune.experiments.reference_study import BATCH_SIZE, SOURCES, THREADS
+from kintune.experiments.reference_study import (
+    BATCH_SIZE,
+    IMAGES_PER_SECOND,
+    SOURCES,
+    THREADS,
+    BudgetName,
+    SourceName,
+)
 from kintune.experiments.targets import TRAIN_IMAGES
 from kintune.experiments.workshop import Workshop
 from kintune.processor import keep_large_blocks
@@ -35,8 +42,6 @@ from kintune.processor import keep_large_blocks
 ROOT = Path(__file__).parent.parent / "results"
 BUDGETS = ("short", "long")
 WAIT_SECONDS = 30
-IMAGES_PER_SECOND = {32: 150, 64: 60}
-"""As in `reference_study.py`."""
 
 
 def main() -> None:
@@ -110,7 +115,9 @@ def run_one(plan: PlannedBaseline, workshop: Workshop, into: Archives) -> bool:
 
 def print_plan(left: list[PlannedBaseline]) -> None:
     """What is due, and its usual cost."""
-    counts = Counter((plan.source, plan.budget, plan.method) for plan in left)
+    counts: Counter[tuple[SourceName, BudgetName, MethodName]] = Counter(
+        (plan.source, plan.budget, plan.method) for plan in left
+    )
     total = 0.0
     print(f"{'source':14}{'budget':8}{'method':14}{'due':>5}{'core-hours':>12}{'up to here':>12}")
     for (source, budget, method), count in counts.items():

@@ -73,7 +73,9 @@ def planned(
 ) -> Iterator[PlannedBaseline]:
     """The trainings that are not recorded yet, of pretrained networks; the study's most informative
     curves first, all methods on a target before the next target."""
-    curves = dict.fromkeys((source, budget) for source, budget, _ in ORDER if source != "scratch")
+    curves: dict[tuple[SourceName, BudgetName], None] = dict.fromkeys(
+        (source, budget) for source, budget, _ in ORDER if source != "scratch"
+    )
     for seed in range(seeds):
         for source, budget in curves:
             for target in SOURCES[source].targets:
