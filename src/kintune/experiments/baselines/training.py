@@ -1,8 +1,6 @@
 """A training with an optimiser of its own: the engine's start, batches and evaluation, in a loop
 that is small because it keeps no checkpoints. A run that is killed begins again."""
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import dataclass
@@ -94,7 +92,7 @@ def train_with(
 class _Loop:
     network: nn.Module
     optimizer: Optimizer
-    averager: PolynomialDecayAverager | None
+    averager: "PolynomialDecayAverager | None"
     dataset: ImageDataset
     config: RunConfig
     device: torch.device
@@ -136,7 +134,7 @@ class _Loop:
         return Errors(validation=validation.top1_error, test=test.top1_error)
 
 
-def _averager(network: nn.Module) -> PolynomialDecayAverager:
+def _averager(network: nn.Module) -> "PolynomialDecayAverager":
     from dog import PolynomialDecayAverager
 
     return PolynomialDecayAverager(network)
