@@ -202,10 +202,7 @@ def _confidence_and_entropy(logits: Tensor) -> Tensor:
 
 
 def _for_inference(network: nn.Module, device: str) -> nn.Module:
-    """The network as it was loaded, where that serves; else a copy that does."""
-    here = next(network.parameters()).device == torch.device(device)
-    if here and not any(module.training for module in network.modules()):
-        return network
+    # A copy, because the person's network keeps its place and layout.
     network = copy.deepcopy(network).eval().to(device)
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 

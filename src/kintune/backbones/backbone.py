@@ -35,7 +35,7 @@ class Backbone:
     model_kwargs: dict[str, Any]
     """Arguments of the architecture."""
     network: nn.Module
-    """In evaluation mode, channels last, with its source head when that was loaded."""
+    """In evaluation mode, with its source head when that was loaded."""
     head_name: str
     """Dotted path of the last linear layer (or 1x1 convolution of the pooled features)."""
     num_features: int
@@ -104,7 +104,7 @@ def load_backbone(
     return Backbone(
         name=model,
         model_kwargs=model_kwargs,
-        network=network.eval().to(memory_format=torch.channels_last),  # pyright: ignore[reportCallIssue]
+        network=network.eval(),
         head_name=head_name,
         num_features=width,
         input=spec,
