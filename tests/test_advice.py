@@ -1,9 +1,12 @@
 import pytest
 
-from kintune.advice import Rates, explanation
+from kintune.advice import explanation
+from kintune.hyperparameters import Hyperparameters, RateRange
+from kintune.search import History, Observation, Point, SearchSpace
+from kintune.search.bracket import Bracket
 
 KNOWN = {"birds": 0.6, "clothes": 0.75, "letters": 0.95}
-RATES = Rates(0.01, 0.1, 10.0)
+RATES = RateRange(low=0.01, best=0.1, high=1.0)
 
 
 @pytest.mark.parametrize(
@@ -25,11 +28,16 @@ def test_the_place_among_the_references_is_said(make_similarity, distance, words
 def test_rates_are_said_with_the_momentum_they_go_with(make_similarity):
     text = explanation(make_similarity(), KNOWN, RATES, 0.9, "medium")
     assert "effective learning rate of 0.1, that is lr 0.01 with momentum 0.9" in text
-    assert "between 0.01 and 10; confidence: medium" in text
+    assert "between 0.01 and 1; confidence: medium" in text
     assert "0.1, that is lr 0.1 with momentum 0." in explanation(
         make_similarity(), KNOWN, RATES, 0.0, "low"
     )
 
 
-def test_two_more_rates_lie_a_third_of_the_range_beside():
-    assert Rates(0.01, 0.1, 10.0).settling == pytest.approx((0.01, 1.0))
+def test_the_two_runs_that_are_named_are_those_that_a_search_would_try(make_similarity):
+    text = explanation(make_similarity(), KNOWN, RATES, 0.9, "low")
+    assert "on which side it lies: 0.022 and 0.46." in text
+    space = SearchSpace(base=Hyperparameters(lr=0.01, batch_size=8, epochs=2), prior=RATES)
+    history = History(seed=0).told(Observation(point=Point(effective_lr=0.1), error=0.5))
+    tried = Bracket().ask(space, history).point.effective_lr
+    assert any(tried == pytest.approx(rate, rel=1e-3) for rate in RATES.beside)

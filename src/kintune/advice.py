@@ -1,35 +1,18 @@
 """A recommendation in plain words."""
 
-import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
-from kintune.hyperparameters import lr_for
+from kintune.hyperparameters import RateRange, lr_for
 from kintune.similarity import Similarity
 
 NEAREST = 2
 """Reference sets that are named."""
 
 
-class Rates(NamedTuple):
-    """Effective learning rates of a recommendation."""
-
-    low: float
-    best: float
-    high: float
-
-    @property
-    def settling(self) -> tuple[float, float]:
-        """Two further rates, a third of the range's decades below and above the best guess: beside
-        it they show on which side the best one lies."""
-        step = math.log10(self.high / self.low) / 3
-        return self.best / 10**step, self.best * 10**step
-
-
 def explanation(
     similarity: Similarity,
     known: Mapping[str, float],
-    rates: Rates,
+    rates: RateRange,
     momentum: float,
     confidence: str,
 ) -> str:
@@ -37,9 +20,9 @@ def explanation(
 
     Args:
         similarity: of the target to the source.
-        known: relative distance of each reference set from a source like this.
-        rates: what is recommended.
-        momentum: that the learning rate is given for.
+        known: `relative_distance` of each reference set from a source like this.
+        rates: effective learning rates.
+        momentum: m, for which the learning rate is said.
         confidence: in a word.
     """
     here = similarity.relative_distance
@@ -47,7 +30,7 @@ def explanation(
     nearest = sorted(known, key=lambda name: (abs(known[name] - here), name))[:NEAREST]
     beside = " and ".join(f"{name} ({known[name]:.2f})" for name in nearest)
     low, high = similarity.interval
-    one, other = rates.settling
+    one, other = rates.beside
     return (
         f"Your images are {_how_far(nearer / len(known))} {similarity.source}: at a relative "
         f"distance of {here:.2f} ({low:.2f} to {high:.2f}; 0 is the source itself, 1 is "

@@ -15,6 +15,8 @@ ScheduleName = Literal["step", "cosine", "constant"]
 AugmentationName = Literal["random_resized_crop", "random_crop", "flip", "none"]
 UpdateConvention = Literal["paper", "torch"]
 
+LEAST_STEP, MOST_STEP = 0.3, 0.7
+"""Decades."""
 MILESTONES = (1 / 2, 5 / 6)
 """Section 3.1: of 300 epochs, 150 and 250."""
 SCRATCH_MILESTONES = (2 / 3, 11 / 12)
@@ -171,3 +173,28 @@ def appendix_d(
 
 APPENDIX_D_LRS = (0.02, 0.01, 0.005, 0.001, 0.0001)
 APPENDIX_D_DECAYS = (0.1, 0.01, 0.001, 0.0001)
+
+
+class RateRange(Record):
+    """Effective learning rates: where the best one is expected, and the best guess."""
+
+    low: float = Field(gt=0)
+    best: float = Field(gt=0)
+    high: float = Field(gt=0)
+
+    @property
+    def beside(self) -> tuple[float, float]:
+        """The effective rates a step below and above the best guess: after a run at each it is
+        known on which side the best one lies."""
+        factor = 10 ** outward_step(self.low, self.high)
+        return self.best / factor, self.best * factor
+
+
+def outward_step(low: float, high: float) -> float:
+    """Decades from one rate to the next that is tried, in a range of effective rates: a third of
+    the range, within `LEAST_STEP` and `MOST_STEP`.
+
+    >>> outward_step(0.01, 0.1), outward_step(0.001, 10)
+    (0.3333333333333333, 0.7)
+    """
+    return min(MOST_STEP, max(LEAST_STEP, math.log10(high / low) / 3))

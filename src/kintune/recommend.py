@@ -17,11 +17,12 @@ from typing import Literal
 from pydantic import Field
 
 from kintune import defaults
-from kintune.advice import Rates, explanation
+from kintune.advice import explanation
 from kintune.errors import IncomparableError
 from kintune.hyperparameters import (
     AugmentationName,
     Hyperparameters,
+    RateRange,
     RegularizerName,
     ScheduleName,
     lr_for,
@@ -91,14 +92,6 @@ class Recipe(Record):
     schedule: ScheduleName = "step"
     augmentation: AugmentationName | None = None
     """None leaves it to `kintune.defaults.augmentation_for`."""
-
-
-class RateRange(Record):
-    """Effective learning rates: where the best one is expected, and the best guess."""
-
-    low: float = Field(gt=0)
-    best: float = Field(gt=0)
-    high: float = Field(gt=0)
 
 
 class Evidence(Record):
@@ -193,11 +186,7 @@ def recommend(
         confidence=_confidence(votes),
         reference_coverage=leave_one_out_coverage(),
         explanation=explanation(
-            similarity,
-            _scale(similarity),
-            Rates(rates.low, rates.best, rates.high),
-            recipe.momentum,
-            _confidence(votes),
+            similarity, _scale(similarity), rates, recipe.momentum, _confidence(votes)
         ),
         evidence=_evidence(votes, task),
         warnings=_warnings(similarity, task, votes),

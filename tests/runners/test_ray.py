@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from kintune.hyperparameters import Hyperparameters
+from kintune.hyperparameters import Hyperparameters, RateRange
 from kintune.inputs import InputSpec
-from kintune.recommend import RateRange
 from kintune.runners import TaskSource
 from kintune.runs import RunConfig, RunResult, read_result, write_atomically, write_json
 from kintune.search import Budget, SearchPlan, SearchSpace, TrialStore, search

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kintune.hyperparameters import Hyperparameters
+from kintune.hyperparameters import Hyperparameters, RateRange
 from kintune.inputs import InputSpec
-from kintune.recommend import RateRange
 from kintune.runners import never
 from kintune.runs import RunConfig, RunResult, read_result, result_without_errors, write_json
 from kintune.search import Budget, SearchPlan, SearchSpace, TrialStore

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kintune.errors import OptionError
-from kintune.hyperparameters import Hyperparameters
-from kintune.recommend import RateRange
+from kintune.hyperparameters import Hyperparameters, RateRange
 from kintune.search import (
     Choices,
     Grid,

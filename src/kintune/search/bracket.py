@@ -14,14 +14,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from kintune.hyperparameters import outward_step
 from kintune.search.history import WORTH, History, Observation, Proposal, is_new
 from kintune.search.space import Point, SearchSpace
 from kintune.search.valley import Floats, Valley, fit_valley
 
 LEAST_GAP = 0.08
 """Decades: two rates nearer than this teach the same."""
-LEAST_STEP, MOST_STEP = 0.3, 0.7
-"""Decades of a step outward: a third of the recommended range, within these."""
 GROWTH, LONGEST_STEP = 1.5, 1.0
 """Each further step on the same side is longer, up to this."""
 SETTLED_RUNS = 4
@@ -96,13 +95,18 @@ class _Look:
     @property
     def width(self) -> float:
         """Decades from the middle of the expected range to its edge."""
-        prior = self.space.prior
-        low, high = (prior.low, prior.high) if prior else self.space.bounds
+        low, high = self.expected
         return (math.log10(high) - math.log10(low)) / 2
 
     @property
+    def expected(self) -> tuple[float, float]:
+        """Effective rates: the recommended range, else the bounds."""
+        prior = self.space.prior
+        return (prior.low, prior.high) if prior else self.space.bounds
+
+    @property
     def step(self) -> float:
-        return min(MOST_STEP, max(LEAST_STEP, 2 * self.width / 3))
+        return outward_step(*self.expected)
 
     def proposals(self) -> Iterator[Proposal]:
         """The most promising first; they do not end."""

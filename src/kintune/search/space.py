@@ -11,8 +11,13 @@ from typing import Any
 
 from pydantic import Field
 
-from kintune.hyperparameters import AugmentationName, Hyperparameters, RegularizerName, lr_for
-from kintune.recommend import RateRange
+from kintune.hyperparameters import (
+    AugmentationName,
+    Hyperparameters,
+    RateRange,
+    RegularizerName,
+    lr_for,
+)
 from kintune.records import Record
 
 LOWEST, HIGHEST = 1e-4, 10.0
