@@ -1,0 +1,160 @@
+"""What commands have in common: images, network, training, where to write, with what to run."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from pydantic import Field, ValidationError
+
+from kintune import defaults
+from kintune.errors import OptionError
+from kintune.hyperparameters import (
+    AugmentationName,
+    RegularizerName,
+    ScheduleName,
+    UpdateConvention,
+)
+from kintune.records import Record
+from kintune.runs import Precision
+
+Positional = tyro.conf.Positional
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
+Paths = tyro.conf.UseAppendAction[tuple[Path, ...]]
+
+
+class Options(Record):
+    """Base of all options: faults are told in the words of the command line."""
+
+    as_json: Annotated[Flag, tyro.conf.arg(name="json")] = False
+    """Print one JSON object on stdout and nothing else."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            lines = [_fault(fault) for fault in error.errors(include_url=False)]
+            raise OptionError("\n".join(lines)) from None
+
+
+def _fault(fault: Any) -> str:
+    name = "--" + str(fault["loc"][0]).replace("_", "-") if fault["loc"] else "options"
+    return f"{name}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {fault['input']!r}."
+
+
+class ImageOptions(Options):
+    """Which images."""
+
+    data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
+    """Folder of class folders, with or without train/val/test; CSV with path,label[,split];
+    sklearn:digits; or paper:NAME=FOLDER, a set of the paper such as paper:cub200."""
+    skip_unreadable: Flag = False
+    """Go on without image files that cannot be read; they are recorded."""
+    verify_cache: Flag = False
+    """Hash every file instead of trusting its path, size and times; what changed is read again."""
+
+
+class DataOptions(ImageOptions):
+    """Which images, and which of them validate."""
+
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = defaults.VAL_FRACTION
+    """Share of the training images drawn for validation where the data has no validation split."""
+
+
+class InputOptions(Options):
+    """How a network is built and fed."""
+
+    model_kwargs: tuple[str, ...] = ()
+    """Arguments of the architecture, each KEY=VALUE, such as pad_type=same."""
+    image_size: Annotated[int, Field(ge=8)] | None = None
+    """Side of the crop that the network sees, pixels; the network's own by default."""
+    mean: tuple[float, float, float] | None = None
+    """Mean of the input channels, RGB in 0 to 1."""
+    std: tuple[float, float, float] | None = None
+    """Standard deviation of the input channels."""
+
+
+class ModelOptions(InputOptions):
+    """Which network."""
+
+    model: str
+    """A timm name (resnet50), torchvision:NAME, or pocket, the embedded network."""
+    weights: Path | None = None
+    """Local weights, .safetensors or a plain PyTorch checkpoint; a .json beside it is read."""
+
+
+class SourceOptions(Options):
+    """What stands for the source domain."""
+
+    source: Path | None = None
+    """The source domain's images (a folder) or saved prototypes (a file); else the network itself
+    tells."""
+    min_images: Annotated[int, Field(ge=1)] = 1
+    """Leave out source classes with fewer images; the code that the paper builds on asks 200."""
+
+
+class TrainingOptions(Options):
+    """How to train, apart from the rate."""
+
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    """Images a step; by default at most 256 with at least 40 steps an epoch."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Passes over the training images; by default 2000 steps in all."""
+    iterations: Annotated[int, Field(ge=1)] | None = None
+    """Steps in all, instead of --epochs."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = defaults.MOMENTUM
+    """Momentum m; the learning rate follows it, so that the effective rate stays."""
+    weight_decay: Annotated[float, Field(ge=0)] = defaults.WEIGHT_DECAY
+    """Weight decay λ."""
+    regularizer: RegularizerName = "l2"
+    """What weight decay pulls towards: zero (l2) or the pretrained weights (l2-sp)."""
+    new_part_decay: Annotated[float, Field(ge=0)] | None = None
+    """Decay of the new head; by default --weight-decay with l2 and 0.01 with l2-sp."""
+    exempt_bias_and_norm: Flag = False
+    """No decay of biases and of the parameters of normalisation."""
+    schedule: ScheduleName = "step"
+    """Shape of the learning rate: step divides by 10 at each of --decay-milestones."""
+    decay_milestones: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Epochs (iterations with --iterations), or shares of training below 1; by default 1/2 and
+    5/6."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+    """Epochs over which the rate grows linearly at the start."""
+    head_lr_factor: Annotated[float, Field(gt=0)] = 1
+    """The new head learns at this multiple of the rate."""
+    augmentation: AugmentationName | None = None
+    """How training images are varied; by default random_resized_crop from 1000 steps on, else
+    flip."""
+    bn_momentum: Annotated[float, Field(ge=0, lt=1)] | Literal["rule"] | None = None
+    """Share of the batch statistics kept in each step, as in the paper (1 minus torch's and timm's
+    number); rule is max(1 - 10 / steps an epoch, 0.9). By default the network's own."""
+    freeze_bn_stats: Flag = False
+    """Normalise by the source's running statistics and leave them alone."""
+    convention: UpdateConvention = "paper"
+    """Where rate and decay stand in the update: equations (1) and (2), or as in torch and timm."""
+    micro_batch_size: Annotated[int, Field(ge=2)] | None = None
+    """Most images that go through the network at once: the same batch in parts, for little
+    memory."""
+    precision: Precision = "float32"
+    """bfloat16 runs forward and backward passes under autocast."""
+
+
+class OutputOptions(Options):
+    """Where to write."""
+
+    output: Path | None = None
+    """Folder for everything that is written; runs/DATA-MODEL by default."""
+
+
+class ComputeOptions(Options):
+    """With what to run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = defaults.SEED
+    """Seed of splits, new head, order and augmentation."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads; all cores by default. Another number gives other last bits."""
+
+
+class TaskOptions(ComputeOptions, ModelOptions, DataOptions):
+    """What every command that loads images and a network knows."""
