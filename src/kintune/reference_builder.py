@@ -60,6 +60,7 @@ def _searches(options: ReferenceOptions) -> list[SearchOptions]:
             workers=options.workers,
             threads=options.threads,
             device=options.device,
+            seed=options.seed,
             output=(options.output or OUTPUT / options.model) / name,
             dry_run=options.dry_run,
         )
