@@ -223,7 +223,7 @@ def _with_left_out_deviation(make: Callable[[Examples], _Places], examples: Exam
     rms = math.sqrt(sum(miss**2 for miss in misses) / max(1, len(misses)))
     deviation = max(LEAST_DEVIATION, rms)
 
-    def guess(inputs: Sequence[float] | Floats, network: str) -> Guess:  # noqa: ARG001 - all alike
+    def guess(inputs: Sequence[float] | Floats, network: str) -> Guess:  # noqa: ARG001 - a Predictor has it
         return Guess(place(inputs), deviation)
 
     return guess

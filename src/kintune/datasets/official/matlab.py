@@ -8,10 +8,11 @@ import numpy as np
 
 from kintune.errors import DataError
 
-_BROKEN = (  # what scipy raises, as found by damaging files
-    OSError, ValueError, TypeError, LookupError, ArithmeticError, NameError, MemoryError,
-    NotImplementedError, zlib.error,
-)  # fmt: skip
+_BROKEN = (
+    *(OSError, ValueError, TypeError, LookupError, ArithmeticError, NameError, MemoryError),
+    *(NotImplementedError, zlib.error),
+)
+"""What scipy raises, as found by damaging files."""
 
 
 def read_strings(path: Path, variable: str) -> list[str]:
