@@ -35,8 +35,9 @@ from kintune import recommend as recommender
 from kintune.backbones import Backbone, load_backbone, squared_filter_norm
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.defaults import EngineName
-from kintune.hyperparameters import Hyperparameters, lr_for
-from kintune.recommend import RateRange, Recommendation, TaskFacts, recommend
+from kintune.experiment import at_rates
+from kintune.hyperparameters import Hyperparameters, RateRange
+from kintune.recommend import Recommendation, TaskFacts, recommend
 from kintune.reference import ReferenceTable, load_reference_tables
 from kintune.runners import LocalRunner
 from kintune.runs import RunConfig, write_json
@@ -83,18 +84,11 @@ def main() -> None:
 def run_grid(folder: Path, runs: Path, scratch: Path, threads: int) -> None:
     backbone = load_backbone("pocket")
     dataset = load_dataset(subset(folder, scratch), backbone.input, val_fraction=VAL_FRACTION)
-    configs = [
-        RunConfig(
-            **start_of(backbone, dataset),
-            hyperparameters=Hyperparameters(
-                lr=lr_for(rate, 0.9), batch_size=BATCH_SIZE, epochs=EPOCHS, augmentation="flip"
-            ),
-            seed=seed,
-            threads=threads,
-        )
-        for seed in SEEDS
-        for rate in RATES
-    ]
+    settings = Hyperparameters(
+        lr=RATES[0], batch_size=BATCH_SIZE, epochs=EPOCHS, augmentation="flip"
+    )
+    template = RunConfig(**start_of(backbone, dataset), hyperparameters=settings, threads=threads)
+    configs = at_rates(template, RATES, SEEDS)
     results = []
     for result in LocalRunner(backbone, dataset, runs).run(configs):
         print(folder.name, result.effective_lr, result.validation_top1_error, flush=True)

@@ -35,8 +35,9 @@ from kintune.backbones import (
 )
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.defaults import batch_size_for
+from kintune.experiment import at_rates
 from kintune.experiments.similarity_sets import HELD_OUT, SETS
-from kintune.hyperparameters import Hyperparameters, lr_for
+from kintune.hyperparameters import Hyperparameters
 from kintune.prototypes import source_prototypes
 from kintune.runners import LocalRunner
 from kintune.runs import RunConfig, RunResult, write_json
@@ -171,18 +172,9 @@ def write_rates(data: Path, runs: Path, scratch: Path, threads: int) -> None:
 
 def grid(backbone: Backbone, dataset: ImageDataset, runs: Path, threads: int) -> list[RunResult]:
     images = len(dataset.splits["train"])
-    configs = [
-        RunConfig(
-            **start_of(backbone, dataset),
-            hyperparameters=Hyperparameters(
-                lr=lr_for(rate, 0.9), batch_size=batch_size_for(images), epochs=EPOCHS
-            ),
-            seed=seed,
-            threads=threads,
-        )
-        for seed in SEEDS
-        for rate in RATES
-    ]
+    settings = Hyperparameters(lr=RATES[0], batch_size=batch_size_for(images), epochs=EPOCHS)
+    template = RunConfig(**start_of(backbone, dataset), hyperparameters=settings, threads=threads)
+    configs = at_rates(template, RATES, SEEDS)
     results = []
     for result in LocalRunner(backbone, dataset, runs).run(configs):
         print(dataset.name, result.effective_lr, result.validation_top1_error, flush=True)

@@ -9,13 +9,15 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
+from kintune.hyperparameters import lr_for
 from kintune.records import Record
 from kintune.runners.local import run_guarded
 from kintune.runs import RunConfig, RunResult, write_atomically, write_json
@@ -117,7 +119,18 @@ class RunArchive:
                 counts={split: len(rows) for split, rows in dataset.splits.items()},
                 runs=(*runs.values(), record),
             )
-            write_atomically(path, _one_run_a_line(file).encode())
+            write_runs(path, file, map(_plain, file.runs))
+
+
+def at_rates(template: RunConfig, rates: Sequence[float], seeds: Sequence[int]) -> list[RunConfig]:
+    """A configuration for each effective learning rate and seed, at the template's momentum."""
+    usual = template.hyperparameters
+    settings = [usual.model_copy(update={"lr": lr_for(rate, usual.momentum)}) for rate in rates]
+    return [
+        template.model_copy(update={"hyperparameters": each, "seed": seed})
+        for seed in seeds
+        for each in settings
+    ]
 
 
 def recorded_run(
@@ -198,16 +211,20 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
         os.close(handle)
 
 
-def _one_run_a_line(file: RecordFile) -> str:
-    """JSON whose differences between two commits are the runs that were added."""
-    head = json.dumps(file.to_json() | {"runs": []})
-    lines = [
-        json.dumps(
-            run.model_dump(mode="json", exclude={"result"})
-            | {"result": run.result.model_dump(mode="json", exclude_defaults=True)},
-            separators=(",", ":"),
-            allow_nan=False,
-        )
-        for run in file.runs
-    ]
-    return head.replace('"runs": []', '"runs": [\n' + ",\n".join(lines) + "\n]") + "\n"
+def write_runs(path: Path, head: Record, runs: Iterable[dict[str, Any]]) -> None:
+    """A file of runs as JSON, one a line: the differences between two commits are what was added.
+
+    Args:
+        path: of the file, which is replaced at once.
+        head: the record of the file, of which all but `runs` is taken.
+        runs: each as plain values.
+    """
+    said = json.dumps(head.model_copy(update={"runs": ()}).to_json())
+    lines = [json.dumps(run, separators=(",", ":"), allow_nan=False) for run in runs]
+    text = said.replace('"runs": []', '"runs": [\n' + ",\n".join(lines) + "\n]") + "\n"
+    write_atomically(path, text.encode())
+
+
+def _plain(run: RunRecord) -> dict[str, Any]:
+    result = run.result.model_dump(mode="json", exclude_defaults=True)
+    return run.model_dump(mode="json", exclude={"result"}) | {"result": result}

@@ -1,16 +1,15 @@
 """What is kept of the runs of the baselines: one JSON file a source and target."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kintune.experiment import locked
+from kintune.experiment import locked, write_runs
 from kintune.experiments.baselines.methods import MethodName
 from kintune.experiments.baselines.rate_range import RangeTest
 from kintune.experiments.reference_study import BudgetName
 from kintune.records import Record
-from kintune.runs import RunConfig, write_atomically
+from kintune.runs import RunConfig
 
 
 class BaselineRun(Record):
@@ -99,18 +98,5 @@ class BaselineArchive:
         with locked(self.root / f".{path.stem}.lock"):
             runs = (*self.read(source, target), run)
             file = BaselineFile(source=source, target=target, runs=runs)
-            write_atomically(path, _one_run_a_line(file).encode())
-
-
-def _one_run_a_line(file: BaselineFile) -> str:
-    """JSON whose differences between two commits are the runs that were added."""
-    head = json.dumps(file.model_copy(update={"runs": ()}).to_json())
-    lines = [
-        json.dumps(
-            run.model_dump(mode="json", exclude_defaults=True),
-            separators=(",", ":"),
-            allow_nan=False,
-        )
-        for run in file.runs
-    ]
-    return head.replace('"runs": []', '"runs": [\n' + ",\n".join(lines) + "\n]") + "\n"
+            plain = (each.model_dump(mode="json", exclude_defaults=True) for each in runs)
+            write_runs(path, file, plain)
