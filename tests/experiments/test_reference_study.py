@@ -1,6 +1,7 @@
 import pytest
+from tests.experiments.conftest import run_record
 
-from kintune.experiment import RunArchive, RunRecord
+from kintune.experiment import RunArchive
 from kintune.experiments.reference_study import (
     DECAY,
     EDGE,
@@ -24,8 +25,6 @@ from kintune.experiments.reference_study import (
     rate,
     settings,
 )
-from kintune.inputs import InputSpec
-from kintune.runs import RunConfig, RunResult
 
 
 def valley(best, curvature=0.02):
@@ -46,23 +45,7 @@ def run_through(error, source="pocket", stages=STAGES):
 
 def record(point, budget="long", error=0.2, **changes):
     used = settings("pocket", budget, point).model_copy(update=changes)
-    config = RunConfig(
-        model="pocket",
-        weights_sha256="",
-        input=InputSpec(image_size=32, mean=(0, 0, 0), std=(1, 1, 1)),
-        data_sha256="",
-        hyperparameters=used,
-        seed=point.seed,
-    )
-    result = RunResult(
-        id=config.id,
-        hyperparameters=used,
-        effective_lr=used.effective_lr,
-        status="complete",
-        validation_top1_error=error,
-        seconds=1.0,
-    )
-    return RunRecord(config=config, result=result, versions={}, processor="")
+    return run_record(used, point.seed, error)
 
 
 @pytest.mark.parametrize("quarter", range(LOWEST, HIGHEST + 1))

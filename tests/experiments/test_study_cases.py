@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
+from tests.experiments.conftest import run_record
 
 from kintune.backbones import BackboneOverrides, load_backbone
 from kintune.datasets import load_dataset
-from kintune.experiment import RecordFile, RunArchive, RunRecord
+from kintune.experiment import RecordFile, RunArchive
 from kintune.experiments.known_facts import (
     FactsFile,
     KnownFacts,
@@ -19,9 +20,7 @@ from kintune.experiments.known_facts import (
 from kintune.experiments.recommenders import final_regret, regret
 from kintune.experiments.reference_study import Point, rate, settings
 from kintune.experiments.study_cases import study_cases, study_curves
-from kintune.inputs import InputSpec
 from kintune.rate_models import Guess
-from kintune.runs import RunConfig, RunResult
 
 COUNTS = {"train": 480, "val": 480, "test": 1000}
 
@@ -32,31 +31,10 @@ def error(quarter, best=-4, seed=0):
 
 
 def record(point, budget="long", diverged=False, losses=(1.0,) * 60):
+    errors = None if diverged else error(point.quarter, seed=point.seed)
+    tested = None if diverged else error(point.quarter, best=-3, seed=point.seed)
     used = settings("pocket", budget, point)
-    config = RunConfig(
-        model="pocket",
-        weights_sha256="",
-        input=InputSpec(image_size=32, mean=(0, 0, 0), std=(1, 1, 1)),
-        data_sha256="",
-        hyperparameters=used,
-        seed=point.seed,
-    )
-    result = RunResult(
-        id=config.id,
-        hyperparameters=used,
-        effective_lr=used.effective_lr,
-        status="diverged" if diverged else "complete",
-        validation_top1_error=None if diverged else error(point.quarter, seed=point.seed),
-        seconds=1.0,
-    )
-    return RunRecord(
-        config=config,
-        result=result,
-        test_top1_error=None if diverged else error(point.quarter, best=-3, seed=point.seed),
-        train_losses=losses,
-        versions={},
-        processor="",
-    )
+    return run_record(used, point.seed, errors, test_top1_error=tested, train_losses=losses)
 
 
 def archive_of(folder, runs):

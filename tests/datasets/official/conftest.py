@@ -9,6 +9,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from kintune.datasets.catalog import list_images
+from kintune.errors import DataError
+
 WriteTree = Callable[[Path], Path]
 
 DOGS = {
@@ -30,6 +33,22 @@ PLACES = {
     "val": ["Places365_val_00000001.jpg 1", "Places365_val_00000002.jpg 0"],
 }
 INATURALIST = ["Plantae/Rosa canina", "Aves/Pica pica"]
+
+
+def rows(source: str) -> list[tuple[str, str, str]]:
+    """Split, class and path below the set's folder, in the order of the listing."""
+    root = source.partition("=")[2]
+    return [
+        (entry.split, entry.label, entry.path.removeprefix(f"{root}/"))
+        for entry in list_images(source).entries
+    ]
+
+
+def refusal(source: str) -> str:
+    """What is said of a copy that does not load, from below its folder on."""
+    with pytest.raises(DataError) as error:
+        list_images(source)
+    return str(error.value).removeprefix(source.partition("=")[2]).removeprefix("/")
 
 
 def write_images(folder: Path, names: Sequence[str]) -> None:

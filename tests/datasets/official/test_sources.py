@@ -5,23 +5,10 @@ import json
 import pytest
 
 from kintune.datasets.catalog import list_images
-from kintune.errors import DataError
+
+from .conftest import refusal, rows
 
 SYNSETS = ("n01440764", "n01443537")
-
-
-def rows(source):
-    root = source.partition("=")[2]
-    return [
-        (entry.split, entry.label, entry.path.removeprefix(f"{root}/"))
-        for entry in list_images(source).entries
-    ]
-
-
-def refusal(source):
-    with pytest.raises(DataError) as error:
-        list_images(source)
-    return str(error.value).removeprefix(source.partition("=")[2]).removeprefix("/")
 
 
 @pytest.mark.parametrize("name", ["imagenet", "imagenet:flat"])

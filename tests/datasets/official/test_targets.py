@@ -6,21 +6,8 @@ from numpy.lib.recfunctions import repack_fields
 from scipy.io import loadmat, savemat
 
 from kintune.datasets.catalog import list_images
-from kintune.errors import DataError
 
-
-def rows(source):
-    root = source.partition("=")[2]
-    return [
-        (entry.split, entry.label, entry.path.removeprefix(f"{root}/"))
-        for entry in list_images(source).entries
-    ]
-
-
-def refusal(source):
-    with pytest.raises(DataError) as error:
-        list_images(source)
-    return str(error.value).removeprefix(source.partition("=")[2]).removeprefix("/")
+from .conftest import refusal, rows
 
 
 def test_caltech_draws_sixty_of_each_class_and_leaves_clutter_out(named_tree):

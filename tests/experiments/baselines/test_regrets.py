@@ -1,44 +1,22 @@
 import math
 
 import pytest
+from tests.experiments.conftest import run_record
 
-from kintune.experiment import RunRecord
 from kintune.experiments.baselines.records import BaselineRun
 from kintune.experiments.baselines.regrets import Regret, compared, regrets
 from kintune.experiments.recommenders import Case, Outcome
 from kintune.experiments.reference_study import Point, settings
 from kintune.experiments.study_cases import StudyCurve
-from kintune.inputs import InputSpec
 from kintune.rate_models import Guess
-from kintune.runs import RunConfig, RunResult
 
 COUNTS = {"train": 480, "val": 480, "test": 1000}
 
 
-def config(point):
-    return RunConfig(
-        model="pocket",
-        weights_sha256="",
-        input=InputSpec(image_size=32, mean=(0, 0, 0), std=(1, 1, 1)),
-        data_sha256="",
-        hyperparameters=settings("pocket", "long", point),
-        seed=point.seed,
-    )
-
-
 def study_run(quarter, test_error):
-    used = config(Point(quarter))
-    result = RunResult(
-        id=used.id,
-        hyperparameters=used.hyperparameters,
-        effective_lr=used.hyperparameters.effective_lr,
-        status="complete",
-        validation_top1_error=test_error,
-        seconds=1.0,
-    )
-    return RunRecord(
-        config=used, result=result, test_top1_error=test_error, versions={}, processor=""
-    )
+    point = Point(quarter)
+    used = settings("pocket", "long", point)
+    return run_record(used, point.seed, test_error, test_top1_error=test_error)
 
 
 @pytest.fixture
@@ -73,7 +51,7 @@ def prodigy(test_error, seed=0, budget="long"):
     return BaselineRun(
         method="prodigy",
         budget=budget,
-        config=config(Point(-4, seed=seed)),
+        config=run_record(settings("pocket", "long", Point(-4)), seed).config,
         status="complete",
         test_top1_error=test_error,
         steps=900,

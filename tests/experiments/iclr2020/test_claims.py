@@ -3,8 +3,8 @@
 import math
 
 import pytest
+from tests.experiments.conftest import run_record
 
-from kintune.experiment import RunRecord
 from kintune.experiments.iclr2020 import EXPERIMENTS
 from kintune.experiments.iclr2020.claims import (
     momentum_pairs,
@@ -17,38 +17,11 @@ from kintune.experiments.reproduction.declaration import Measurement
 from kintune.experiments.reproduction.known import KnownRuns
 from kintune.experiments.reproduction.measuring import MeasurementArchive
 from kintune.experiments.reproduction.work import all_runs
-from kintune.inputs import InputSpec
-from kintune.runs import RunConfig, RunResult
 
 
 def recorded(run, error):
-    used = run.settings
-    config = RunConfig(
-        model="pocket",
-        weights_sha256="",
-        input=InputSpec(image_size=32, mean=(0, 0, 0), std=(1, 1, 1)),
-        data_sha256="",
-        hyperparameters=used,
-        seed=run.seed,
-    )
-    result = RunResult(
-        id=config.id,
-        hyperparameters=used,
-        effective_lr=used.effective_lr,
-        status="complete",
-        validation_top1_error=error,
-        validation_average_class_error=error,
-        seed=run.seed,
-        seconds=36.0,
-    )
-    return RunRecord(
-        config=config,
-        result=result,
-        test_top1_error=error,
-        test_average_class_error=error,
-        versions={"torch": "0"},
-        processor="none",
-    )
+    tested = {"test_top1_error": error, "test_average_class_error": error}
+    return run_record(run.settings, run.seed, error, **tested)
 
 
 def world(error, tmp_path):

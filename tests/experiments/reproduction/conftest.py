@@ -5,12 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from tests.experiments.conftest import run_record
 
-from kintune.experiment import RunRecord
 from kintune.experiments.iclr2020.protocols import SMALL
 from kintune.experiments.reproduction.known import KnownRuns
-from kintune.inputs import InputSpec
-from kintune.runs import RunConfig, RunResult
 
 
 def tiny_protocol(near="near", far="far"):
@@ -46,38 +44,19 @@ def make_sets(folder, names=("near", "far"), levels=(40, 200)):
 
 def synthetic_record(run, validation, test=None, **changes):
     """A record of a declared run with these errors."""
-    used = run.settings
-    config = RunConfig(
-        model="pocket",
-        weights_sha256="",
-        input=InputSpec(image_size=32, mean=(0, 0, 0), std=(1, 1, 1)),
-        data_sha256="",
-        hyperparameters=used,
-        seed=run.seed,
-    )
-    result = RunResult(
-        id=config.id,
-        hyperparameters=used,
-        effective_lr=used.effective_lr,
-        status="complete",
-        validation_top1_error=validation,
-        validation_average_class_error=changes.pop("validation_class", validation),
-        first_epoch_loss_ratio=0.5,
-        seed=run.seed,
-        seconds=1.0,
-    )
     tested = validation if test is None else test
-    return RunRecord(
-        config=config,
-        result=result,
+    shares = {"validation_average_class_error": changes.pop("validation_class", validation)}
+    return run_record(
+        run.settings,
+        run.seed,
+        validation,
+        result=shares | {"first_epoch_loss_ratio": 0.5},
         test_top1_error=tested,
         test_average_class_error=changes.pop("test_class", tested),
         train_losses=(1.0, 0.5, 0.25),
         validation_errors=((1, 0.6), (3, validation)),
         normalised_l2=(0.9, 0.8, 0.7),
         normalised_penalty=(1.5, 2.0, 2.0),
-        versions={"torch": "0"},
-        processor="none",
         **changes,
     )
 
