@@ -262,9 +262,9 @@ def test_an_official_set_is_trained_on_whole(protocol, make_work, tmp_path):
 
 PROGRAM = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {root!r})
 from pathlib import Path
-from conftest import tiny_protocol
+from tests.experiments.reproduction.conftest import tiny_protocol
 from kintune.experiments.iclr2020 import protocols
 from kintune.experiments import reproduce as command
 from kintune.experiments.reproduction import work
@@ -280,7 +280,7 @@ def program(sets, tmp_path):
     path = tmp_path / "program.py"
     path.write_text(
         PROGRAM.format(
-            tests=str(Path(__file__).parent),
+            root=str(Path(__file__).parents[3]),
             data=str(sets),
             runs=str(tmp_path / "runs"),
             results=str(tmp_path / "results"),
