@@ -1,6 +1,7 @@
 """Run the reference study, or say what is left of it and how long that takes.
 
     python scripts/reference_study.py --data DATA --models MODELS --runs RUNS [--plan] [--hours H]
+        [--sources pocket] [--budgets long] [--stages curve] [--targets caltech101 birds]
 
 The protocol is `kintune.experiments.reference_study`. Start it twice to use two cores: each process
 takes the next run that nobody holds, and each can be killed at any moment and started again.
@@ -10,21 +11,33 @@ run again. RUNS holds the unfinished runs, and of finished ones what is small.
 `--plan` prints the runs that are due now and an estimate of the whole study in hours of one core.
 `--show` prints the curves so far as Markdown; `docs/reference-study.md` holds such a table.
 `--facts` measures distance and linear probe of every source and target: `facts.json`, minutes.
+`--tables` writes the best rates into `kintune/reference/study.json`, which recommendations rest on.
+
+Runs of other studies that were trained as this one trains count too: `--beside` names where they
+are.
 """
 
 import argparse
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from kintune.experiment import RunArchive
-from kintune.experiments.known_facts import FACTS, add_facts, measured_facts
+from kintune.experiments.known_facts import (
+    FACTS,
+    FactsFile,
+    add_facts,
+    measured_facts,
+    read_facts,
+)
 from kintune.experiments.reference_study import (
     IMAGES_PER_SECOND,
     ORDER,
     SOURCES,
+    STAGES,
     THREADS,
     PlannedRun,
     Stage,
@@ -33,14 +46,19 @@ from kintune.experiments.reference_study import (
     rate,
     study_config,
 )
-from kintune.experiments.study_cases import study_curves
-from kintune.experiments.study_tables import HEADER, markdown_row, summary
+from kintune.experiments.study_cases import StudyCurve, study_curves
+from kintune.experiments.study_tables import HEADER, markdown_row, reference_tables, summary
 from kintune.experiments.targets import TRAIN_IMAGES
 from kintune.experiments.workshop import Job, Workshop, run_job
 from kintune.processor import keep_large_blocks
+from kintune.runs import write_json
 
-RESULTS = Path(__file__).parent.parent / "results/reference_study"
+ROOT = Path(__file__).parent.parent
+RESULTS, REPRODUCTION = ROOT / "results/reference_study", ROOT / "results/iclr2020"
+TABLES = ROOT / "src/kintune/reference/study.json"
 WAIT_SECONDS = 30
+BUDGETS = ("long", "short")
+TARGETS = tuple(dict.fromkeys(name for plan in SOURCES.values() for name in plan.targets))
 MORE_RATES = 3
 """Beyond the first ones of a curve, usually: one outwards and two beside the best."""
 USUAL_RUNS: dict[Stage, int] = {"seeds": 8, "decays": 6}
@@ -55,15 +73,25 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--plan", action="store_true", help="say what is due, run nothing")
     parser.add_argument("--show", action="store_true", help="print the curves so far")
+    parser.add_argument("--tables", action="store_true", help="write what recommend rests on")
+    parser.add_argument("--beside", nargs="*", type=Path, default=[REPRODUCTION])
     parser.add_argument("--facts", action="store_true", help="measure what is known beforehand")
     parser.add_argument("--hours", type=float, default=float("inf"))
+    parser.add_argument("--sources", nargs="+", choices=tuple(SOURCES), default=tuple(SOURCES))
+    parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=BUDGETS)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS)
     args = parser.parse_args()
     archive = RunArchive(args.results)
     if args.plan:
         print_plan(archive)
         return
+    curves = study_curves(archive, *map(RunArchive, args.beside))
     if args.show:
-        show(archive)
+        show(list(curves))
+        return
+    if args.tables:
+        write_tables(list(curves), read_facts(args.results / FACTS))
         return
     if not (args.data and args.models and args.runs):
         parser.error("--data, --models and --runs are needed to run anything")
@@ -75,12 +103,22 @@ def main() -> None:
         return
     ends = time.monotonic() + 3600 * args.hours
     while time.monotonic() < ends:
-        planned = list(pending(archive))
+        planned = [run for run in pending(archive) if is_wanted(run, args)]
         if not planned:
             print("nothing is left to run", flush=True)
             break
         if not any(run_one(run, workshop, archive) for run in planned):
             time.sleep(WAIT_SECONDS)  # all that is due now is being run
+
+
+def is_wanted(run: PlannedRun, args: argparse.Namespace) -> bool:
+    """Whether the flags name the part of the study that a run belongs to."""
+    return (
+        run.source in args.sources
+        and run.budget in args.budgets
+        and run.stage in args.stages
+        and run.target in args.targets
+    )
 
 
 def run_one(run: PlannedRun, workshop: Workshop, archive: RunArchive) -> bool:
@@ -114,8 +152,14 @@ def write_facts(workshop: Workshop, path: Path) -> None:
                 print(facts.model_dump_json(), flush=True)
 
 
-def show(archive: RunArchive) -> None:
-    curves = list(study_curves(archive))
+def write_tables(curves: Sequence[StudyCurve], facts: FactsFile) -> None:
+    tables = list(reference_tables(curves, facts))
+    write_json(TABLES, [table.to_json() for table in tables])
+    for table in tables:
+        print(f"{table.network} of {table.source}: {len(table.rows)} best rates")
+
+
+def show(curves: Sequence[StudyCurve]) -> None:
     print(HEADER)
     for curve in curves:
         print(markdown_row(curve))

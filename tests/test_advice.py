@@ -21,21 +21,23 @@ RATES = RateRange(low=0.01, best=0.1, high=1.0)
     ],
 )
 def test_the_place_among_the_references_is_said(make_similarity, distance, words):
-    text = explanation(make_similarity(distance=distance), KNOWN, RATES, 0.9, "low")
+    text = explanation(
+        make_similarity(distance=distance), KNOWN, RATES, momentum=0.9, confidence="low"
+    )
     assert all(each in text for each in words)
 
 
 def test_rates_are_said_with_the_momentum_they_go_with(make_similarity):
-    text = explanation(make_similarity(), KNOWN, RATES, 0.9, "medium")
+    text = explanation(make_similarity(), KNOWN, RATES, momentum=0.9, confidence="medium")
     assert "effective learning rate of 0.1, that is lr 0.01 with momentum 0.9" in text
     assert "between 0.01 and 1; confidence: medium" in text
     assert "0.1, that is lr 0.1 with momentum 0." in explanation(
-        make_similarity(), KNOWN, RATES, 0.0, "low"
+        make_similarity(), KNOWN, RATES, momentum=0.0, confidence="low"
     )
 
 
 def test_the_two_runs_that_are_named_are_those_that_a_search_would_try(make_similarity):
-    text = explanation(make_similarity(), KNOWN, RATES, 0.9, "low")
+    text = explanation(make_similarity(), KNOWN, RATES, momentum=0.9, confidence="low")
     assert "on which side it lies: 0.022 and 0.46." in text
     space = SearchSpace(base=Hyperparameters(lr=0.01, batch_size=8, epochs=2), prior=RATES)
     history = History(seed=0).told(Observation(point=Point(effective_lr=0.1), error=0.5))

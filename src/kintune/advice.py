@@ -13,8 +13,10 @@ def explanation(
     similarity: Similarity,
     known: Mapping[str, float],
     rates: RateRange,
+    *,
     momentum: float,
     confidence: str,
+    probe: float | None = None,
 ) -> str:
     """Where the target lies, where to start, what to expect, and what would settle it.
 
@@ -24,6 +26,7 @@ def explanation(
         rates: effective learning rates.
         momentum: m, for which the learning rate is said.
         confidence: in a word.
+        probe: error of a linear classifier on the frozen features, a fraction.
     """
     here = similarity.relative_distance
     nearer = sum(distance < here for distance in known.values())
@@ -38,7 +41,16 @@ def explanation(
         f"are {beside}. So start at an effective learning rate of {rates.best:.2g}, that is lr "
         f"{lr_for(rates.best, momentum):.2g} with momentum {momentum:g}. Expect the best between "
         f"{rates.low:.2g} and {rates.high:.2g}; confidence: {confidence}. Two more runs would show "
-        f"on which side it lies: {one:.2g} and {other:.2g}."
+        f"on which side it lies: {one:.2g} and {other:.2g}.{_probed(probe)}"
+    )
+
+
+def _probed(error: float | None) -> str:
+    if error is None:
+        return ""
+    return (
+        f" A linear classifier on the frozen features errs on about {error:.0%} of your images: "
+        "fine-tuning should do better."
     )
 
 

@@ -40,7 +40,7 @@ from kintune.search import StudyView, live_table
 from kintune.search import search as run_search
 from kintune.settings import run_config, task_facts, training_settings
 from kintune.similarity import Similarity, SourceRanking
-from kintune.task import Task, load_task, measure, resolve_device, source_spec, threads
+from kintune.task import Task, load_task, measure, probe, resolve_device, source_spec, threads
 from kintune.training import exclusive, joined_replicas, replicas, versions
 from kintune.tuning import (
     alone,
@@ -185,9 +185,10 @@ def report(options: ReportOptions) -> ReportPath:
 def _recommendation(
     task: Task, similarity: Similarity, options: RecommendOptions | TuneOptions
 ) -> Recommendation:
+    facts = task_facts(task, options).model_copy(update={"probe_top1_error": probe(task)})
     return recommend(
         similarity,
-        task_facts(task, options),
+        facts,
         Recipe(
             momentum=options.momentum,
             weight_decay=options.weight_decay,

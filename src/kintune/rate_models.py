@@ -147,6 +147,21 @@ class GaussianFit:
 
     def __call__(self, inputs: Sequence[float] | Floats, network: str) -> Guess:
         """Mean and deviation of a new best rate, its own residual included."""
+        here, across = self._beside(inputs, network)
+        own = _covariance(here, here, self.amplitudes)[0, 0]
+        variance = own - across @ self.inverse @ across + self.residual**2
+        return Guess(
+            self.level + float(across @ self.solved),
+            max(LEAST_DEVIATION, math.sqrt(max(0.0, float(variance)))),
+        )
+
+    def influences(self, inputs: Sequence[float] | Floats, network: str) -> Floats:
+        """By how many decades the guess moves with each example's place, (n,)."""
+        _, across = self._beside(inputs, network)
+        return across @ self.inverse
+
+    def _beside(self, inputs: Sequence[float] | Floats, network: str) -> tuple[Examples, Floats]:
+        """A new case as an example, and its covariance with each of the others, (n,)."""
         mean, spread = self.scaling
         here = replace(
             self.examples,
@@ -154,13 +169,7 @@ class GaussianFit:
             networks=(network,),
             targets=("",),
         )
-        across = _covariance(here, self.examples, self.amplitudes)[0]
-        own = _covariance(here, here, self.amplitudes)[0, 0]
-        variance = own - across @ self.inverse @ across + self.residual**2
-        return Guess(
-            self.level + float(across @ self.solved),
-            max(LEAST_DEVIATION, math.sqrt(max(0.0, float(variance)))),
-        )
+        return here, _covariance(here, self.examples, self.amplitudes)[0]
 
 
 def gaussian_fit(

@@ -1,17 +1,15 @@
 """From what is known before training to a range of effective learning rates.
 
 The paper's finding is a tendency (section 3.3, Table 4): the nearer the target, the smaller the
-best effective learning rate. Its distances belong to its own extractors, so only the *order* of the
-targets within a column is used: a new target finds its place on the scale of relative distances,
-and the references near that place vote on the logarithm of the rate. A table measured with exactly
-the user's network votes by relative distance itself, and weighs more.
+best effective learning rate; and a training that sees fewer images needs a larger one to travel as
+far. Both are read off all references at once by a Gaussian process over the logarithm of the best
+rate (`kintune.rate_models`), in which every network has an offset of its own: known where the
+network has references, uncertain where it has none.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
-from statistics import NormalDist
 from typing import Literal
 
 from pydantic import Field
@@ -27,40 +25,37 @@ from kintune.hyperparameters import (
     ScheduleName,
     lr_for,
 )
-from kintune.records import Record
-from kintune.reference import (
-    ReferenceRow,
-    ReferenceTable,
-    load_reference_tables,
-    reference_distances,
+from kintune.rate_evidence import (
+    Origin,
+    RateExample,
+    fit_rates,
+    inputs_of,
+    left_out_coverage,
+    rank_between,
+    rate_examples,
+    unit,
+    weights_of,
 )
+from kintune.rate_models import GaussianFit, Guess
+from kintune.records import Record
+from kintune.reference import load_reference_tables, reference_distances, shipped_reference_tables
 from kintune.similarity import Similarity
 
-Confidence = Literal["low", "medium"]
+Confidence = Literal["low", "medium", "high"]
 
 RANGE = 0.8
 """Nominal share of cases in which the best rate lies in the range."""
-RANK_WIDTH = 0.25
-"""Kernel width over ranks (0 nearest, 1 farthest)."""
-DISTANCE_WIDTH = 0.1
-"""Kernel width over relative distances, within the table of the same network."""
-OWN_TABLE_WEIGHT = 20.0
-"""A vote of a table of exactly this network counts this much more than one of the paper's 35: two
-near rows outvote them all."""
-RATE_NOISE = 0.25
-"""Decades by which a reference's best rate is uncertain: a coarse grid, a flat optimum."""
-SHORTER, SHORTER_AT_MOST = 1 / 3, 1 / 2
-"""Exponents of images seen by which a rate grows when the budget shrinks: best guess, high edge."""
-NORM_NOISE = 0.25
-"""Decades of doubt for each decade by which the squared filter norms differ."""
-LEAST_TRAVEL, GOOD_TRAVEL = 10.0, 30.0
-"""Effective rate times steps, over the squared filter norm: below the first, the low edge of every
-range, training does not converge; the best guess keeps to the second."""
+SURE, FAIRLY_SURE = 5.0, 15.0
+"""Ratios of the range's ends up to which confidence is `high` and `medium`."""
 HIGHEST = 3.0
 """Largest effective rate recommended, over the squared filter norm."""
+FEWEST_STEPS = 10
+"""Optimisation steps below which there is no training to speak of."""
 
 WIDE_INTERVAL = 0.1
 """Of the relative distance: wider ones are warned of."""
+EVIDENCE = 8
+"""References that are shown, those of the largest influence."""
 
 
 class TaskFacts(Record):
@@ -75,11 +70,18 @@ class TaskFacts(Record):
     """Size of the weights that a rate acts on: `kintune.backbones.squared_filter_norm`."""
     iterations: int | None = None
     """Steps after which training ends in the last epoch; None where it is whole."""
+    probe_top1_error: float | None = Field(default=None, ge=0, le=1)
+    """Of a linear probe on the frozen features (`kintune.probe`), where it was measured."""
 
     @property
     def steps(self) -> int:
         """Optimisation steps."""
         return self.iterations or self.epochs * math.ceil(self.images / self.batch_size)
+
+    @property
+    def images_seen(self) -> int:
+        """Each image as often as training sees it."""
+        return min(self.steps * self.batch_size, self.epochs * self.images)
 
 
 class Recipe(Record):
@@ -95,7 +97,7 @@ class Recipe(Record):
 
 
 class Evidence(Record):
-    """One reference that voted."""
+    """One reference that the recommendation leans on."""
 
     source: str
     network: str
@@ -104,9 +106,9 @@ class Evidence(Record):
     reference_effective_lr: float
     """Best rate of the reference at its own batch size and budget."""
     effective_lr: float
-    """The same carried to this task's batch size and budget."""
+    """The same carried to this task's batch size, weights and budget."""
     weight: float
-    """Share of the vote."""
+    """Share of all influence on the best guess."""
     origin: str
 
 
@@ -124,9 +126,12 @@ class Recommendation(Record):
     schedule: ScheduleName
     augmentation: AugmentationName
     confidence: Confidence
-    """`medium` where references of exactly this network decide, else `low`."""
+    """How wide the range is: `high` up to a factor of 5, `medium` up to 15."""
     reference_coverage: float
-    """Share of the paper's 35 optima that a range made in this way holds, each left out."""
+    """Share of the references that ship whose best rate a range made in this way holds, all of the
+    same target left out."""
+    probe_top1_error: float | None = None
+    """What a linear classifier on the frozen features errs on, a fraction."""
     explanation: str
     evidence: tuple[Evidence, ...]
     warnings: tuple[str, ...]
@@ -148,13 +153,6 @@ class Recommendation(Record):
         )
 
 
-@dataclass(frozen=True)
-class _Vote:
-    table: ReferenceTable
-    row: ReferenceRow
-    weight: float
-
-
 def recommend(
     similarity: Similarity, task: TaskFacts, recipe: Recipe | None = None
 ) -> Recommendation:
@@ -169,9 +167,14 @@ def recommend(
         IncomparableError: the similarity was measured with prototypes no reference scale knows.
     """
     recipe = recipe or Recipe()
-    place = rank_of(similarity)
-    votes = _votes(similarity, place)
-    rates = _rate_range(votes, task)
+    origin = _scale_of(similarity)
+    found = rate_examples(load_reference_tables(), similarity.extractor, task.squared_filter_norm)
+    fit = fit_rates(found)
+    here = inputs_of(rank_between(similarity.relative_distance, origin), task.images_seen)
+    guess = fit(here, weights_of(similarity.extractor))
+    rates = _rate_range(guess, task)
+    confidence = _confidence(rates)
+    is_known = any(each.network == weights_of(similarity.extractor) for each in found)
     return Recommendation(
         similarity=similarity,
         effective_lr=rates,
@@ -183,162 +186,95 @@ def recommend(
         regularizer=recipe.regularizer,
         schedule=recipe.schedule,
         augmentation=recipe.augmentation or defaults.augmentation_for(task.steps),
-        confidence=_confidence(votes),
-        reference_coverage=leave_one_out_coverage(),
+        confidence=confidence,
+        reference_coverage=reference_coverage(),
+        probe_top1_error=task.probe_top1_error,
         explanation=explanation(
-            similarity, _scale(similarity), rates, recipe.momentum, _confidence(votes)
+            similarity,
+            reference_distances(origin),
+            rates,
+            momentum=recipe.momentum,
+            confidence=confidence,
+            probe=task.probe_top1_error,
         ),
-        evidence=_evidence(votes, task),
-        warnings=_warnings(similarity, task, votes),
-        would_help=_would_help(similarity, votes),
+        evidence=_evidence(found, fit, similarity, task),
+        warnings=_warnings(similarity, task, found, is_known=is_known),
+        would_help=_would_help(similarity, confidence, is_known=is_known),
     )
 
 
-def rank_of(similarity: Similarity) -> float:
-    """Share of the known targets that lie nearer to their source, 0 to 1."""
-    scale = _scale(similarity)
-    return sum(value < similarity.relative_distance for value in scale.values()) / len(scale)
+@cache
+def reference_coverage() -> float:
+    """Share of the references that ship that a range made in this way holds, left out."""
+    found = rate_examples(shipped_reference_tables(), "", 1.0)
+    return left_out_coverage(found, fit_rates(found), RANGE)
 
 
-def _scale(similarity: Similarity) -> Mapping[str, float]:
+def _scale_of(similarity: Similarity) -> Origin:
     if similarity.prototypes_from not in ("images", "head"):
         raise IncomparableError(
             f"prototypes from {similarity.prototypes_from!r} have no reference scale; "
             "use prototypes from images or from the head."
         )
-    return reference_distances("head" if similarity.prototypes_from == "head" else "images")
+    return "head" if similarity.prototypes_from == "head" else "images"
 
 
-def carried(
-    table: ReferenceTable, row: ReferenceRow, task: TaskFacts, exponent: float = SHORTER
-) -> float:
-    """A reference's best effective rate at this task's batch size, budget and weights.
-
-    In proportion to the batch size (Goyal et al. 2017, arXiv:1706.02677) and to the squared norm of
-    the filters (with normalisation behind them η' / |θ|² is what acts, section 3.3), times
-    (images the reference saw / images this task will see) ** exponent where this task sees fewer:
-    a shorter training must travel as far in fewer steps. The exponent is a convention between "the
-    rate stays" (0) and "the distance stays" (1).
-    """
-    shortage = max(1.0, row.epochs * row.images / (task.epochs * task.images))
-    weights = _norm_ratio(table, task)
-    return row.effective_lr * task.batch_size / row.batch_size * weights * shortage**exponent
-
-
-def _norm_ratio(table: ReferenceTable, task: TaskFacts) -> float:
-    """Squared filter norm of the task's network over that of the table's."""
-    return task.squared_filter_norm / (table.squared_filter_norm or task.squared_filter_norm)
-
-
-@cache
-def leave_one_out_coverage() -> float:
-    """Share of the paper's 35 optima that the range drawn from the other 34 holds, at their own
-    batch size and budget and with their rank in their own column known."""
-    tables = _paper_tables()
-    held: list[bool] = []
-    for table in tables:
-        for row, place in zip(table.rows, table.ranks(), strict=True):
-            votes = [vote for vote in _paper_votes(place) if vote.row is not row]
-            task = TaskFacts(
-                images=row.images,
-                classes=row.classes,
-                batch_size=row.batch_size,
-                epochs=row.epochs,
-            )
-            rates = _rate_range(votes, task)
-            held.append(rates.low <= row.effective_lr <= rates.high)
-    return sum(held) / len(held)
-
-
-def _paper_tables() -> tuple[ReferenceTable, ...]:
-    return tuple(table for table in load_reference_tables() if table.extractor is None)
-
-
-def _paper_votes(place: float) -> list[_Vote]:
-    return [
-        _Vote(table, row, _kernel(rank - place, RANK_WIDTH))
-        for table in _paper_tables()
-        for row, rank in zip(table.rows, table.ranks(), strict=True)
-    ]
-
-
-def _own_votes(similarity: Similarity) -> list[_Vote]:
-    """Votes of tables of exactly this network, input and source, by relative distance."""
-    votes: list[_Vote] = []
-    for table in load_reference_tables():
-        same_source = table.source == similarity.source
-        same_measure = table.prototypes_from == similarity.prototypes_from
-        if table.extractor == similarity.extractor and same_source and same_measure:
-            for row in table.rows:
-                if row.relative_distance is not None:
-                    gap = row.relative_distance - similarity.relative_distance
-                    weight = OWN_TABLE_WEIGHT * _kernel(gap, DISTANCE_WIDTH)
-                    votes.append(_Vote(table, row, weight))
-    return votes
-
-
-def _votes(similarity: Similarity, place: float) -> list[_Vote]:
-    votes = _own_votes(similarity) + _paper_votes(place)
-    return sorted(votes, key=lambda vote: -vote.weight)
-
-
-def _kernel(gap: float, width: float) -> float:
-    return math.exp(-0.5 * (gap / width) ** 2)
-
-
-def _rate_range(votes: Sequence[_Vote], task: TaskFacts) -> RateRange:
-    """Weighted mean and spread of the carried log rates, above what can converge."""
-    total = sum(vote.weight for vote in votes)
-    shares = [vote.weight / total for vote in votes]
-    logs = [math.log10(carried(vote.table, vote.row, task)) for vote in votes]
-    highest = [math.log10(carried(vote.table, vote.row, task, SHORTER_AT_MOST)) for vote in votes]
-    mean = sum(share * log for share, log in zip(shares, logs, strict=True))
-    variance = sum(share * (log - mean) ** 2 for share, log in zip(shares, logs, strict=True))
-    variance += RATE_NOISE**2 + _norm_doubt(votes, task) ** 2
-    reach = NormalDist().inv_cdf(0.5 + RANGE / 2) * math.sqrt(variance)
-    upwards = sum(s * (h - log) for s, h, log in zip(shares, highest, logs, strict=True))
-    best = max(mean, math.log10(GOOD_TRAVEL * task.squared_filter_norm / task.steps))
-    low = max(mean - reach, math.log10(LEAST_TRAVEL * task.squared_filter_norm / task.steps))
-    high = max(mean + reach + upwards, best + reach)
+def _rate_range(guess: Guess, task: TaskFacts) -> RateRange:
+    """The guess in the rates of this task's batch size and weights."""
+    by = 10 ** unit(task.batch_size, task.squared_filter_norm)
+    low, high = guess.interval(RANGE)
     most = HIGHEST * task.squared_filter_norm
-    return RateRange(low=min(10**low, most), best=min(10**best, most), high=min(10**high, most))
-
-
-def _norm_doubt(votes: Sequence[_Vote], task: TaskFacts) -> float:
-    """Decades of doubt from carrying rates between weights of different size."""
-    total = sum(vote.weight for vote in votes)
-    return NORM_NOISE * sum(
-        vote.weight / total * abs(math.log10(_norm_ratio(vote.table, task))) for vote in votes
+    return RateRange(
+        low=min(by * low, most), best=min(by * guess.rate, most), high=min(by * high, most)
     )
 
 
-def _evidence(votes: Sequence[_Vote], task: TaskFacts, most: int = 8) -> tuple[Evidence, ...]:
-    total = sum(vote.weight for vote in votes)
+def _confidence(rates: RateRange) -> Confidence:
+    ratio = rates.high / rates.low
+    return "high" if ratio <= SURE else "medium" if ratio <= FAIRLY_SURE else "low"
+
+
+def _evidence(
+    found: Sequence[RateExample], fit: GaussianFit, similarity: Similarity, task: TaskFacts
+) -> tuple[Evidence, ...]:
+    """The references that move the guess most."""
+    rank = rank_between(similarity.relative_distance, _scale_of(similarity))
+    influences = abs(
+        fit.influences(inputs_of(rank, task.images_seen), weights_of(similarity.extractor))
+    )
+    order = sorted(range(len(found)), key=lambda index: -influences[index])
     return tuple(
         Evidence(
-            source=vote.table.source,
-            network=vote.table.network,
-            target=vote.row.target,
-            relative_distance=vote.row.relative_distance,
-            reference_effective_lr=vote.row.effective_lr,
-            effective_lr=carried(vote.table, vote.row, task),
-            weight=vote.weight / total,
-            origin=vote.table.origin,
+            source=each.table.source,
+            network=each.table.network,
+            target=each.row.target,
+            relative_distance=each.row.relative_distance,
+            reference_effective_lr=each.row.effective_lr,
+            effective_lr=_carried(each, fit, task),
+            weight=float(influences[index] / influences.sum()),
+            origin=each.table.origin,
         )
-        for vote in votes[:most]
+        for index in order[:EVIDENCE]
+        for each in [found[index]]
     )
 
 
-def _confidence(votes: Sequence[_Vote]) -> Confidence:
-    own = [vote for vote in votes if vote.table.extractor is not None]
-    return "medium" if sum(vote.weight for vote in own) > OWN_TABLE_WEIGHT / 2 else "low"
+def _carried(example: RateExample, fit: GaussianFit, task: TaskFacts) -> float:
+    """A reference's best rate at this task's batch size, weights and budget: the last by as much as
+    the model says that the budget changes."""
+    there = fit(example.inputs, example.network).place
+    here = fit(inputs_of(example.rank, task.images_seen), example.network).place
+    return 10 ** (example.place + here - there + unit(task.batch_size, task.squared_filter_norm))
 
 
-def _would_help(similarity: Similarity, votes: Sequence[_Vote]) -> tuple[str, ...]:
+def _would_help(
+    similarity: Similarity, confidence: Confidence, *, is_known: bool
+) -> tuple[str, ...]:
     found: list[str] = []
-    if _confidence(votes) == "low":
+    if confidence != "high":
+        more = "More references" if is_known else "References"
         found.append(
-            "References of this network: kintune reference build searches on data sets that you "
+            f"{more} of this network: kintune reference build searches on data sets that you "
             "name, kintune reference add takes in a search that you have done."
         )
     if similarity.prototypes_from == "head":
@@ -349,13 +285,14 @@ def _would_help(similarity: Similarity, votes: Sequence[_Vote]) -> tuple[str, ..
     return tuple(found)
 
 
-def _warnings(similarity: Similarity, task: TaskFacts, votes: Sequence[_Vote]) -> tuple[str, ...]:
+def _warnings(
+    similarity: Similarity, task: TaskFacts, examples: Sequence[RateExample], *, is_known: bool
+) -> tuple[str, ...]:
     found: list[str] = []
-    if not any(vote.table.extractor for vote in votes):
+    if not is_known:
         found.append(
-            "No reference was measured with this network: the range rests on the order of the "
-            "paper's data sets, and your images found their place in it on a scale that was "
-            "measured with other networks."
+            "No reference was measured with this network: the range rests on other networks, and "
+            "is wider for it."
         )
     if similarity.prototypes_from == "head":
         found.append(
@@ -370,12 +307,17 @@ def _warnings(similarity: Similarity, task: TaskFacts, votes: Sequence[_Vote]) -
             f"Only {task.images} training images for {task.classes} classes: "
             "errors of single runs will be noisy."
         )
-    if task.steps < LEAST_TRAVEL / HIGHEST:
-        found.append(f"No rate converges in {task.steps} steps; give more --epochs.")
+    least = min(each.row.images * each.row.epochs for each in examples)
+    if task.steps < FEWEST_STEPS:
+        found.append(f"{task.steps} steps are hardly a training; give more --epochs.")
+    elif task.images_seen < least / 2:
+        found.append(
+            f"A training of {task.images_seen} looks at an image is shorter than any reference "
+            f"({least}): its rate is extrapolated."
+        )
     if task.steps < defaults.SHORT_STEPS:
         found.append(
-            f"A short training ({task.steps} steps) favours larger rates than the references, so "
-            "the range is widened upwards; and mirrored central crops (flip) instead of the "
+            f"A short training ({task.steps} steps): mirrored central crops (flip) instead of the "
             "paper's random_resized_crop, unless --augmentation says otherwise."
         )
     return tuple(found)

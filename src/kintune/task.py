@@ -11,6 +11,7 @@ from kintune.datasets import ImageDataset, load_dataset
 from kintune.errors import OptionError
 from kintune.features import extract_features
 from kintune.options import ComputeOptions, RecommendOptions, TaskOptions, TuneOptions
+from kintune.probe import probe_error
 from kintune.progress import announce
 from kintune.prototypes import SourceSpec, source_prototypes
 from kintune.similarity import Similarity, domain_similarity
@@ -148,3 +149,8 @@ def measure(task: Task, source: SourceSpec | None = None) -> Similarity:
     return domain_similarity(
         prototypes, features, model=task.backbone.name, target=task.dataset.name
     )
+
+
+def probe(task: Task) -> float | None:
+    """Error of a linear probe on the task's training images, left out one at a time, a fraction."""
+    return probe_error(extract_features(task.backbone, task.dataset, "train", device=task.device))

@@ -4,22 +4,19 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image
 from tests.experiments.conftest import run_record
 
-from kintune.backbones import BackboneOverrides, load_backbone
-from kintune.datasets import load_dataset
 from kintune.experiment import RecordFile, RunArchive
 from kintune.experiments.known_facts import (
     FactsFile,
     KnownFacts,
     add_facts,
-    probe_error,
     read_facts,
 )
 from kintune.experiments.recommenders import final_regret, regret
 from kintune.experiments.reference_study import Point, rate, settings
 from kintune.experiments.study_cases import study_cases, study_curves
+from kintune.rate_evidence import rank_between
 from kintune.rate_models import Guess
 
 COUNTS = {"train": 480, "val": 480, "test": 1000}
@@ -68,8 +65,9 @@ def test_validation_decides_and_test_scores(tmp_path):
     assert regret(case, guess) < 0.001 < final_regret(case, guess)
     assert case.inputs == pytest.approx(
         {
+            "rank": rank_between(0.4, "images"),
+            "log_images_seen": math.log10(60 * 480),
             "distance": 0.4,
-            "log_steps": math.log10(900),
             "log_norm": -1,
             "log_images_per_class": 1,
             "probe": 0,
@@ -77,14 +75,34 @@ def test_validation_decides_and_test_scores(tmp_path):
     )
 
 
-def test_budgets_are_curves_of_their_own_and_other_decays_of_none(tmp_path):
+def test_budgets_are_curves_of_their_own_and_larger_decays_of_none(tmp_path):
     runs = [record(Point(quarter), budget) for quarter in QUARTERS for budget in ("long", "short")]
-    runs += [record(Point(-4, decay=0.0))]
+    runs += [record(Point(-4, decay=5e-4))]
     curves = list(study_curves(archive_of(tmp_path, runs)))
     assert [(curve.budget, curve.steps, len(curve.runs)) for curve in curves] == [
         ("long", 900, 11),
         ("short", 180, 11),
     ]
+
+
+def test_runs_of_another_study_count_where_they_were_trained_alike(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    here = archive_of(tmp_path / "one", [record(Point(quarter)) for quarter in (-8, -6, -4)])
+    shared, off_grid, without, unlike = (record(Point(quarter)) for quarter in (-4, -5, -2, 0))
+    changes = [
+        (off_grid, {"lr": 0.005}),
+        (without, {"lr": 0.3, "momentum": 0.0, "weight_decay": 0.0}),
+        (unlike, {"batch_size": 64}),
+    ]
+    changed = [
+        run_record(run.config.hyperparameters.model_copy(update=change), 0, 0.2)
+        for run, change in changes
+    ]
+    there = archive_of(tmp_path / "other", [shared, *changed])
+    (curve,) = study_curves(here, there)
+    rates = sorted(round(run.config.hyperparameters.effective_lr, 6) for run in curve.runs)
+    assert rates == pytest.approx([0.01, 0.0316, 0.05, 0.1, 0.3])
 
 
 def test_a_curve_whose_best_rate_lies_at_an_end_is_no_case(tmp_path):
@@ -130,22 +148,3 @@ def test_facts_are_kept_one_a_network_and_target(tmp_path):
         ("insects", 0.4),
     ]
     assert list(RunArchive(tmp_path).files()) == []
-
-
-@pytest.mark.filterwarnings("error")
-def test_the_probe_tells_colours_apart_and_noise_not(tmp_path):
-    generator = np.random.default_rng(0)
-    for label, shift in (("dark", 0), ("light", 120)):
-        (tmp_path / "colours" / label).mkdir(parents=True)
-        (tmp_path / "noise" / label).mkdir(parents=True)
-        for index in range(20):
-            noise = generator.integers(0, 120, (16, 16, 3))
-            Image.fromarray(noise.astype(np.uint8)).save(
-                tmp_path / "noise" / label / f"{index}.png"
-            )
-            colour = (noise + shift).astype(np.uint8)
-            Image.fromarray(colour).save(tmp_path / "colours" / label / f"{index}.png")
-    backbone = load_backbone("pocket", overrides=BackboneOverrides(image_size=16))
-    load = {name: load_dataset(tmp_path / name, backbone.input) for name in ("colours", "noise")}
-    assert probe_error(backbone, load["colours"]) == 0
-    assert probe_error(backbone, load["noise"]) > 0.1

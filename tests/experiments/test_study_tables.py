@@ -35,6 +35,7 @@ def curve(target="birds", source="pocket", budget="long"):
         runs=(),
         validation=smoothed,
         test=smoothed,
+        rate_noise=0.1234,
         noise_floor=None,
         is_inside=True,
     )
@@ -52,7 +53,7 @@ def test_the_summary_says_how_many_curves_it_speaks_of():
     assert summary([]) == "No curve has its best rate inside yet."
 
 
-def test_the_recommendation_gets_long_curves_of_pretrained_networks_with_known_distance():
+def test_the_recommendation_gets_the_curves_of_pretrained_networks_with_known_distance():
     known = FactsFile(facts=(facts("birds"), facts("insects"), facts("birds", "scratch")))
     curves = [
         curve("birds"),
@@ -66,5 +67,7 @@ def test_the_recommendation_gets_long_curves_of_pretrained_networks_with_known_d
     assert [(row.target, row.epochs, row.batch_size) for row in table.rows] == [
         ("birds", 60, 32),
         ("insects", 60, 32),
+        ("birds", 12, 32),
     ]
+    assert table.rows[0].rate_noise == 0.123
     assert table.rows[0].effective_lr == pytest.approx(0.1, rel=0.03)

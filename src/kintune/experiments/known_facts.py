@@ -1,23 +1,18 @@
 """What can be known of a fine-tuning before it starts, measured for the cases of a study."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from kintune.backbones import Backbone, squared_filter_norm
 from kintune.datasets import ImageDataset
-from kintune.features import extract_features
+from kintune.errors import DataError
+from kintune.rate_evidence import inputs_of, rank_between
 from kintune.records import Record
 from kintune.runs import write_json
-from kintune.task import Task, measure
+from kintune.task import Task, measure, probe
 
 FACTS = "facts.json"
-PROBE_STRENGTH = 0.1
-"""Inverse of the probe's L2 penalty, on features of unit variance."""
-PROBE_ITERATIONS = 300
 
 
 class KnownFacts(Record):
@@ -36,16 +31,19 @@ class KnownFacts(Record):
     """Training images."""
     classes: int
     probe_top1_error: float
-    """Validation error of logistic regression on frozen features, a fraction."""
+    """Of a linear probe on the frozen features (`kintune.probe`), a fraction."""
     mean_confidence: float | None = None
     """Of the source head on the target's training images."""
 
-    def inputs(self, steps: int) -> dict[str, float]:
-        """The facts as inputs of the models, with the steps that are planned."""
+    def inputs(self, images_seen: int) -> dict[str, float]:
+        """The facts as inputs of the models, with the images that training is to see."""
         error = min(max(self.probe_top1_error, 0.005), 0.995)
+        origin = "head" if self.prototypes_from == "head" else "images"
+        rank, log_images_seen = inputs_of(rank_between(self.relative_distance, origin), images_seen)
         return {
+            "rank": rank,
+            "log_images_seen": log_images_seen,
             "distance": self.relative_distance,
-            "log_steps": math.log10(steps),
             "log_norm": math.log10(self.squared_filter_norm),
             "log_images_per_class": math.log10(self.images / self.classes),
             "probe": math.log(error / (1 - error)),
@@ -65,7 +63,10 @@ class FactsFile(Record):
 
 def measured_facts(source: str, backbone: Backbone, dataset: ImageDataset) -> KnownFacts:
     """Distance, weights and linear probe; seconds on a processor."""
-    similarity = measure(Task(backbone=backbone, dataset=dataset, device="cpu"), None)
+    task = Task(backbone=backbone, dataset=dataset, device="cpu")
+    similarity, probed = measure(task), probe(task)
+    if probed is None:
+        raise DataError(f"{dataset.name}: a class has one training image, which cannot be probed.")
     return KnownFacts(
         source=source,
         domain=backbone.domain,
@@ -76,24 +77,9 @@ def measured_facts(source: str, backbone: Backbone, dataset: ImageDataset) -> Kn
         squared_filter_norm=round(squared_filter_norm(backbone.network), 4),
         images=len(dataset.splits["train"]),
         classes=len(dataset.classes),
-        probe_top1_error=round(probe_error(backbone, dataset), 4),
+        probe_top1_error=round(probed, 4),
         mean_confidence=similarity.mean_confidence,
     )
-
-
-def probe_error(backbone: Backbone, dataset: ImageDataset) -> float:
-    """Validation top-1 error of logistic regression on the features of the training images."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    train, val = (extract_features(backbone, dataset, split) for split in ("train", "val"))
-    mean, spread = train.values.mean(axis=0), train.values.std(axis=0)
-    spread = np.where(spread > 0, spread, 1)
-    probe = LogisticRegression(C=PROBE_STRENGTH, max_iter=PROBE_ITERATIONS)
-    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-        probe.fit((train.values - mean) / spread, train.labels)
-    predicted = probe.predict((val.values - mean) / spread)
-    return float(np.mean(predicted != val.labels))
 
 
 def read_facts(path: Path) -> FactsFile:

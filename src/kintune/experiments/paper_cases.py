@@ -9,10 +9,11 @@ from kintune.defaults import WEIGHT_DECAY
 from kintune.experiments.iclr2020.published import published
 from kintune.experiments.recommenders import Case
 from kintune.hyperparameters import effective_lr
+from kintune.rate_evidence import unit
 from kintune.reference import ReferenceRow, ReferenceTable, load_reference_tables
 
-TABLE_NOISE = 0.25
-"""Decades by which a best rate of the paper's grid is uncertain."""
+NORM = 1.0
+"""Squared filter norm that stands in for the paper's networks, which nobody can weigh."""
 
 _WITH_ERRORS = ("ImageNet", "ResNet-101-V2")
 
@@ -20,8 +21,9 @@ _WITH_ERRORS = ("ImageNet", "ResNet-101-V2")
 def paper_cases() -> list[Case]:
     """The 35 pairs of Table 4.
 
-    Inputs: `rank` in the column, 0 nearest to 1 farthest; and `unlikeness`, minus the similarity,
-    for what compares inside one column only: those of different extractors have no common scale.
+    Inputs: `rank` in the column, 0 nearest to 1 farthest; `log_images_seen`; and `unlikeness`,
+    minus the similarity, for what compares inside one column only: those of different extractors
+    have no common scale.
     """
     return [
         _case(table, row, rank)
@@ -37,9 +39,15 @@ def _case(table: ReferenceTable, row: ReferenceRow, rank: float) -> Case:
     return Case(
         target=row.target,
         network=f"{table.network} of {table.source}",
-        inputs={"rank": rank, "unlikeness": -row.nearness},
+        inputs={
+            "rank": rank,
+            "log_images_seen": math.log10(row.images * row.epochs),
+            "log_images_per_class": math.log10(row.images / row.classes),
+            "unlikeness": -row.nearness,
+        },
         place=math.log10(row.effective_lr),
-        noise=TABLE_NOISE,
+        noise=row.rate_noise,
+        unit=unit(row.batch_size, NORM),
         regret=regret,
         final_regret=regret,
     )

@@ -42,6 +42,8 @@ class Case:
     """log10 of the best rate."""
     noise: float
     """Its standard deviation, decades."""
+    unit: float = 0.0
+    """log10 of what models divide a rate by (`kintune.rate_evidence.unit`)."""
     budget: str = ""
     """Which of several trainings of the same network on the same target."""
     regret: Callable[[float], float] | None = None
@@ -81,7 +83,8 @@ class Recommender:
     inputs: tuple[str, ...]
 
     def __call__(self, case: Case) -> Guess:
-        return self.predictor([case.inputs[name] for name in self.inputs], case.network)
+        guess = self.predictor([case.inputs[name] for name in self.inputs], case.network)
+        return Guess(guess.place + case.unit, guess.deviation)
 
 
 class Outcome(NamedTuple):
@@ -103,7 +106,7 @@ def examples(cases: Sequence[Case], inputs: Sequence[str]) -> Examples:
     rows = [[case.inputs[name] for name in inputs] for case in cases]
     return Examples(
         inputs=np.array(rows, dtype=np.float64).reshape(len(cases), len(inputs)),
-        places=np.array([case.place for case in cases]),
+        places=np.array([case.place - case.unit for case in cases]),
         noise=np.array([case.noise for case in cases]),
         networks=tuple(case.network for case in cases),
         targets=tuple(case.target for case in cases),
@@ -161,19 +164,38 @@ def folds(cases: Sequence[Case], by: LeftOut) -> Iterator[tuple[list[Case], list
         yield rest, [case for case in cases if getattr(case, by) == name]
 
 
-def chosen(cases: Sequence[Case], tried: Sequence[Candidate], score: Score) -> Candidate:
+def chosen(
+    cases: Sequence[Case],
+    tried: Sequence[Candidate],
+    score: Score,
+    support: Sequence[Case] = (),
+) -> Candidate:
     """The candidate with the least mean score on targets left out; of equal ones the first."""
-    return min(tried, key=lambda candidate: _left_out_score(candidate, cases, score))
+    if len(tried) == 1:
+        return tried[0]
+    return min(tried, key=lambda candidate: _left_out_score(candidate, cases, score, support))
 
 
 def nested(
-    cases: Sequence[Case], tried: Sequence[Candidate], by: LeftOut, score: Score
+    cases: Sequence[Case],
+    tried: Sequence[Candidate],
+    by: LeftOut,
+    score: Score,
+    support: Sequence[Case] = (),
 ) -> list[Outcome]:
-    """Each case left out once, with the family and the inputs that the rest chose."""
+    """Each case left out once, with the family and the inputs that the rest chose.
+
+    Args:
+        cases: those that are left out in turn.
+        tried: from which is chosen.
+        by: what is left out together.
+        score: less is better.
+        support: of other targets and networks: fitted with the rest, never scored.
+    """
     outcomes: list[Outcome] = []
     for rest, left_out in folds(cases, by):
-        candidate = chosen(rest, tried, score)
-        recommender = candidate.fit(rest)
+        candidate = chosen(rest, tried, score, support)
+        recommender = candidate.fit([*rest, *support])
         outcomes += [Outcome(case, recommender(case), candidate) for case in left_out]
     return outcomes
 
@@ -284,9 +306,11 @@ def _crossing(rising: Callable[[float], float]) -> float:
     return low
 
 
-def _left_out_score(candidate: Candidate, cases: Sequence[Case], score: Score) -> float:
+def _left_out_score(
+    candidate: Candidate, cases: Sequence[Case], score: Score, support: Sequence[Case]
+) -> float:
     scores: list[float] = []
     for rest, left_out in folds(cases, "target"):
-        recommender = candidate.fit(rest)
+        recommender = candidate.fit([*rest, *support])
         scores += [score(case, recommender(case)) for case in left_out]
     return mean(scores)

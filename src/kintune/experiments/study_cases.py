@@ -1,9 +1,16 @@
-"""The curves of the reference study, as they are so far, and the cases that they make."""
+"""The curves of the reference study, as they are so far, and the cases that they make.
+
+A curve takes in every run that was trained as the study trains, whichever study it was made for:
+also at rates off the study's grid, and at the same effective rate without momentum (section 3.3) or
+with less decay.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from statistics import mean
 
 from kintune.curves import LEAST_RATES, ErrorCurve, RunError, error_curve, noise_floor
 from kintune.experiment import RecordFile, RunArchive, RunRecord
@@ -14,12 +21,12 @@ from kintune.experiments.reference_study import (
     DECAY,
     SOURCES,
     BudgetName,
+    Point,
     SourceName,
     converged,
-    curve_runs,
-    means,
-    point_of,
+    settings,
 )
+from kintune.rate_evidence import unit
 
 FLAT = 0.01
 """Rates whose smoothed error is this close to the least are not told apart."""
@@ -60,8 +67,17 @@ class StudyCurve:
     @property
     def is_inside(self) -> bool:
         """Whether the least validation error lies at neither end."""
-        at = means({point_of(run.config): run.validation_error for run in self.runs})
-        return min(at) < min(at, key=lambda rate: at[rate]) < max(at)
+        at: dict[float, list[float]] = {}
+        for run in self._errors(lambda run: run.validation_error):
+            at.setdefault(run.effective_lr, []).append(run.error)
+        return min(at) < min(at, key=lambda rate: mean(at[rate])) < max(at)
+
+    @property
+    def rate_noise(self) -> float:
+        """Decades by which the best rate is uncertain: as a uniform draw among those that are not
+        told apart from it."""
+        low, high = (math.log10(edge) for edge in self.validation.within(FLAT))
+        return max(LEAST_NOISE, (high - low) / math.sqrt(12))
 
     @property
     def unfinished(self) -> tuple[float, ...]:
@@ -79,9 +95,11 @@ class StudyCurve:
         ]
 
 
-def study_curves(archive: RunArchive) -> Iterator[StudyCurve]:
+def study_curves(*archives: RunArchive) -> Iterator[StudyCurve]:
     """All curves of at least four rates, in the order of the sources and targets."""
-    files = {(file.source, file.target): file for file in archive.files()}
+    files: dict[tuple[str, str], list[RecordFile]] = {}
+    for file in chain.from_iterable(archive.files() for archive in archives):
+        files.setdefault((file.source, file.target), []).append(file)
     for name, source in SOURCES.items():
         for target in source.targets:
             for budget in source.epochs:
@@ -100,15 +118,15 @@ def study_cases(curves: Sequence[StudyCurve], facts: FactsFile) -> list[Case]:
         known = facts.find(curve.source, curve.target)
         if known is not None and curve.is_inside and curve.source != "scratch":
             validation, test = curve.validation, curve.test
-            low, high = (math.log10(edge) for edge in validation.within(FLAT))
             cases.append(
                 Case(
                     target=curve.target,
                     network=curve.source,
                     budget=curve.budget,
-                    inputs=known.inputs(curve.steps),
+                    inputs=known.inputs(SOURCES[curve.source].epochs[curve.budget] * known.images),
                     place=math.log10(validation.best_rate),
-                    noise=max(LEAST_NOISE, (high - low) / math.sqrt(12)),
+                    noise=curve.rate_noise,
+                    unit=unit(BATCH_SIZE, known.squared_filter_norm),
                     regret=validation.regret,
                     final_regret=test.regret,
                 )
@@ -116,16 +134,25 @@ def study_cases(curves: Sequence[StudyCurve], facts: FactsFile) -> list[Case]:
     return cases
 
 
-def _curve(file: RecordFile, source: SourceName, budget: BudgetName) -> Iterator[StudyCurve]:
-    points = curve_runs(file.runs, source, budget)
-    runs = tuple(run for point, run in points.items() if point.decay == DECAY)
+def _curve(
+    files: Sequence[RecordFile], source: SourceName, budget: BudgetName
+) -> Iterator[StudyCurve]:
+    found = {run.config.id: run for file in files for run in file.runs}
+    runs = tuple(run for run in found.values() if _is_of(run, source, budget))
     if len({run.result.effective_lr for run in runs}) >= LEAST_RATES:
-        epochs = SOURCES[source].epochs[budget]
+        counts, epochs = files[0].counts, SOURCES[source].epochs[budget]
         yield StudyCurve(
             source=source,
-            target=file.target,
+            target=files[0].target,
             budget=budget,
-            steps=epochs * math.ceil(file.counts["train"] / BATCH_SIZE),
+            steps=epochs * math.ceil(counts["train"] / BATCH_SIZE),
             runs=runs,
-            counts=file.counts,
+            counts=counts,
         )
+
+
+def _is_of(run: RunRecord, source: SourceName, budget: BudgetName) -> bool:
+    """Whether a run was trained as the study trains, at whatever effective rate."""
+    like, used = settings(source, budget, Point(0)), run.config.hyperparameters
+    free = {name: getattr(like, name) for name in ("lr", "momentum", "weight_decay")}
+    return used.weight_decay <= DECAY and used.model_copy(update=free) == like

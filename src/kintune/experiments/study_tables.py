@@ -6,11 +6,11 @@ from statistics import mean
 
 from kintune.experiments.known_facts import FactsFile, KnownFacts
 from kintune.experiments.recommenders import USUAL_RATE
-from kintune.experiments.reference_study import BATCH_SIZE, SOURCES
+from kintune.experiments.reference_study import BATCH_SIZE, SOURCES, network_file
 from kintune.experiments.study_cases import FLAT, StudyCurve
 from kintune.reference import ReferenceRow, ReferenceTable
 
-ORIGIN = "scripts/reference_study.py: least smoothed validation error of the long budget"
+ORIGIN = "scripts/reference_study.py --tables: least smoothed validation error"
 HEADER = (
     "| source | target | steps | best rate | within 1 point | test error there | default loses | "
     "noise floor | runs | seeds |\n|---|---|---|---|---|---|---|---|---|---|"
@@ -52,25 +52,25 @@ def summary(curves: Sequence[StudyCurve]) -> str:
 
 
 def reference_tables(curves: Sequence[StudyCurve], facts: FactsFile) -> Iterator[ReferenceTable]:
-    """A table a pretrained source, of its long curves whose best rate lies inside."""
+    """A table a pretrained source, of its curves whose best rate lies inside."""
     usable = [
         (curve, known)
         for curve in curves
-        if curve.budget == "long" and curve.is_inside and curve.source != "scratch"
+        if curve.is_inside and curve.source != "scratch"
         for known in [facts.find(curve.source, curve.target)]
         if known is not None
     ]
-    for source, pairs in groupby(usable, key=lambda pair: pair[0].source):
+    for _, pairs in groupby(usable, key=lambda pair: pair[0].source):
         rows = list(pairs)
-        known = rows[0][1]
+        curve, known = rows[0]
         yield ReferenceTable(
             source=known.domain,
-            network=source,
+            network=network_file(curve.source).model,
             origin=ORIGIN,
             prototypes_from="head" if known.prototypes_from == "head" else "images",
             extractor=known.extractor,
             squared_filter_norm=known.squared_filter_norm,
-            rows=tuple(_row(curve, fact) for curve, fact in rows),
+            rows=tuple(_row(each, fact) for each, fact in rows),
         )
 
 
@@ -83,4 +83,5 @@ def _row(curve: StudyCurve, known: KnownFacts) -> ReferenceRow:
         epochs=SOURCES[curve.source].epochs[curve.budget],
         images=known.images,
         classes=known.classes,
+        rate_noise=round(curve.rate_noise, 3),
     )

@@ -27,6 +27,8 @@ class ReferenceRow(Record):
     images: int = Field(ge=1)
     """Training images."""
     classes: int = Field(ge=2)
+    rate_noise: float = Field(default=0.25, gt=0)
+    """Decades by which the best rate is uncertain: a coarse grid, a flat optimum."""
 
     @property
     def steps(self) -> float:

@@ -1,0 +1,140 @@
+"""Reference tables as examples for a model of the best effective rate.
+
+Two rates are comparable once batch size and weights are taken out: `place` is the logarithm of
+η' / (batch size · squared filter norm). In proportion to the batch size (Goyal et al. 2017,
+arXiv:1706.02677), and to the squared norm of the filters, because with normalisation behind them
+η' / |θ|² is what acts (section 3.3). What is left is to be explained by how far the target lies
+from the source and by how many images training sees.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from kintune.rate_models import Examples, GaussianFit, Guess, Part, fit_gaussian, gaussian_fit
+from kintune.reference import ReferenceRow, ReferenceTable, reference_distances
+
+Origin = Literal["images", "head"]
+
+PARTS: tuple[Part, ...] = ("linear", "network", "target")
+"""Of the model's covariance, chosen by `scripts/evaluate_recommenders.py`."""
+
+
+@dataclass(frozen=True)
+class RateExample:
+    """One reference as the model takes it."""
+
+    table: ReferenceTable
+    row: ReferenceRow
+    rank: float
+    """Of its target among targets of a source like its own: 0 nearest, 1 farthest."""
+    squared_filter_norm: float
+
+    @property
+    def place(self) -> float:
+        """log10 of η' / (batch size · squared filter norm)."""
+        return math.log10(self.row.effective_lr) - unit(
+            self.row.batch_size, self.squared_filter_norm
+        )
+
+    @property
+    def inputs(self) -> tuple[float, float]:
+        """What the model is given: `inputs_of`."""
+        return inputs_of(self.rank, self.row.images * self.row.epochs)
+
+    @property
+    def network(self) -> str:
+        """Whose offset it shares."""
+        table = self.table
+        return weights_of(table.extractor) or f"{table.network} of {table.source}"
+
+
+def unit(batch_size: int, squared_filter_norm: float) -> float:
+    """log10 of what a rate is divided by to be comparable."""
+    return math.log10(batch_size * squared_filter_norm)
+
+
+def inputs_of(rank: float, images_seen: float) -> tuple[float, float]:
+    """Rank and log10 of the images that training sees, each as often as it is seen."""
+    return rank, math.log10(images_seen)
+
+
+def weights_of(extractor: str | None) -> str:
+    """An extractor's network and weights, whatever its input size; empty for none.
+
+    >>> weights_of("resnet50@224px-18c9c51538e5")
+    'resnet50-18c9c51538e5'
+    """
+    return re.sub(r"@\d+px", "", extractor or "")
+
+
+def rank_between(relative_distance: float, prototypes_from: Origin) -> float:
+    """Place among the known targets of a broad source, 0 to 1, straight lines between them."""
+    scale = list(reference_distances(prototypes_from).values())
+    return float(np.interp(relative_distance, scale, np.linspace(0, 1, len(scale))))
+
+
+def rate_examples(
+    tables: Sequence[ReferenceTable], extractor: str, squared_filter_norm: float
+) -> list[RateExample]:
+    """All references that say something of a network.
+
+    Args:
+        tables: where they stand. One without a norm counts for exactly its network alone.
+        extractor: of the network that is asked about.
+        squared_filter_norm: of the same.
+    """
+    found: list[RateExample] = []
+    for table in tables:
+        norm = table.squared_filter_norm
+        if norm is None and weights_of(table.extractor) == weights_of(extractor):
+            norm = squared_filter_norm
+        if norm is not None:
+            found += [
+                RateExample(table, row, _rank(table, row, rank), norm)
+                for row, rank in zip(table.rows, table.ranks(), strict=True)
+            ]
+    return found
+
+
+def _rank(table: ReferenceTable, row: ReferenceRow, rank_in_table: float) -> float:
+    """On the common scale where the distance is on it, else in the table."""
+    if row.relative_distance is None:
+        return rank_in_table
+    return rank_between(row.relative_distance, table.prototypes_from)
+
+
+def examples_of(found: Sequence[RateExample]) -> Examples:
+    """As the models of `kintune.rate_models` take them."""
+    return Examples(
+        inputs=np.array([each.inputs for each in found], dtype=np.float64),
+        places=np.array([each.place for each in found], dtype=np.float64),
+        noise=np.array([each.row.rate_noise for each in found], dtype=np.float64),
+        networks=tuple(each.network for each in found),
+        targets=tuple(each.row.target for each in found),
+    )
+
+
+def fit_rates(found: Sequence[RateExample]) -> GaussianFit:
+    """The model of the best rate, given the references."""
+    return fit_gaussian(examples_of(found), PARTS)
+
+
+def left_out_coverage(found: Sequence[RateExample], fit: GaussianFit, share: float) -> float:
+    """Share of the references whose best rate lies in the range that the others give, all
+    references of the same target left out, the amplitudes kept."""
+    examples = examples_of(found)
+    targets = np.array(examples.targets)
+    held: list[bool] = []
+    for target in sorted(set(examples.targets)):
+        others = gaussian_fit(examples.where(targets != target), fit.amplitudes, fit.residual)
+        for each in (one for one in found if one.row.target == target):
+            guess = others(each.inputs, each.network)
+            measured = Guess(guess.place, math.hypot(guess.deviation, each.row.rate_noise))
+            low, high = (math.log10(edge) for edge in measured.interval(share))
+            held.append(low <= each.place <= high)
+    return sum(held) / len(held)
