@@ -19,8 +19,8 @@ from kintune.experiments.reproduction.declaration import (
 
 def declare(protocol: Protocol) -> Figure:
     """A panel a set and decay, a line a learning rate."""
-    panels = (panel for target in core(protocol) for panel in _panels(protocol, target))
-    return Figure(panels=tuple(panels), x_label="epochs", y_label=LEARNING_CURVES)
+    panels = tuple(panel for target in core(protocol) for panel in _panels(protocol, target))
+    return Figure(panels=panels, x_label="epochs", y_label=LEARNING_CURVES, columns=4)
 
 
 def _panels(protocol: Protocol, target: str) -> tuple[Panel, ...]:

@@ -24,7 +24,7 @@ ONE_MORE = 0.0005
 def curves(protocol: Protocol, targets: tuple[str, ...]) -> Figure:
     """Two panels a set, a line a learning rate."""
     panels = (_panel(protocol, target, momentum) for target in targets for momentum in MOMENTA)
-    return Figure(panels=tuple(panels), x_label="epochs", y_label=LEARNING_CURVES)
+    return Figure(panels=tuple(panels), x_label="epochs", y_label=LEARNING_CURVES, columns=4)
 
 
 def _panel(protocol: Protocol, target: str, momentum: float) -> Panel:

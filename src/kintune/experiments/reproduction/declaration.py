@@ -154,6 +154,8 @@ class Figure:
     """Names of x = 0, 1, ... where x is no number."""
     names_best: bool = False
     """Whether the legend gives the error and the effective rate of each line's best point."""
+    columns: int | None = None
+    """Panels side by side; None leaves it to their number."""
     notes: tuple[str, ...] = ()
 
 

@@ -86,18 +86,16 @@ def standing(view: Table | Figure, known: KnownRuns) -> str:
     if not runs:
         return "No run of training is needed."
     left = len(missing(runs, known))
+    if left == len(runs):
+        return f"None of {len(runs)} runs yet."
     found = [outcome(choice, known) for choice in choices_of(view) if choice]
     seeds = {len(each.runs) for each in found if each is not None}
-    if not seeds:
-        return f"None of {len(runs)} runs yet."
-    said = " to ".join(str(count) for count in sorted({min(seeds), max(seeds)}))
-    rests = f"{said} seed{'' if max(seeds) == 1 else 's'} a value"
+    said = " to ".join(str(count) for count in sorted({min(seeds), max(seeds)})) if seeds else ""
+    rests = f", {said} seed{'' if said == '1' else 's'} a value" if said else ""
     if left:
-        return (
-            f"{len(runs) - left} of {len(runs)} runs so far, {rests}; choices are among what is "
-            "there."
-        )
-    return f"All {len(runs)} runs, {rests}."
+        choices = "; choices are among what is there" if seeds else ""
+        return f"{len(runs) - left} of {len(runs)} runs so far{rests}{choices}."
+    return f"All {len(runs)} runs{rests}."
 
 
 def chart_of(
@@ -105,7 +103,7 @@ def chart_of(
 ) -> Chart:
     """A figure with its numbers; a panel says where nothing is recorded yet."""
     panels = tuple(_panel(panel, figure, known, measurements) for panel in figure.panels)
-    columns = 2 if len(panels) in (2, 4) else 3
+    columns = figure.columns or (2 if len(panels) in (2, 4) else 3)
     return Chart(title=title, panels=panels, columns=columns)
 
 
