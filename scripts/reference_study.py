@@ -13,8 +13,8 @@ run again. RUNS holds the unfinished runs, and of finished ones what is small.
 `--facts` measures distance and linear probe of every source and target: `facts.json`, minutes.
 `--tables` writes the best rates into `kintune/reference/study.json`, which recommendations rest on.
 
-Runs of other studies that were trained as this one trains count too: `--beside` names where they
-are.
+For `--show` and `--tables` runs of other studies that were trained as this one trains count too:
+`--beside` names where they are.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def main() -> None:
     args = parser.parse_args()
     archive = RunArchive(args.results)
     if args.plan:
-        print_plan(archive)
+        print_plan(archive, args)
         return
     curves = study_curves(archive, *map(RunArchive, args.beside))
     if args.show:
@@ -166,16 +166,20 @@ def show(curves: Sequence[StudyCurve]) -> None:
     print(f"\n{summary(curves)}")
 
 
-def print_plan(archive: RunArchive) -> None:
-    """What is due now, and the usual cost of the whole study."""
-    now = Counter((run.source, run.budget, run.stage) for run in pending(archive))
+def print_plan(archive: RunArchive, args: argparse.Namespace) -> None:
+    """What is due now of what the flags name, and its usual cost."""
+    due_now = (run for run in pending(archive) if is_wanted(run, args))
+    now = Counter((run.source, run.budget, run.stage) for run in due_now)
     total = 0.0
     print(f"{'source':14}{'budget':8}{'stage':8}{'due now':>8}{'core-hours':>12}{'up to here':>12}")
     for source, budget, stage in ORDER:
         plan = SOURCES[source]
+        targets = [name for name in plan.targets if name in args.targets]
+        if not (source in args.sources and budget in args.budgets and stage in args.stages):
+            continue
         images = plan.epochs[budget] * TRAIN_IMAGES
         runs = USUAL_RUNS.get(stage, len(plan.first) + MORE_RATES)
-        hours = runs * len(plan.targets) * images / IMAGES_PER_SECOND[plan.image_size] / 3600
+        hours = runs * len(targets) * images / IMAGES_PER_SECOND[plan.image_size] / 3600
         total += hours
         due = now[source, budget, stage]
         print(f"{source:14}{budget:8}{stage:8}{due:8}{hours:12.1f}{total:12.1f}")

@@ -131,9 +131,11 @@ def make_similarity() -> Callable[..., "Similarity"]:
 def finished_search(
     tmp_path: Path, make_similarity: Callable[..., "Similarity"]
 ) -> Callable[..., Path]:
-    """Writes what a search leaves: errors at effective rates; an error of None has diverged."""
+    """Writes what a search of the weights `w1` leaves: errors at effective rates; an error of None
+    has diverged."""
     from kintune.hyperparameters import Hyperparameters, lr_for
-    from kintune.runs import RunResult
+    from kintune.inputs import InputSpec
+    from kintune.runs import RunConfig, RunResult
 
     def write(
         errors: Mapping[float, float | None], target: str = "photos", folder: Path | None = None
@@ -142,9 +144,16 @@ def finished_search(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "similarity.json").write_text(make_similarity(target).model_dump_json())
         for rate, error in errors.items():
-            result = RunResult(
-                id=f"{rate}",
+            config = RunConfig(
+                model="resnet50",
+                weights_sha256="w1",
+                input=InputSpec(image_size=224, mean=(0, 0, 0), std=(1, 1, 1)),
+                data_sha256="d1",
                 hyperparameters=Hyperparameters(lr=lr_for(rate, 0.9), batch_size=32, epochs=30),
+            )
+            result = RunResult(
+                id=config.id,
+                hyperparameters=config.hyperparameters,
                 effective_lr=rate,
                 status="diverged" if error is None else "complete",
                 validation_top1_error=error,
@@ -153,6 +162,7 @@ def finished_search(
             run = folder / "runs" / result.id
             run.mkdir(parents=True, exist_ok=True)
             (run / "result.json").write_text(result.model_dump_json())
+            (run / "config.json").write_text(config.model_dump_json())
         return folder
 
     return write

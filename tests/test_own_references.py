@@ -16,7 +16,7 @@ def own_file(tmp_path, monkeypatch):
 
 def test_a_search_becomes_a_row_of_exactly_its_network(finished_search):
     table = reference_of(finished_search({0.01: 0.3, 0.05: 0.2, 0.3: None}))
-    assert (table.network, table.extractor) == ("resnet50", "resnet50@224px-1")
+    assert (table.network, table.weights_sha256) == ("resnet50", "w1")
     (row,) = table.rows
     assert (row.target, row.effective_lr, row.batch_size, row.epochs) == ("photos", 0.05, 32, 30)
     assert (row.images, row.classes, row.relative_distance) == (1000, 10, 0.7)
@@ -53,11 +53,18 @@ def test_what_was_added_is_listed_last_and_a_second_search_of_a_target_takes_its
 def test_a_persons_own_run_draws_the_recommendation_for_the_same_network(
     finished_search, make_similarity
 ):
-    facts = TaskFacts(images=1000, classes=10, batch_size=32, epochs=30, squared_filter_norm=0.2)
+    facts = TaskFacts(
+        images=1000,
+        classes=10,
+        batch_size=32,
+        epochs=30,
+        squared_filter_norm=0.2,
+        weights_sha256="w1",
+    )
     before = recommend(make_similarity("new"), facts)
     add_reference(finished_search({0.05: 0.3, 0.3: 0.2, 1.0: 0.4}))
     after = recommend(make_similarity("new"), facts)
-    other = recommend(make_similarity("new", extractor="resnet50@160px-2"), facts)
+    other = recommend(make_similarity("new"), facts.model_copy(update={"weights_sha256": "w2"}))
     spans = [advice.effective_lr.high / advice.effective_lr.low for advice in (before, after)]
     assert spans[1] < spans[0] / 1.5
     assert after.effective_lr.best > 1.5 * before.effective_lr.best

@@ -50,7 +50,7 @@ def _probed(error: float | None) -> str:
         return ""
     return (
         f" A linear classifier on the frozen features errs on about {error:.0%} of your images: "
-        "fine-tuning should do better."
+        "fine-tuning usually does better."
     )
 
 

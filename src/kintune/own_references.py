@@ -14,7 +14,7 @@ from kintune.reference import (
     own_references_path,
     with_reference,
 )
-from kintune.runs import RunResult, read_result, write_json
+from kintune.runs import RunConfig, RunResult, read_result, write_json
 from kintune.similarity import Similarity
 
 ORIGIN = "your own runs: lowest validation error"
@@ -38,7 +38,7 @@ def list_references() -> References:
 def add_reference(folder: Path) -> References:
     """Add the best rate of an output folder of `kintune tune` to the person's own references.
 
-    From then on it votes wherever the same network and input meet a target at a like distance.
+    From then on it tells of what that network needs, at whatever input size.
 
     Raises:
         OptionError: the folder is no such output, or its best rate is not known well enough: there
@@ -67,20 +67,23 @@ def reference_of(folder: Path) -> ReferenceTable:
         )
     measured = Similarity.read(folder / "similarity.json")
     best = best_inside(folder, _results(folder))
+    used, config = best.hyperparameters, RunConfig.read(folder / "runs" / best.id / "config.json")
     return ReferenceTable(
         source=measured.source,
         network=measured.model,
         origin=ORIGIN,
         prototypes_from="head" if measured.prototypes_from == "head" else "images",
         extractor=measured.extractor,
+        weights_sha256=config.weights_sha256,
         squared_filter_norm=None,
         rows=(
             ReferenceRow(
                 target=measured.target,
                 relative_distance=measured.relative_distance,
                 effective_lr=float(f"{best.effective_lr:.3g}"),
-                batch_size=best.hyperparameters.batch_size,
-                epochs=best.hyperparameters.epochs,
+                batch_size=used.batch_size,
+                epochs=used.epochs,
+                iterations=used.iterations,
                 images=measured.images,
                 classes=measured.classes,
             ),

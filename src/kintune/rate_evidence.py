@@ -8,20 +8,19 @@ from the source and by how many images training sees.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from kintune.rate_models import Examples, GaussianFit, Guess, Part, fit_gaussian, gaussian_fit
+from kintune.rate_models import Examples, GaussianFit, Part, fit_gaussian, gaussian_fit
 from kintune.reference import ReferenceRow, ReferenceTable, reference_distances
 
 Origin = Literal["images", "head"]
 
 PARTS: tuple[Part, ...] = ("linear", "network", "target")
-"""Of the model's covariance, chosen by `scripts/evaluate_recommenders.py`."""
+"""Terms of the model's covariance; `scripts/evaluate_recommenders.py` compares it with others."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +36,23 @@ class RateExample:
     @property
     def place(self) -> float:
         """log10 of η' / (batch size · squared filter norm)."""
-        return math.log10(self.row.effective_lr) - unit(
+        return math.log10(self.row.effective_lr) - log_unit(
             self.row.batch_size, self.squared_filter_norm
         )
 
     @property
     def inputs(self) -> tuple[float, float]:
         """What the model is given: `inputs_of`."""
-        return inputs_of(self.rank, self.row.images * self.row.epochs)
+        return inputs_of(self.rank, self.row.images_seen)
 
     @property
     def network(self) -> str:
         """Whose offset it shares."""
         table = self.table
-        return weights_of(table.extractor) or f"{table.network} of {table.source}"
+        return table.weights_sha256 or f"{table.network} of {table.source}"
 
 
-def unit(batch_size: int, squared_filter_norm: float) -> float:
+def log_unit(batch_size: int, squared_filter_norm: float) -> float:
     """log10 of what a rate is divided by to be comparable."""
     return math.log10(batch_size * squared_filter_norm)
 
@@ -63,15 +62,6 @@ def inputs_of(rank: float, images_seen: float) -> tuple[float, float]:
     return rank, math.log10(images_seen)
 
 
-def weights_of(extractor: str | None) -> str:
-    """An extractor's network and weights, whatever its input size; empty for none.
-
-    >>> weights_of("resnet50@224px-18c9c51538e5")
-    'resnet50-18c9c51538e5'
-    """
-    return re.sub(r"@\d+px", "", extractor or "")
-
-
 def rank_between(relative_distance: float, prototypes_from: Origin) -> float:
     """Place among the known targets of a broad source, 0 to 1, straight lines between them."""
     scale = list(reference_distances(prototypes_from).values())
@@ -79,19 +69,19 @@ def rank_between(relative_distance: float, prototypes_from: Origin) -> float:
 
 
 def rate_examples(
-    tables: Sequence[ReferenceTable], extractor: str, squared_filter_norm: float
+    tables: Sequence[ReferenceTable], weights_sha256: str = "", squared_filter_norm: float = 1.0
 ) -> list[RateExample]:
     """All references that say something of a network.
 
     Args:
         tables: where they stand. One without a norm counts for exactly its network alone.
-        extractor: of the network that is asked about.
+        weights_sha256: of the network that is asked about; empty for none in particular.
         squared_filter_norm: of the same.
     """
     found: list[RateExample] = []
     for table in tables:
         norm = table.squared_filter_norm
-        if norm is None and weights_of(table.extractor) == weights_of(extractor):
+        if norm is None and table.weights_sha256 and table.weights_sha256 == weights_sha256:
             norm = squared_filter_norm
         if norm is not None:
             found += [
@@ -125,7 +115,7 @@ def fit_rates(found: Sequence[RateExample]) -> GaussianFit:
 
 
 def left_out_coverage(found: Sequence[RateExample], fit: GaussianFit, share: float) -> float:
-    """Share of the references whose best rate lies in the range that the others give, all
+    """Share of the references whose measured best rate lies in the range that the others give, all
     references of the same target left out, the amplitudes kept."""
     examples = examples_of(found)
     targets = np.array(examples.targets)
@@ -133,8 +123,6 @@ def left_out_coverage(found: Sequence[RateExample], fit: GaussianFit, share: flo
     for target in sorted(set(examples.targets)):
         others = gaussian_fit(examples.where(targets != target), fit.amplitudes, fit.residual)
         for each in (one for one in found if one.row.target == target):
-            guess = others(each.inputs, each.network)
-            measured = Guess(guess.place, math.hypot(guess.deviation, each.row.rate_noise))
-            low, high = (math.log10(edge) for edge in measured.interval(share))
-            held.append(low <= each.place <= high)
+            low, high = others(each.inputs, each.network).interval(share)
+            held.append(low <= 10**each.place <= high)
     return sum(held) / len(held)

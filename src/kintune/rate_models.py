@@ -156,9 +156,10 @@ class GaussianFit:
         )
 
     def influences(self, inputs: Sequence[float] | Floats, network: str) -> Floats:
-        """By how many decades the guess moves with each example's place, (n,)."""
+        """Derivative of the guess's place by each example's place, (n,)."""
         _, across = self._beside(inputs, network)
-        return across @ self.inverse
+        weights = across @ self.inverse
+        return weights + (1 - weights.sum()) / len(weights)  # the level is the mean of the places
 
     def _beside(self, inputs: Sequence[float] | Floats, network: str) -> tuple[Examples, Floats]:
         """A new case as an example, and its covariance with each of the others, (n,)."""

@@ -9,6 +9,7 @@ network has references, uncertain where it has none.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
@@ -31,14 +32,18 @@ from kintune.rate_evidence import (
     fit_rates,
     inputs_of,
     left_out_coverage,
+    log_unit,
     rank_between,
     rate_examples,
-    unit,
-    weights_of,
 )
 from kintune.rate_models import GaussianFit, Guess
 from kintune.records import Record
-from kintune.reference import load_reference_tables, reference_distances, shipped_reference_tables
+from kintune.reference import (
+    images_seen,
+    load_reference_tables,
+    reference_distances,
+    shipped_reference_tables,
+)
 from kintune.similarity import Similarity
 
 Confidence = Literal["low", "medium", "high"]
@@ -48,7 +53,7 @@ RANGE = 0.8
 SURE, FAIRLY_SURE = 5.0, 15.0
 """Ratios of the range's ends up to which confidence is `high` and `medium`."""
 HIGHEST = 3.0
-"""Largest effective rate recommended, over the squared filter norm."""
+"""Largest effective rate recommended, over the squared filter norm: a convention."""
 FEWEST_STEPS = 10
 """Optimisation steps below which there is no training to speak of."""
 
@@ -68,6 +73,8 @@ class TaskFacts(Record):
     epochs: int = Field(ge=1)
     squared_filter_norm: float = Field(default=1.0, gt=0)
     """Size of the weights that a rate acts on: `kintune.backbones.squared_filter_norm`."""
+    weights_sha256: str = ""
+    """Of the network's weights (`Backbone.weights_sha256`): whose references are its own."""
     iterations: int | None = None
     """Steps after which training ends in the last epoch; None where it is whole."""
     probe_top1_error: float | None = Field(default=None, ge=0, le=1)
@@ -81,7 +88,7 @@ class TaskFacts(Record):
     @property
     def images_seen(self) -> int:
         """Each image as often as training sees it."""
-        return min(self.steps * self.batch_size, self.epochs * self.images)
+        return images_seen(self.images, self.epochs, self.batch_size, self.iterations)
 
 
 class Recipe(Record):
@@ -106,7 +113,7 @@ class Evidence(Record):
     reference_effective_lr: float
     """Best rate of the reference at its own batch size and budget."""
     effective_lr: float
-    """The same carried to this task's batch size, weights and budget."""
+    """The same carried to this task's batch size, weights and images seen."""
     weight: float
     """Share of all influence on the best guess."""
     origin: str
@@ -128,8 +135,8 @@ class Recommendation(Record):
     confidence: Confidence
     """How wide the range is: `high` up to a factor of 5, `medium` up to 15."""
     reference_coverage: float
-    """Share of the references that ship whose best rate a range made in this way holds, all of the
-    same target left out."""
+    """Share of the references that ship whose measured best rate a range made in this way holds,
+    all of the same target left out."""
     probe_top1_error: float | None = None
     """What a linear classifier on the frozen features errs on, a fraction."""
     explanation: str
@@ -168,13 +175,8 @@ def recommend(
     """
     recipe = recipe or Recipe()
     origin = _scale_of(similarity)
-    found = rate_examples(load_reference_tables(), similarity.extractor, task.squared_filter_norm)
-    fit = fit_rates(found)
-    here = inputs_of(rank_between(similarity.relative_distance, origin), task.images_seen)
-    guess = fit(here, weights_of(similarity.extractor))
-    rates = _rate_range(guess, task)
-    confidence = _confidence(rates)
-    is_known = any(each.network == weights_of(similarity.extractor) for each in found)
+    known = _read_references(similarity, task)
+    rates, confidence = _rate_range(known.guess, task), _confidence(known.guess)
     return Recommendation(
         similarity=similarity,
         effective_lr=rates,
@@ -197,17 +199,74 @@ def recommend(
             confidence=confidence,
             probe=task.probe_top1_error,
         ),
-        evidence=_evidence(found, fit, similarity, task),
-        warnings=_warnings(similarity, task, found, is_known=is_known),
-        would_help=_would_help(similarity, confidence, is_known=is_known),
+        evidence=known.evidence(task),
+        warnings=_warnings(similarity, task, known),
+        would_help=_would_help(similarity, confidence, is_known=known.has_network),
     )
 
 
 @cache
 def reference_coverage() -> float:
     """Share of the references that ship that a range made in this way holds, left out."""
-    found = rate_examples(shipped_reference_tables(), "", 1.0)
+    found = rate_examples(shipped_reference_tables())
     return left_out_coverage(found, fit_rates(found), RANGE)
+
+
+@dataclass(frozen=True)
+class _KnownRates:
+    """The references, the model that they make, and where the task lies in it."""
+
+    examples: Sequence[RateExample]
+    fit: GaussianFit
+    inputs: tuple[float, float]
+    network: str
+
+    @property
+    def guess(self) -> Guess:
+        return self.fit(self.inputs, self.network)
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the network itself has references."""
+        return any(each.network == self.network for each in self.examples)
+
+    @property
+    def fewest_images_seen(self) -> int:
+        return min(each.row.images_seen for each in self.examples)
+
+    def evidence(self, task: TaskFacts) -> tuple[Evidence, ...]:
+        """The references that move the guess most."""
+        influences = abs(self.fit.influences(self.inputs, self.network))
+        shares = influences / influences.sum()
+        pairs = sorted(zip(shares.tolist(), self.examples, strict=True), key=lambda pair: -pair[0])
+        return tuple(
+            Evidence(
+                source=each.table.source,
+                network=each.table.network,
+                target=each.row.target,
+                relative_distance=each.row.relative_distance,
+                reference_effective_lr=each.row.effective_lr,
+                effective_lr=self._carried(each, task),
+                weight=share,
+                origin=each.table.origin,
+            )
+            for share, each in pairs[:EVIDENCE]
+        )
+
+    def _carried(self, example: RateExample, task: TaskFacts) -> float:
+        """Its best rate for this task's batch size and weights, times what the model says that the
+        other number of images makes."""
+        here = self.fit(inputs_of(example.rank, task.images_seen), example.network).place
+        there = self.fit(example.inputs, example.network).place
+        return 10 ** (example.place + here - there + _log_unit_of(task))
+
+
+def _read_references(similarity: Similarity, task: TaskFacts) -> _KnownRates:
+    tables = load_reference_tables()
+    found = rate_examples(tables, task.weights_sha256, task.squared_filter_norm)
+    rank = rank_between(similarity.relative_distance, _scale_of(similarity))
+    inputs = inputs_of(rank, task.images_seen)
+    return _KnownRates(found, fit_rates(found), inputs, task.weights_sha256)
 
 
 def _scale_of(similarity: Similarity) -> Origin:
@@ -219,52 +278,21 @@ def _scale_of(similarity: Similarity) -> Origin:
     return "head" if similarity.prototypes_from == "head" else "images"
 
 
+def _log_unit_of(task: TaskFacts) -> float:
+    return log_unit(task.batch_size, task.squared_filter_norm)
+
+
 def _rate_range(guess: Guess, task: TaskFacts) -> RateRange:
-    """The guess in the rates of this task's batch size and weights."""
-    by = 10 ** unit(task.batch_size, task.squared_filter_norm)
+    """The guess in the rates of this task's batch size and weights, none above `HIGHEST`."""
     low, high = guess.interval(RANGE)
-    most = HIGHEST * task.squared_filter_norm
-    return RateRange(
-        low=min(by * low, most), best=min(by * guess.rate, most), high=min(by * high, most)
-    )
+    by, most = 10 ** _log_unit_of(task), HIGHEST * task.squared_filter_norm
+    low, best, high = (min(by * rate, most) for rate in (low, guess.rate, high))
+    return RateRange(low=low, best=best, high=high)
 
 
-def _confidence(rates: RateRange) -> Confidence:
-    ratio = rates.high / rates.low
-    return "high" if ratio <= SURE else "medium" if ratio <= FAIRLY_SURE else "low"
-
-
-def _evidence(
-    found: Sequence[RateExample], fit: GaussianFit, similarity: Similarity, task: TaskFacts
-) -> tuple[Evidence, ...]:
-    """The references that move the guess most."""
-    rank = rank_between(similarity.relative_distance, _scale_of(similarity))
-    influences = abs(
-        fit.influences(inputs_of(rank, task.images_seen), weights_of(similarity.extractor))
-    )
-    order = sorted(range(len(found)), key=lambda index: -influences[index])
-    return tuple(
-        Evidence(
-            source=each.table.source,
-            network=each.table.network,
-            target=each.row.target,
-            relative_distance=each.row.relative_distance,
-            reference_effective_lr=each.row.effective_lr,
-            effective_lr=_carried(each, fit, task),
-            weight=float(influences[index] / influences.sum()),
-            origin=each.table.origin,
-        )
-        for index in order[:EVIDENCE]
-        for each in [found[index]]
-    )
-
-
-def _carried(example: RateExample, fit: GaussianFit, task: TaskFacts) -> float:
-    """A reference's best rate at this task's batch size, weights and budget: the last by as much as
-    the model says that the budget changes."""
-    there = fit(example.inputs, example.network).place
-    here = fit(inputs_of(example.rank, task.images_seen), example.network).place
-    return 10 ** (example.place + here - there + unit(task.batch_size, task.squared_filter_norm))
+def _confidence(guess: Guess) -> Confidence:
+    low, high = guess.interval(RANGE)
+    return "high" if high <= SURE * low else "medium" if high <= FAIRLY_SURE * low else "low"
 
 
 def _would_help(
@@ -285,11 +313,9 @@ def _would_help(
     return tuple(found)
 
 
-def _warnings(
-    similarity: Similarity, task: TaskFacts, examples: Sequence[RateExample], *, is_known: bool
-) -> tuple[str, ...]:
+def _warnings(similarity: Similarity, task: TaskFacts, known: _KnownRates) -> tuple[str, ...]:
     found: list[str] = []
-    if not is_known:
+    if not known.has_network:
         found.append(
             "No reference was measured with this network: the range rests on other networks, and "
             "is wider for it."
@@ -307,13 +333,17 @@ def _warnings(
             f"Only {task.images} training images for {task.classes} classes: "
             "errors of single runs will be noisy."
         )
-    least = min(each.row.images * each.row.epochs for each in examples)
     if task.steps < FEWEST_STEPS:
         found.append(f"{task.steps} steps are hardly a training; give more --epochs.")
-    elif task.images_seen < least / 2:
+    elif task.images_seen < known.fewest_images_seen:
         found.append(
-            f"A training of {task.images_seen} looks at an image is shorter than any reference "
-            f"({least}): its rate is extrapolated."
+            f"The training sees {task.images_seen} images, fewer than any reference's "
+            f"({known.fewest_images_seen}): its rate is extrapolated."
+        )
+    if known.guess.place + _log_unit_of(task) > math.log10(HIGHEST * task.squared_filter_norm):
+        found.append(
+            f"The references ask for a larger rate than {HIGHEST:g} times the squared filter norm, "
+            "where the range ends. More epochs would need less."
         )
     if task.steps < defaults.SHORT_STEPS:
         found.append(

@@ -42,6 +42,7 @@ def task_facts(task: Task, options: TrainingOptions) -> TaskFacts:
         epochs=epochs,
         iterations=options.iterations,
         squared_filter_norm=squared_filter_norm(task.backbone.network),
+        weights_sha256=task.backbone.weights_sha256,
     )
 
 

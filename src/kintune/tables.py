@@ -113,7 +113,7 @@ def recommendation_table(advice: "Recommendation") -> str:
     """The advice in words, the numbers, the evidence and the doubts."""
     rates = advice.effective_lr
     spread = f"{rates.best:.3g}  (range {rates.low:.3g} to {rates.high:.3g})"
-    coverage = f"such ranges hold {advice.reference_coverage:.0%} of the paper's optima"
+    coverage = f"such ranges hold {advice.reference_coverage:.0%} of the references"
     rows = [
         ("effective learning rate", spread),
         ("lr", f"{advice.lr:.3g}"),
@@ -136,7 +136,7 @@ def recommendation_table(advice: "Recommendation") -> str:
         )
         for row in advice.evidence
     ]
-    head = ("source", "network", "reference", "its best rate", "carried to this budget", "vote")
+    head = ("source", "network", "reference", "its best rate", "carried to this task", "influence")
     warnings = [f"warning: {warning}" for warning in advice.warnings]
     warnings += [f"would make it surer: {each}" for each in advice.would_help]
     return "\n".join(

@@ -152,5 +152,8 @@ def measure(task: Task, source: SourceSpec | None = None) -> Similarity:
 
 
 def probe(task: Task) -> float | None:
-    """Error of a linear probe on the task's training images, left out one at a time, a fraction."""
+    """Error of a linear probe on the task's training images, left out one at a time, a fraction;
+    None for random weights, whose features are kept nowhere and say nothing."""
+    if not task.backbone.weights_sha256:
+        return None
     return probe_error(extract_features(task.backbone, task.dataset, "train", device=task.device))

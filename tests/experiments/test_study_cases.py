@@ -92,8 +92,8 @@ def test_runs_of_another_study_count_where_they_were_trained_alike(tmp_path):
     shared, off_grid, without, unlike = (record(Point(quarter)) for quarter in (-4, -5, -2, 0))
     changes = [
         (off_grid, {"lr": 0.005}),
-        (without, {"lr": 0.3, "momentum": 0.0, "weight_decay": 0.0}),
-        (unlike, {"batch_size": 64}),
+        (without, {"lr": 0.03, "weight_decay": 0.0}),
+        (unlike, {"lr": 0.3, "momentum": 0.0}),
     ]
     changed = [
         run_record(run.config.hyperparameters.model_copy(update=change), 0, 0.2)

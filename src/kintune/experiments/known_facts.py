@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kintune.backbones import Backbone, squared_filter_norm
 from kintune.datasets import ImageDataset
-from kintune.errors import DataError
+from kintune.errors import ModelError
 from kintune.rate_evidence import inputs_of, rank_between
 from kintune.records import Record
 from kintune.runs import write_json
@@ -26,6 +26,7 @@ class KnownFacts(Record):
     prototypes_from: str
     """Relative distances compare within `images` and within `head`."""
     extractor: str
+    weights_sha256: str = ""
     squared_filter_norm: float
     images: int
     """Training images."""
@@ -62,11 +63,15 @@ class FactsFile(Record):
 
 
 def measured_facts(source: str, backbone: Backbone, dataset: ImageDataset) -> KnownFacts:
-    """Distance, weights and linear probe; seconds on a processor."""
+    """Distance, weights and linear probe; seconds on a processor.
+
+    Raises:
+        ModelError: the weights are random.
+    """
     task = Task(backbone=backbone, dataset=dataset, device="cpu")
     similarity, probed = measure(task), probe(task)
     if probed is None:
-        raise DataError(f"{dataset.name}: a class has one training image, which cannot be probed.")
+        raise ModelError(f"{backbone.name}: random weights know nothing beforehand.")
     return KnownFacts(
         source=source,
         domain=backbone.domain,
@@ -74,6 +79,7 @@ def measured_facts(source: str, backbone: Backbone, dataset: ImageDataset) -> Kn
         relative_distance=round(similarity.relative_distance, 4),
         prototypes_from=similarity.prototypes_from,
         extractor=backbone.extractor,
+        weights_sha256=backbone.weights_sha256,
         squared_filter_norm=round(squared_filter_norm(backbone.network), 4),
         images=len(dataset.splits["train"]),
         classes=len(dataset.classes),

@@ -9,7 +9,7 @@ from kintune.defaults import WEIGHT_DECAY
 from kintune.experiments.iclr2020.published import published
 from kintune.experiments.recommenders import Case
 from kintune.hyperparameters import effective_lr
-from kintune.rate_evidence import unit
+from kintune.rate_evidence import log_unit
 from kintune.reference import ReferenceRow, ReferenceTable, load_reference_tables
 
 NORM = 1.0
@@ -47,7 +47,7 @@ def _case(table: ReferenceTable, row: ReferenceRow, rank: float) -> Case:
         },
         place=math.log10(row.effective_lr),
         noise=row.rate_noise,
-        unit=unit(row.batch_size, NORM),
+        log_unit=log_unit(row.batch_size, NORM),
         regret=regret,
         final_regret=regret,
     )

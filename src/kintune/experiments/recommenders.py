@@ -42,8 +42,8 @@ class Case:
     """log10 of the best rate."""
     noise: float
     """Its standard deviation, decades."""
-    unit: float = 0.0
-    """log10 of what models divide a rate by (`kintune.rate_evidence.unit`)."""
+    log_unit: float = 0.0
+    """log10 of what models divide a rate by (`kintune.rate_evidence.log_unit`)."""
     budget: str = ""
     """Which of several trainings of the same network on the same target."""
     regret: Callable[[float], float] | None = None
@@ -84,7 +84,7 @@ class Recommender:
 
     def __call__(self, case: Case) -> Guess:
         guess = self.predictor([case.inputs[name] for name in self.inputs], case.network)
-        return Guess(guess.place + case.unit, guess.deviation)
+        return Guess(guess.place + case.log_unit, guess.deviation)
 
 
 class Outcome(NamedTuple):
@@ -106,7 +106,7 @@ def examples(cases: Sequence[Case], inputs: Sequence[str]) -> Examples:
     rows = [[case.inputs[name] for name in inputs] for case in cases]
     return Examples(
         inputs=np.array(rows, dtype=np.float64).reshape(len(cases), len(inputs)),
-        places=np.array([case.place - case.unit for case in cases]),
+        places=np.array([case.place - case.log_unit for case in cases]),
         noise=np.array([case.noise for case in cases]),
         networks=tuple(case.network for case in cases),
         targets=tuple(case.target for case in cases),

@@ -8,7 +8,6 @@ import numpy as np
 from kintune.experiments.similarity_sets import SERIES
 from kintune.experiments.similarity_study import MEASURES, NETWORKS
 from kintune.recommend import TaskFacts, recommend
-from kintune.reference import load_reference_tables
 from kintune.similarity import Similarity
 
 CHOSEN = "nearest_class_and_half_shift"
@@ -221,7 +220,7 @@ def _head_against_images(results: Results) -> str:
                 f"{(first - second).mean():+.3f} ± {(first - second).std(ddof=1):.3f}",
                 f"{_spearman(first.tolist(), second.tolist()):.2f} ({low:.2f} to {high:.2f})",
                 f"{_places(first, second):.2f}",
-                _rates_apart(network, first, second),
+                _rates_apart(first, second),
             ]
         )
     head = ["network", "images", "head - images", "Spearman (90 %)", "change of place"]
@@ -230,29 +229,22 @@ def _head_against_images(results: Results) -> str:
         "Over all sets: mean and standard deviation of the difference; correlation of the "
         "rankings; by what share of the ranking a set moves on average; and what that does to the "
         f"best guess for {TASK.images} images and {TASK.steps} steps: median, least and largest "
-        "ratio of the effective rates. For `pocket` a table of its own votes where prototypes are "
-        "images; without it the ratio is the one in brackets."
+        "ratio of the effective rates."
     )
     return f"{_table(head, rows)}\n\n{note}"
 
 
-def _rates_apart(network: str, head: np.ndarray, images: np.ndarray) -> str:
-    """Ratio of the rates recommended from the two kinds of prototypes."""
-    tables = [table for table in load_reference_tables() if table.network == network]
+def _rates_apart(head: np.ndarray, images: np.ndarray) -> str:
+    """Ratio of the rates recommended from the two kinds of prototypes, the same for any network."""
     from_head = np.array([_best_guess(value, "head") for value in head])
-    alone = from_head / [_best_guess(value, "images") for value in images]
-    if not tables:
-        return _ratios(alone)
-    own = tables[0].extractor or ""
-    beside = from_head / [_best_guess(value, "images", own, tables[0].source) for value in images]
-    return f"{_ratios(beside)} [{_ratios(alone)}]"
+    return _ratios(from_head / [_best_guess(value, "images") for value in images])
 
 
-def _best_guess(value: float, kind: str, extractor: str = "", source: str = "") -> float:
+def _best_guess(value: float, kind: str) -> float:
     measured = Similarity(
         model="",
-        extractor=extractor,
-        source=source,
+        extractor="",
+        source="",
         target="",
         distance=None,
         similarity=None,

@@ -1,8 +1,8 @@
 """The curves of the reference study, as they are so far, and the cases that they make.
 
 A curve takes in every run that was trained as the study trains, whichever study it was made for:
-also at rates off the study's grid, and at the same effective rate without momentum (section 3.3) or
-with less decay.
+also at rates off the study's grid and with less decay. Not with another momentum, for at the
+largest rates the same effective rate without it breaks the weights.
 """
 
 import math
@@ -13,6 +13,7 @@ from itertools import chain
 from statistics import mean
 
 from kintune.curves import LEAST_RATES, ErrorCurve, RunError, error_curve, noise_floor
+from kintune.errors import KintuneError
 from kintune.experiment import RecordFile, RunArchive, RunRecord
 from kintune.experiments.known_facts import FactsFile
 from kintune.experiments.recommenders import Case
@@ -26,7 +27,7 @@ from kintune.experiments.reference_study import (
     converged,
     settings,
 )
-from kintune.rate_evidence import unit
+from kintune.rate_evidence import log_unit
 
 FLAT = 0.01
 """Rates whose smoothed error is this close to the least are not told apart."""
@@ -36,7 +37,7 @@ LEAST_NOISE = 0.05
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StudyCurve:
-    """Error against rate of one source, target and budget, at the study's usual decay."""
+    """Error against rate of one source, target and budget."""
 
     source: SourceName
     target: str
@@ -68,8 +69,8 @@ class StudyCurve:
     def is_inside(self) -> bool:
         """Whether the least validation error lies at neither end."""
         at: dict[float, list[float]] = {}
-        for run in self._errors(lambda run: run.validation_error):
-            at.setdefault(run.effective_lr, []).append(run.error)
+        for each in self._errors(lambda run: run.validation_error):
+            at.setdefault(each.effective_lr, []).append(each.error)
         return min(at) < min(at, key=lambda rate: mean(at[rate])) < max(at)
 
     @property
@@ -89,14 +90,19 @@ class StudyCurve:
         )
 
     def _errors(self, error: Callable[[RunRecord], float]) -> list[RunError]:
-        return [
-            RunError(round(run.result.effective_lr, 10), error(run), run.config.seed)
-            for run in self.runs
-        ]
+        """One for each rate and seed, the mean where decays make several of one."""
+        found: dict[tuple[float, int], list[float]] = {}
+        for run in self.runs:
+            found.setdefault((_rate_of(run), run.config.seed), []).append(error(run))
+        return [RunError(rate, mean(each), seed) for (rate, seed), each in found.items()]
 
 
 def study_curves(*archives: RunArchive) -> Iterator[StudyCurve]:
-    """All curves of at least four rates, in the order of the sources and targets."""
+    """All curves of at least four rates, in the order of the sources and targets.
+
+    Raises:
+        KintuneError: the archives hold runs on different images of the same name.
+    """
     files: dict[tuple[str, str], list[RecordFile]] = {}
     for file in chain.from_iterable(archive.files() for archive in archives):
         files.setdefault((file.source, file.target), []).append(file)
@@ -126,7 +132,7 @@ def study_cases(curves: Sequence[StudyCurve], facts: FactsFile) -> list[Case]:
                     inputs=known.inputs(SOURCES[curve.source].epochs[curve.budget] * known.images),
                     place=math.log10(validation.best_rate),
                     noise=curve.rate_noise,
-                    unit=unit(BATCH_SIZE, known.squared_filter_norm),
+                    log_unit=log_unit(BATCH_SIZE, known.squared_filter_norm),
                     regret=validation.regret,
                     final_regret=test.regret,
                 )
@@ -139,7 +145,10 @@ def _curve(
 ) -> Iterator[StudyCurve]:
     found = {run.config.id: run for file in files for run in file.runs}
     runs = tuple(run for run in found.values() if _is_of(run, source, budget))
-    if len({run.result.effective_lr for run in runs}) >= LEAST_RATES:
+    if len({_rate_of(run) for run in runs}) >= LEAST_RATES:
+        images = {run.config.data_sha256 for run in runs}
+        if len(images) > 1:
+            raise KintuneError(f"{source}, {files[0].target}: recorded runs are of other images.")
         counts, epochs = files[0].counts, SOURCES[source].epochs[budget]
         yield StudyCurve(
             source=source,
@@ -151,8 +160,18 @@ def _curve(
         )
 
 
+def _rate_of(run: RunRecord) -> float:
+    return round(run.result.effective_lr, 10)
+
+
 def _is_of(run: RunRecord, source: SourceName, budget: BudgetName) -> bool:
     """Whether a run was trained as the study trains, at whatever effective rate."""
-    like, used = settings(source, budget, Point(0)), run.config.hyperparameters
-    free = {name: getattr(like, name) for name in ("lr", "momentum", "weight_decay")}
-    return used.weight_decay <= DECAY and used.model_copy(update=free) == like
+    like, config = settings(source, budget, Point(0)), run.config
+    used = config.hyperparameters
+    free = {name: getattr(like, name) for name in ("lr", "weight_decay")}
+    return (
+        config.trainable == "all"
+        and (config.initialization == "random") == (source == "scratch")
+        and used.weight_decay <= DECAY
+        and used.model_copy(update=free) == like
+    )

@@ -69,6 +69,7 @@ def reference_tables(curves: Sequence[StudyCurve], facts: FactsFile) -> Iterator
             origin=ORIGIN,
             prototypes_from="head" if known.prototypes_from == "head" else "images",
             extractor=known.extractor,
+            weights_sha256=known.weights_sha256,
             squared_filter_norm=known.squared_filter_norm,
             rows=tuple(_row(each, fact) for each, fact in rows),
         )

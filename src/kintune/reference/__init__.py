@@ -4,6 +4,7 @@ from kintune.reference.own import own_reference_tables, own_references_path, wit
 from kintune.reference.tables import (
     ReferenceRow,
     ReferenceTable,
+    images_seen,
     reference_distances,
     shipped_reference_tables,
 )
@@ -21,6 +22,7 @@ def load_reference_tables() -> tuple[ReferenceTable, ...]:
 __all__ = [
     "ReferenceRow",
     "ReferenceTable",
+    "images_seen",
     "load_reference_tables",
     "own_reference_tables",
     "own_references_path",

@@ -27,13 +27,15 @@ class ReferenceRow(Record):
     images: int = Field(ge=1)
     """Training images."""
     classes: int = Field(ge=2)
+    iterations: int | None = None
+    """Steps after which training ended in its last epoch; None where it was whole."""
     rate_noise: float = Field(default=0.25, gt=0)
     """Decades by which the best rate is uncertain: a coarse grid, a flat optimum."""
 
     @property
-    def steps(self) -> float:
-        """Optimisation steps of the run."""
-        return self.epochs * self.images / self.batch_size
+    def images_seen(self) -> int:
+        """Each image as often as training saw it."""
+        return images_seen(self.images, self.epochs, self.batch_size, self.iterations)
 
     @property
     def nearness(self) -> float:
@@ -41,6 +43,16 @@ class ReferenceRow(Record):
         if self.relative_distance is not None:
             return -self.relative_distance
         return self.similarity if self.similarity is not None else 0.0
+
+
+def images_seen(images: int, epochs: int, batch_size: int, iterations: int | None) -> int:
+    """Images that a training sees, each as often as it is seen.
+
+    >>> images_seen(100, 3, 32, None), images_seen(100, 3, 32, 5)
+    (300, 160)
+    """
+    whole = images * epochs
+    return whole if iterations is None else min(whole, iterations * batch_size)
 
 
 class ReferenceTable(Record):
@@ -52,11 +64,14 @@ class ReferenceTable(Record):
     """Who measured it and how."""
     prototypes_from: Literal["images", "head"]
     extractor: str | None = None
-    """`Backbone.extractor` where it is known: the table of exactly this network and input."""
+    """`Backbone.extractor` through which the distances were measured, where it is known."""
+    weights_sha256: str = ""
+    """`Backbone.weights_sha256` where it is known: the table of exactly this network, at whatever
+    input size."""
     squared_filter_norm: float | None = Field(default=1.0, gt=0)
     """Of the network (`kintune.backbones.squared_filter_norm`); 1, where initialisation puts it,
     stands in for networks that nobody can weigh. None: the table counts for exactly this network
-    alone (`extractor`), whose weights are the same."""
+    alone (`weights_sha256`), whose norm is the same."""
     rows: tuple[ReferenceRow, ...] = Field(min_length=1)
 
     def ranks(self) -> tuple[float, ...]:
@@ -68,9 +83,9 @@ class ReferenceTable(Record):
 
 @cache
 def shipped_reference_tables() -> tuple[ReferenceTable, ...]:
-    """The paper's Table 4, column by column, and the tables measured with `pocket`."""
+    """The paper's Table 4, column by column, and the best rates of the reference study."""
     tables = TypeAdapter(tuple[ReferenceTable, ...])
-    names = ("paper_table4.json", "pocket.json")
+    names = ("paper_table4.json", "study.json")
     return tuple(
         table for name in names for table in tables.validate_json((FOLDER / name).read_bytes())
     )
@@ -83,7 +98,7 @@ def reference_distances(prototypes_from: Literal["images", "head"]) -> Mapping[s
 
     From one broad source for each kind of prototypes, like the paper's: to a network of birds
     everything else is far, and among such values every target of a broad source would seem near.
-    Made by `scripts/measure_references.py distances`.
+    Made by `scripts/measure_references.py`.
     """
     scale = TypeAdapter(dict[str, dict[str, dict[str, float]]])
     measured = scale.validate_json((FOLDER / "relative_distances.json").read_bytes())

@@ -8,7 +8,7 @@ from kintune.experiments.baselines.methods import MethodName
 from kintune.experiments.baselines.records import BaselineArchive
 from kintune.experiments.baselines.work import USUAL_QUARTER
 from kintune.experiments.recommenders import Outcome, bootstrap_over_targets, final_regret
-from kintune.experiments.reference_study import point_of
+from kintune.experiments.reference_study import Point, settings
 from kintune.experiments.study_cases import StudyCurve
 
 
@@ -70,7 +70,8 @@ def compared(found: Sequence[Regret]) -> Comparison | None:
 
 def _test_errors(method: MethodName, curve: StudyCurve, archive: BaselineArchive) -> list[float]:
     if method == "usual":
-        runs = [run for run in curve.runs if point_of(run.config).quarter == USUAL_QUARTER]
+        like = settings(curve.source, curve.budget, Point(USUAL_QUARTER))
+        runs = [run for run in curve.runs if run.config.hyperparameters == like]
         return [run.test_error for run in runs]
     found = archive.find(curve.source, curve.target, curve.budget, method)
     return [run.test_error for run in found]

@@ -29,7 +29,7 @@ class Page:
     measurements: MeasurementArchive
     introduction: str
     conclusions: Mapping[str, str]
-    """Written by hand, by experiment."""
+    """Written by hand, by experiment; of the four claims under `claims`."""
     figures: PurePosixPath
     """Where the figures are, from the page."""
     drawn: frozenset[str]
@@ -41,6 +41,7 @@ def page_text(page: Page) -> str:
     parts = [
         page.introduction.strip(),
         _claims(verdicts(page.protocol, page.known, page.measurements)),
+        *([remark] if (remark := page.conclusions.get("claims", "").strip()) else []),
         _provenance(page),
         *(_section(page, experiment) for experiment in EXPERIMENTS.values()),
     ]
