@@ -6,8 +6,8 @@ Fixed work, nothing stopped early, caches cold for both at the start: `pocket` o
 8 rates x 15 epochs. The one way is `kintune search --workers 2`, whose workers load network and
 images once and share the cores; the other starts `kintune finetune` once for each rate, which
 imports, loads and opens the cache of decoded images anew each time and has all cores. With --models
-also MobileNetV2 x 5 epochs, 4 rates. The ways take turns. Writes `results/search_throughput.json`.
-About 20 minutes on two quiet cores.
+also MobileNetV2 x 5 epochs, 4 rates. The ways take turns. Writes `results/search_throughput.json`
+after each repeat, which takes about half an hour on two quiet cores.
 """
 
 import argparse
@@ -54,11 +54,14 @@ def main() -> None:
         weights = str(args.models / "mobilenetv2_100.in1k.safetensors")
         flags = ("--model", "mobilenetv2_100", "--weights", weights, "--image-size", "96")
         works.append(Work("MobileNetV2, 5 epochs", data, (*flags, "--epochs", "5"), 4))
-    measured = [measure(work, args.repeats) for work in works]
+    measured: list[Measured] = [{"work": w.name, "search": [], "separate": []} for w in works]
+    for repeat in range(args.repeats):
+        for work, found in zip(works, measured, strict=True):
+            take_turns(work, found, repeat)
+        written = {"measured": measured, **conditions("cpu")}
+        write_json(ROOT / "results/search_throughput.json", written)
     head = ("work", "kintune search, an hour", "a command each, an hour", "ratio")
     print(markdown(head, [row(each) for each in measured]))
-    found = {"measured": measured, **conditions("cpu")}
-    write_json(ROOT / "results/search_throughput.json", found)
 
 
 def row(measured: Measured) -> list[str]:
@@ -68,24 +71,20 @@ def row(measured: Measured) -> list[str]:
     return [measured["work"], *cells, spread(ratios, 2)]
 
 
-def measure(work: Work, repeats: int) -> Measured:
-    """Configurations an hour of both ways, in turns."""
-    found: Measured = {"work": work.name, "search": [], "separate": []}
-    lrs: list[float] = []
-    for repeat in range(repeats):
-        # The first search says which rates a grid tries; from then on the ways change places.
-        for name in ("search", "separate") if repeat % 2 == 0 else ("separate", "search"):
-            with tempfile.TemporaryDirectory() as scratch:
-                began = time.perf_counter()
-                if name == "search":
-                    lrs = search(work, Path(scratch))
-                else:
-                    separate(work, lrs, Path(scratch))
-                hours = (time.perf_counter() - began) / 3600
-            found[name].append(work.configurations / hours)
-            said = f"{work.name}, {name}: {found[name][-1]:.0f} an hour"
-            print(said, file=sys.stderr, flush=True)
-    return found
+def take_turns(work: Work, found: Measured, repeat: int) -> None:
+    """Add the configurations an hour of both ways, which change places from repeat to repeat."""
+    # The first search says which rates a grid tries.
+    for name in ("search", "separate") if repeat % 2 == 0 else ("separate", "search"):
+        with tempfile.TemporaryDirectory() as scratch:
+            began = time.perf_counter()
+            if name == "search":
+                found["lrs"] = search(work, Path(scratch))
+            else:
+                separate(work, found["lrs"], Path(scratch))
+            hours = (time.perf_counter() - began) / 3600
+        found[name].append(work.configurations / hours)
+        said = f"{work.name}, {name}: {found[name][-1]:.0f} an hour"
+        print(said, file=sys.stderr, flush=True)
 
 
 def search(work: Work, scratch: Path) -> list[float]:
