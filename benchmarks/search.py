@@ -1,12 +1,14 @@
 """How good is a handful of runs? Engines replayed on grids that were really run.
 
     python benchmarks/search.py grids --data DATA [--runs RUNS]
+    python benchmarks/search.py priors --data DATA
     python benchmarks/search.py replay [FILE ...] [--seeds 20] [--engines bracket tpe ...]
 
 `grids` trains `pocket` on 400 images of three sets (half of them for validation), 10 epochs, at 20
 effective rates from 0.001 to 6.3 with 3 seeds each, and writes `results/search_grids/SET.json` with
 what `recommend` says of the set when its own reference rows are left out. About 25 minutes on two
-cores; finished runs in RUNS are not repeated.
+cores; finished runs in RUNS are not repeated. `priors` asks `recommend` again for the files that
+are there, in seconds: after references or their model have changed.
 
 `replay` asks each engine for rates and answers with one seed's error at the nearest rate of the
 grid. After n runs the engine's choice is the rate with the lowest error it has seen. Its regret is
@@ -64,6 +66,7 @@ def main() -> None:
     grids.add_argument("--runs", type=Path, default=Path("runs/search-grids"))
     grids.add_argument("--sets", nargs="+", default=SETS)
     grids.add_argument("--threads", type=int, default=os.cpu_count())
+    verbs.add_parser("priors").add_argument("--data", type=Path, required=True)
     again = verbs.add_parser("replay")
     again.add_argument("files", type=Path, nargs="*")
     again.add_argument("--seeds", type=int, default=20)
@@ -73,6 +76,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             for name in args.sets:
                 run_grid(args.data.absolute() / name, args.runs / name, Path(scratch), args.threads)
+    elif args.verb == "priors":
+        with tempfile.TemporaryDirectory() as scratch:
+            for path in sorted(GRIDS.glob("*.json")):
+                ask_again(path, args.data.absolute(), Path(scratch))
     else:
         files = args.files or sorted(GRIDS.glob("*.json"))
         replay_all([s for path in files for s in read_grids(path)], args.engines, args.seeds)
@@ -108,6 +115,17 @@ def run_grid(folder: Path, runs: Path, scratch: Path, threads: int) -> None:
     write_json(GRIDS / f"{folder.name}.json", grid)
 
 
+def ask_again(path: Path, data: Path, scratch: Path) -> None:
+    """Put what is recommended now into a file."""
+    grid = json.loads(path.read_text())
+    backbone = load_backbone("pocket")
+    folder = subset(data / grid["set"], scratch)
+    dataset = load_dataset(folder, backbone.input, val_fraction=VAL_FRACTION)
+    advice = recommended(backbone, dataset, grid["set"])
+    write_json(path, grid | {"prior": advice.effective_lr.to_json()})
+    print(grid["set"], advice.effective_lr)
+
+
 def subset(folder: Path, scratch: Path) -> Path:
     """Links to the first images of every class, `IMAGES` in all, evenly."""
     chosen = scratch / folder.name
@@ -129,6 +147,7 @@ def recommended(backbone: Backbone, dataset: ImageDataset, name: str) -> Recomme
         batch_size=BATCH_SIZE,
         epochs=EPOCHS,
         squared_filter_norm=squared_filter_norm(backbone.network),
+        weights_sha256=backbone.weights_sha256,
     )
 
     def others() -> tuple[ReferenceTable, ...]:
