@@ -33,6 +33,7 @@ from kintune.experiments.calibration import calibration_chart
 from kintune.experiments.known_facts import FACTS, FactsFile, read_facts
 from kintune.experiments.paper_cases import paper_cases
 from kintune.experiments.recommenders import (
+    SHIPPED,
     Candidate,
     Case,
     LeftOut,
@@ -62,8 +63,6 @@ STUDY, REPRODUCTION = ROOT / "results/reference_study", ROOT / "results/iclr2020
 BASELINES = ROOT / "results/baselines"
 PLOT = ROOT / "docs/_static/calibration.svg"
 OTHER_INPUTS = ("log_images_seen", "log_norm", "log_images_per_class", "probe")
-SHIPPED = Candidate("networks", ("rank", "log_images_seen"))
-"""What `kintune.recommend` is made of."""
 LEFT_OUT: tuple[LeftOut, ...] = ("target", "network")
 LEAST_TARGETS = 4
 """Targets, or networks, that a study needs before one is left out."""

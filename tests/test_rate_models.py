@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -152,3 +153,17 @@ def test_eighty_percent_of_a_guess_lie_in_its_interval():
     low, high = Guess(-1.0, 0.5).interval(0.8)
     draws = 10 ** np.random.default_rng(0).normal(-1.0, 0.5, 10_000)
     assert np.mean((low < draws) & (draws < high)) == pytest.approx(0.8, abs=0.01)
+
+
+def test_influences_are_what_a_change_of_each_place_does_to_the_guess(scattered):
+    amplitudes = {"linear": 0.5, "network": 0.5, "target": 0.15}
+    asked = ([0.3, -1.2], scattered.networks[0])
+    fit = gaussian_fit(scattered, amplitudes, 0.3)
+    found = fit.influences(*asked)
+    assert found.sum() == pytest.approx(1)
+    for index in range(0, len(found), 5):
+        moved = scattered.places.copy()
+        moved[index] += 0.1
+        other = gaussian_fit(replace(scattered, places=moved), amplitudes, 0.3)
+        change = (other(*asked).place - fit(*asked).place) / 0.1
+        assert change == pytest.approx(found[index], abs=1e-9)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kintune.experiments.recommenders import (
+    SHIPPED,
     Candidate,
     Case,
     Outcome,
@@ -22,7 +23,9 @@ from kintune.experiments.recommenders import (
     regret,
     ruled,
 )
+from kintune.rate_evidence import fit_rates, log_unit, rate_examples
 from kintune.rate_models import Guess
+from kintune.reference import shipped_reference_tables
 
 
 def case(target="a", network="n", place=-1.0, **inputs):
@@ -75,6 +78,29 @@ def test_the_left_out_case_decides_nothing():
         return [outcome.guess for outcome in found if outcome.case.target == "t3"]
 
     assert guesses(cases) == guesses(moved)
+
+
+def test_what_is_evaluated_as_recommended_is_what_recommends():
+    found = rate_examples(shipped_reference_tables())
+    names = ("rank", "log_images_seen")
+
+    def as_case(each, target):
+        unit = log_unit(each.row.batch_size, each.squared_filter_norm)
+        return Case(
+            target=target,
+            network=each.network,
+            inputs=dict(zip(names, each.inputs, strict=True)),
+            place=each.place + unit,
+            noise=each.row.rate_noise,
+            log_unit=unit,
+        )
+
+    evaluated = SHIPPED.fit([as_case(each, each.row.target) for each in found])
+    asked = as_case(found[-1], "new")
+    shipped = fit_rates(found)(found[-1].inputs, found[-1].network)
+    guess = evaluated(asked)
+    assert guess.place - asked.log_unit == pytest.approx(shipped.place)
+    assert guess.deviation == pytest.approx(shipped.deviation)
 
 
 def test_the_input_that_matters_is_chosen():

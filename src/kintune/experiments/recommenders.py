@@ -75,6 +75,10 @@ class Candidate(NamedTuple):
         return Recommender(FAMILIES[self.family](examples(cases, self.inputs)), self.inputs)
 
 
+SHIPPED = Candidate("networks", ("rank", "log_images_seen"))
+"""What `kintune.recommend` is made of (`kintune.rate_evidence`)."""
+
+
 @dataclass(frozen=True)
 class Recommender:
     """A fitted model that takes its inputs from a case."""
