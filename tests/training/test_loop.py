@@ -443,7 +443,7 @@ class TestGoingOn:
     def test_a_second_interrupt_acts_at_once(
         self, backbone, dataset, make_config, tmp_path, monkeypatch
     ):
-        usual = signal.getsignal(signal.SIGINT)
+        usual = signal.default_int_handler
 
         def twice() -> None:
             interrupt()
@@ -453,8 +453,13 @@ class TestGoingOn:
 
         at_step(2, twice, monkeypatch)
 
-        with pytest.raises(KeyboardInterrupt) as stopped:
-            fine_tune(backbone, dataset, make_config(), tmp_path)
+        # Where tests run in a shell's background, they are started with SIGINT ignored.
+        before = signal.signal(signal.SIGINT, usual)
+        try:
+            with pytest.raises(KeyboardInterrupt) as stopped:
+                fine_tune(backbone, dataset, make_config(), tmp_path)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
         assert "same command" not in str(stopped.value)
 
