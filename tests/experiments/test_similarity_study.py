@@ -100,5 +100,31 @@ def test_tables_hold_every_network_and_measure():
     ]
     page = judgement.tables({"image_size": 96, "sources": sources})
     assert all(text in page for text in MEASURES.values())
-    assert page.count("## ") == 6
+    assert page.count("## ") == 7
     assert "nan" not in page
+
+
+def test_measures_are_held_against_the_order_of_best_rates(monkeypatch):
+    """Three targets of one network whose best rates grow from a to c: three pairs."""
+    table = next(t for t in judgement.shipped_reference_tables() if t.network == "pocket")
+    rows = tuple(
+        table.rows[0].model_copy(update={"target": name, "effective_lr": rate})
+        for name, rate in (("a", 0.1), ("b", 0.2), ("c", 0.3))
+    )
+    tables = (table.model_copy(update={"rows": rows}),)
+    monkeypatch.setattr(judgement, "shipped_reference_tables", lambda: tables)
+
+    def sets(*values):
+        pairs = zip(("birds", "a", "b", "c"), (0.0, *values), strict=True)
+        return {name: {"measures": dict.fromkeys(MEASURES, value)} for name, value in pairs}
+
+    def judged(*values):
+        sources = [
+            {"network": network, "prototypes": "head", "sets": sets(*values)}
+            for network in NETWORKS
+        ]
+        return judgement._orders_of_rates({"sources": sources})
+
+    assert judged(1, 2, 3).count("3 of 3") == len(MEASURES)
+    assert judged(2, 1, 3).count("2 of 3") == len(MEASURES)
+    assert judged(3, 2, 1).count("0 of 3") == len(MEASURES)

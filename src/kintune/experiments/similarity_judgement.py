@@ -1,6 +1,7 @@
 """What the similarity study found, held against what is known, as Markdown tables."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from kintune.experiments.similarity_sets import SERIES
 from kintune.experiments.similarity_study import MEASURES, NETWORKS
 from kintune.recommend import TaskFacts, recommend
+from kintune.reference import shipped_reference_tables
 from kintune.similarity import Similarity
 
 CHOSEN = "nearest_class_and_half_shift"
@@ -18,6 +20,12 @@ OWN = {
     "cifar100-insects": "inat_insects",
 }
 """Sets whose nearest network, among the three MobileNetV2, a person knows."""
+SOURCES = {
+    "pocket": "CIFAR-100, 80 classes",
+    "in1k": "ImageNet-1k",
+    "inat_birds": "iNaturalist birds",
+    "inat_insects": "iNaturalist insects",
+}
 RIVALS = NETWORKS[1:]
 DRAWS = 1000
 TASK = TaskFacts(images=500, classes=10, batch_size=32, epochs=60)
@@ -31,6 +39,7 @@ def tables(results: Results) -> str:
     parts = [
         ("Known orders", _known_orders(results)),
         ("Agreement with a linear probe, and stability", _agreement(results)),
+        ("Agreement with the best effective rates", _orders_of_rates(results)),
         ("How far every set is", _distances(results)),
         ("How many images a class?", _curves(results)),
         ("Known from the head, or from images?", _head_against_images(results)),
@@ -81,6 +90,36 @@ def _margin(heads: dict[str, Any], name: str, own: str, measure: str) -> str:
 def _in_order(sets: dict[str, Any], measure: str) -> str:
     found = sorted(SERIES, key=lambda step: _value(sets, f"series-{step}", measure) or 0.0)
     return "yes" if tuple(found) == SERIES else " ".join(found)
+
+
+def _orders_of_rates(results: Results) -> str:
+    """For each measure: how many pairs of targets it puts in the order of their best rates."""
+    heads = {network: _entry(results, network) for network in NETWORKS}
+    pairs = [
+        (heads[network], one, other)
+        for table in shipped_reference_tables()
+        for network in NETWORKS
+        if table.weights_sha256 and SOURCES[network] == table.source
+        for one, other in combinations(table.rows, 2)
+        if one.epochs == other.epochs and {one.target, other.target} <= set(heads[network])
+    ]
+    rows: list[list[str]] = []
+    for measure in MEASURES:
+        if _value(heads["in1k"], "birds", measure) is None:
+            continue
+        right = sum(
+            (_column(sets, [one.target], measure)[0] < _column(sets, [other.target], measure)[0])
+            == (one.effective_lr < other.effective_lr)
+            for sets, one, other in pairs
+        )
+        rows.append([_name(measure), f"{right} of {len(pairs)}"])
+    note = (
+        "Pairs of targets of one network and budget of "
+        "[the reference study](../reference-study.md) of which the farther one has the larger best "
+        "effective rate; half of them would be chance. Best rates are of one seed, and pairs share "
+        "targets."
+    )
+    return f"{_table(['measure', 'pairs in order'], rows)}\n\n{note}"
 
 
 def _agreement(results: Results) -> str:
