@@ -179,11 +179,15 @@ def test_a_real_search_with_workers_survives_kills_and_ends_as_one_that_was_not_
 
     folders = [sorted((tmp_path / name / "runs").iterdir()) for name in ("killed", "whole")]
     assert [each.name for each in folders[0]] == [each.name for each in folders[1]]
+    trained = 0
     for one, other in zip(*folders, strict=True):
         assert untimed(read_result(one)) == untimed(read_result(other))
         models = [folder / "model/model.safetensors" for folder in (one, other)]
-        assert models[0].read_bytes() == models[1].read_bytes()
+        if models[1].exists():  # the largest rate of the grid may diverge
+            assert models[0].read_bytes() == models[1].read_bytes()
+            trained += 1
         assert Asked.read(one / "proposal.json").config.id == one.name
+    assert trained >= 2
 
 
 def untimed(result: RunResult | None) -> RunResult | None:
