@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import mean
 
 from kintune.errors import OptionError
+from kintune.rate_evidence import origin_of
 from kintune.records import Record
 from kintune.reference import (
     ReferenceRow,
@@ -59,6 +60,7 @@ def reference_of(folder: Path) -> ReferenceTable:
 
     Raises:
         OptionError: as `add_reference`.
+        IncomparableError: the source's prototypes were clusters.
     """
     if not (folder / "similarity.json").exists():
         raise OptionError(
@@ -72,7 +74,7 @@ def reference_of(folder: Path) -> ReferenceTable:
         source=measured.source,
         network=measured.model,
         origin=ORIGIN,
-        prototypes_from="head" if measured.prototypes_from == "head" else "images",
+        prototypes_from=origin_of(measured),
         extractor=measured.extractor,
         weights_sha256=config.weights_sha256,
         squared_filter_norm=None,

@@ -10,14 +10,13 @@ from the source and by how many images training sees.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from kintune.errors import IncomparableError
 from kintune.rate_models import Examples, GaussianFit, Part, fit_gaussian, gaussian_fit
-from kintune.reference import ReferenceRow, ReferenceTable, reference_distances
-
-Origin = Literal["images", "head"]
+from kintune.reference import Origin, ReferenceRow, ReferenceTable, reference_distances
+from kintune.similarity import Similarity
 
 PARTS: tuple[Part, ...] = ("linear", "network", "target")
 """Terms of the model's covariance; `scripts/evaluate_recommenders.py` compares it with others."""
@@ -60,6 +59,22 @@ def log_unit(batch_size: int, squared_filter_norm: float) -> float:
 def inputs_of(rank: float, images_seen: float) -> tuple[float, float]:
     """Rank and log10 of the images that training sees, each as often as it is seen."""
     return rank, math.log10(images_seen)
+
+
+def origin_of(similarity: Similarity) -> Origin:
+    """Which scale of known targets a measured distance belongs to.
+
+    Raises:
+        IncomparableError: none; the source's prototypes are clusters of images.
+    """
+    match similarity.prototypes_from:
+        case "images" | "head" as origin:
+            return origin
+        case other:
+            raise IncomparableError(
+                f"prototypes from {other!r} have no reference scale; use prototypes from images or "
+                "from the head."
+            )
 
 
 def rank_between(relative_distance: float, prototypes_from: Origin) -> float:

@@ -17,7 +17,6 @@ from pydantic import Field
 
 from kintune import defaults
 from kintune.advice import explanation
-from kintune.errors import IncomparableError
 from kintune.hyperparameters import (
     AugmentationName,
     Hyperparameters,
@@ -27,12 +26,12 @@ from kintune.hyperparameters import (
     lr_for,
 )
 from kintune.rate_evidence import (
-    Origin,
     RateExample,
     fit_rates,
     inputs_of,
     left_out_coverage,
     log_unit,
+    origin_of,
     rank_between,
     rate_examples,
 )
@@ -174,7 +173,6 @@ def recommend(
         IncomparableError: the similarity was measured with prototypes no reference scale knows.
     """
     recipe = recipe or Recipe()
-    origin = _scale_of(similarity)
     known = _read_references(similarity, task)
     rates, confidence = _rate_range(known.guess, task), _confidence(known.guess)
     return Recommendation(
@@ -193,7 +191,7 @@ def recommend(
         probe_top1_error=task.probe_top1_error,
         explanation=explanation(
             similarity,
-            reference_distances(origin),
+            reference_distances(origin_of(similarity)),
             rates,
             momentum=recipe.momentum,
             confidence=confidence,
@@ -264,18 +262,9 @@ class _KnownRates:
 def _read_references(similarity: Similarity, task: TaskFacts) -> _KnownRates:
     tables = load_reference_tables()
     found = rate_examples(tables, task.weights_sha256, task.squared_filter_norm)
-    rank = rank_between(similarity.relative_distance, _scale_of(similarity))
+    rank = rank_between(similarity.relative_distance, origin_of(similarity))
     inputs = inputs_of(rank, task.images_seen)
     return _KnownRates(found, fit_rates(found), inputs, task.weights_sha256)
-
-
-def _scale_of(similarity: Similarity) -> Origin:
-    if similarity.prototypes_from not in ("images", "head"):
-        raise IncomparableError(
-            f"prototypes from {similarity.prototypes_from!r} have no reference scale; "
-            "use prototypes from images or from the head."
-        )
-    return "head" if similarity.prototypes_from == "head" else "images"
 
 
 def _log_unit_of(task: TaskFacts) -> float:

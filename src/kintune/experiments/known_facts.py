@@ -7,8 +7,9 @@ from pathlib import Path
 from kintune.backbones import Backbone, squared_filter_norm
 from kintune.datasets import ImageDataset
 from kintune.errors import ModelError
-from kintune.rate_evidence import inputs_of, rank_between
+from kintune.rate_evidence import inputs_of, origin_of, rank_between
 from kintune.records import Record
+from kintune.reference import Origin
 from kintune.runs import write_json
 from kintune.task import Task, measure, probe
 
@@ -23,7 +24,7 @@ class KnownFacts(Record):
     """What the network was trained on."""
     target: str
     relative_distance: float
-    prototypes_from: str
+    prototypes_from: Origin
     """Relative distances compare within `images` and within `head`."""
     extractor: str
     weights_sha256: str = ""
@@ -39,8 +40,8 @@ class KnownFacts(Record):
     def inputs(self, images_seen: int) -> dict[str, float]:
         """The facts as inputs of the models, with the images that training is to see."""
         error = min(max(self.probe_top1_error, 0.005), 0.995)
-        origin = "head" if self.prototypes_from == "head" else "images"
-        rank, log_images_seen = inputs_of(rank_between(self.relative_distance, origin), images_seen)
+        rank = rank_between(self.relative_distance, self.prototypes_from)
+        rank, log_images_seen = inputs_of(rank, images_seen)
         return {
             "rank": rank,
             "log_images_seen": log_images_seen,
@@ -77,7 +78,7 @@ def measured_facts(source: str, backbone: Backbone, dataset: ImageDataset) -> Kn
         domain=backbone.domain,
         target=dataset.name,
         relative_distance=round(similarity.relative_distance, 4),
-        prototypes_from=similarity.prototypes_from,
+        prototypes_from=origin_of(similarity),
         extractor=backbone.extractor,
         weights_sha256=backbone.weights_sha256,
         squared_filter_norm=round(squared_filter_norm(backbone.network), 4),

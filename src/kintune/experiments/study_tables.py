@@ -67,7 +67,7 @@ def reference_tables(curves: Sequence[StudyCurve], facts: FactsFile) -> Iterator
             source=known.domain,
             network=network_file(curve.source).model,
             origin=ORIGIN,
-            prototypes_from="head" if known.prototypes_from == "head" else "images",
+            prototypes_from=known.prototypes_from,
             extractor=known.extractor,
             weights_sha256=known.weights_sha256,
             squared_filter_norm=known.squared_filter_norm,

@@ -2,6 +2,7 @@
 
 from kintune.reference.own import own_reference_tables, own_references_path, with_reference
 from kintune.reference.tables import (
+    Origin,
     ReferenceRow,
     ReferenceTable,
     images_seen,
@@ -20,6 +21,7 @@ def load_reference_tables() -> tuple[ReferenceTable, ...]:
 
 
 __all__ = [
+    "Origin",
     "ReferenceRow",
     "ReferenceTable",
     "images_seen",

@@ -9,7 +9,9 @@ from pydantic import Field, TypeAdapter
 
 from kintune.records import Record
 
-BROAD_SOURCES = {"head": "ImageNet-1k", "images": "CIFAR-100, 80 classes"}
+Origin = Literal["images", "head"]
+"""What a source's prototypes were made from: each has a scale of known targets."""
+BROAD_SOURCES: Mapping[Origin, str] = {"head": "ImageNet-1k", "images": "CIFAR-100, 80 classes"}
 FOLDER = Path(__file__).parent
 
 
@@ -62,7 +64,7 @@ class ReferenceTable(Record):
     network: str
     origin: str
     """Who measured it and how."""
-    prototypes_from: Literal["images", "head"]
+    prototypes_from: Origin
     extractor: str | None = None
     """`Backbone.extractor` through which the distances were measured, where it is known."""
     weights_sha256: str = ""
@@ -92,7 +94,7 @@ def shipped_reference_tables() -> tuple[ReferenceTable, ...]:
 
 
 @cache
-def reference_distances(prototypes_from: Literal["images", "head"]) -> Mapping[str, float]:
+def reference_distances(prototypes_from: Origin) -> Mapping[str, float]:
     """Relative distances of known targets, the nearest first: the scale on which a new one finds
     its place.
 
