@@ -167,3 +167,12 @@ def test_influences_are_what_a_change_of_each_place_does_to_the_guess(scattered)
         other = gaussian_fit(replace(scattered, places=moved), amplitudes, 0.3)
         change = (other(*asked).place - fit(*asked).place) / 0.1
         assert change == pytest.approx(found[index], abs=1e-9)
+
+
+@pytest.mark.parametrize("parts", [("linear",), ("linear", "network", "target")])
+def test_an_input_that_varies_by_rounding_alone_says_nothing(parts):
+    steady = math.log10(0.1583)
+    inputs = np.full((9, 1), steady)
+    inputs[0] += 1e-16
+    fit = fit_gaussian(make(inputs, np.linspace(-2, -1, 9)), parts)
+    assert -2 < fit([steady + 0.4], "one").place < -1

@@ -27,6 +27,8 @@ AMPLITUDES = (0.15, 0.5)
 """Prior deviations of a part that are tried, decades, for one standard deviation of an input."""
 RESIDUALS = (0.15, 0.3, 0.6)
 """Deviations of a best rate from all that the inputs explain that are tried, decades."""
+ROUNDING = 1e-9
+"""Relative spread of an input up to which it does not vary."""
 LENGTH = 1.5
 """Of the smooth part, standard deviations of the inputs."""
 
@@ -276,6 +278,6 @@ def _pooled(
 
 
 def _scaling(inputs: Floats) -> tuple[Floats, Floats]:
-    """Mean and spread of each input; an input that does not vary keeps its unit."""
-    spread = inputs.std(axis=0)
-    return inputs.mean(axis=0), np.where(spread > 0, spread, 1.0)
+    """Mean and spread of each input; one that does not vary beyond rounding keeps its unit."""
+    mean, spread = inputs.mean(axis=0), inputs.std(axis=0)
+    return mean, np.where(spread > ROUNDING * np.maximum(1.0, abs(mean)), spread, 1.0)
