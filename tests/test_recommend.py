@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from kintune import recommend as module
 from kintune.backbones import BackboneOverrides, load_backbone
 from kintune.rate_evidence import (
     fit_rates,
@@ -158,6 +159,22 @@ def test_a_reference_of_the_same_budget_is_carried_as_it_is():
         if (each.target, each.reference_effective_lr) == (row.target, row.effective_lr)
     ]
     assert [each.effective_lr for each in same] == pytest.approx([row.effective_lr])
+
+
+def test_a_reference_of_another_network_is_carried_by_what_the_networks_differ(monkeypatch):
+    """Beside its norm pocket bears larger rates than others: known as pocket, it gets them."""
+    monkeypatch.setattr(module, "EVIDENCE", 1000)
+    table = own_table()
+    own, facts = own_similarity(table, table.rows[0]), own_task(table, table.rows[0])
+    unknown = facts.model_copy(update={"weights_sha256": "others"})
+
+    def carried(facts):
+        others = [each for each in recommend(own, facts).evidence if each.network != "pocket"]
+        return {(e.network, e.source, e.target): e.effective_lr for e in others}
+
+    known, plain = carried(facts), carried(unknown)
+    assert len(known) == len(plain) >= 35
+    assert all(known[key] > 1.05 * plain[key] for key in known)
 
 
 def test_rank_is_the_place_among_known_targets():

@@ -112,7 +112,7 @@ class Evidence(Record):
     reference_effective_lr: float
     """Best rate of the reference at its own batch size and budget."""
     effective_lr: float
-    """The same carried to this task's batch size, weights and images seen."""
+    """The same carried to this task's network, batch size and images seen."""
     weight: float
     """Share of all influence on the best guess."""
     origin: str
@@ -253,8 +253,8 @@ class _KnownRates:
 
     def _carried(self, example: RateExample, task: TaskFacts) -> float:
         """Its best rate for this task's batch size and weights, times what the model says that the
-        other number of images makes."""
-        here = self.fit(inputs_of(example.rank, task.images_seen), example.network).place
+        other network and number of images make."""
+        here = self.fit(inputs_of(example.rank, task.images_seen), self.network).place
         there = self.fit(example.inputs, example.network).place
         return 10 ** (example.place + here - there + _log_unit_of(task))
 
