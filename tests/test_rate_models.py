@@ -13,8 +13,10 @@ from kintune.rate_models import (
     LENGTH,
     LEVEL_DEVIATION,
     RESIDUALS,
+    STUDY_PARTS,
     Examples,
     Guess,
+    Scatter,
     fit_constant,
     fit_gaussian,
     fit_isotonic,
@@ -23,7 +25,7 @@ from kintune.rate_models import (
 )
 
 
-def make(inputs, places, noise=0.1, networks=None, targets=None):
+def make(inputs, places, noise=0.1, networks=None, targets=None, studies=None):
     inputs = np.asarray(inputs, dtype=float)
     count = len(places)
     return Examples(
@@ -32,7 +34,13 @@ def make(inputs, places, noise=0.1, networks=None, targets=None):
         noise=np.full(count, noise) if np.isscalar(noise) else np.asarray(noise),
         networks=networks or ("one",) * count,
         targets=targets or tuple(f"target {index}" for index in range(count)),
+        studies=studies or ("",) * count,
     )
+
+
+def fitted(examples, amplitudes, target=0.0, residual=0.1):
+    """One study's Gaussian process."""
+    return gaussian_fit(examples, amplitudes, {"": Scatter(target, residual)})
 
 
 @pytest.fixture
@@ -46,7 +54,7 @@ def scattered():
 @pytest.mark.parametrize("parts", [("linear",), ("linear", "smooth")])
 def test_the_gaussian_process_is_that_of_an_independent_solver(scattered, parts):
     amplitudes = {"linear": 0.3, "smooth": 0.6}
-    ours = gaussian_fit(scattered, {part: amplitudes[part] for part in parts}, residual=0.2)
+    ours = fitted(scattered, {part: amplitudes[part] for part in parts}, residual=0.2)
     kernel = ConstantKernel(LEVEL_DEVIATION**2, "fixed")
     kernel += ConstantKernel(0.3**2, "fixed") * DotProduct(0, "fixed")
     if "smooth" in parts:
@@ -63,12 +71,66 @@ def test_the_gaussian_process_is_that_of_an_independent_solver(scattered, parts)
     assert ours.log_likelihood == pytest.approx(theirs.log_marginal_likelihood_value_, rel=1e-9)
 
 
-def test_the_fit_is_the_most_likely_of_those_tried(scattered):
-    best = fit_gaussian(scattered, ("linear",))
-    for amplitude in AMPLITUDES:
-        for residual in RESIDUALS:
-            other = gaussian_fit(scattered, {"linear": amplitude}, residual)
-            assert best.log_likelihood >= other.log_likelihood
+def test_what_is_not_known_is_averaged_over_by_likelihood(scattered):
+    averaged = fit_gaussian(scattered, ("linear",))
+    every = [
+        fitted(scattered, {"linear": amplitude}, target, residual)
+        for amplitude in AMPLITUDES
+        for target in AMPLITUDES
+        for residual in RESIDUALS
+    ]
+    weights = np.exp([fit.log_likelihood for fit in every])
+    asked = [1.5, -0.3]
+    guesses = [fit(asked, "one") for fit in every]
+    draws = [
+        np.random.default_rng(0).normal(*guess, round(2e5 * weight / weights.sum()))
+        for guess, weight in zip(guesses, weights, strict=True)
+    ]
+    mixture = np.concatenate(draws)
+    guess = averaged(asked, "one")
+    assert guess.place == pytest.approx(mixture.mean(), abs=0.005)
+    assert guess.deviation == pytest.approx(mixture.std(), rel=0.01)
+    weights_of_examples = averaged.influences(asked, "one")
+    assert weights_of_examples.sum() == pytest.approx(1)
+
+
+def test_the_same_settings_are_given_other_examples(scattered):
+    averaged = fit_gaussian(scattered, ("linear",))
+    fewer = scattered.where(np.arange(20) < 12)
+    given = averaged.given(fewer)
+    expected = sum(
+        share * gaussian_fit(fewer, fit.amplitudes, fit.scatters)([1, 1], "one").place
+        for fit, share in zip(averaged.fits, averaged.shares, strict=True)
+    )
+    assert given([1, 1], "one").place == pytest.approx(expected)
+    assert given([1, 1], "one").place != averaged([1, 1], "one").place
+
+
+def test_each_study_has_its_own_offset_slopes_and_scatter():
+    """Two studies of opposite slopes, one of them precise."""
+    at = np.linspace(-1, 1, 40)
+    noise = np.random.default_rng(0).normal(size=40)
+    examples = make(
+        np.concatenate([at, at]),
+        np.concatenate([0.5 * at - 1 + 0.6 * noise, -0.5 * at - 2 + 0.1 * noise]),
+        noise=0.05,
+        studies=("published",) * 40 + ("measured",) * 40,
+    )
+    fit = fit_gaussian(examples, STUDY_PARTS)
+    for study, slope, level in (("published", 0.5, -1), ("measured", -0.5, -2)):
+        low, high = fit([-0.5], "one", study), fit([0.5], "one", study)
+        assert high.place - low.place == pytest.approx(slope, abs=0.15)
+        assert (low.place + high.place) / 2 == pytest.approx(level, abs=0.15)
+    assert fit([0], "one", "measured").deviation < 0.5 * fit([0], "one", "published").deviation
+    pooled = fit_gaussian(replace(examples, studies=("",) * 80), ("linear", "network"))
+    assert pooled([0], "one").place == pytest.approx(-1.5, abs=0.15)
+
+
+def test_a_study_without_examples_strays_as_far_as_any():
+    examples = make(np.zeros((4, 0)), [-1] * 4, studies=("a", "a", "b", "b"))
+    fit = gaussian_fit(examples, {}, {"a": Scatter(0.1, 0.2), "b": Scatter(0.5, 0.6)})
+    assert fit([], "one", "c").deviation == fit([], "one", "b").deviation
+    assert fit([], "one", "c").deviation > fit([], "one", "a").deviation
 
 
 def test_pooled_neighbours_are_those_of_an_independent_solver(scattered):
@@ -98,7 +160,7 @@ def test_an_offset_is_shrunk_towards_what_all_networks_share():
     n, a, s, r = 4, 0.5, 0.3, 0.2
     networks = ("one",) * n + ("other",) * n
     examples = make(np.zeros((2 * n, 0)), [a] * n + [-a] * n, noise=0.0, networks=networks)
-    fit = gaussian_fit(examples, {"network": s}, residual=r)
+    fit = fitted(examples, {"network": s}, residual=r)
     assert fit([], "one").place == pytest.approx(a * n * s**2 / (n * s**2 + r**2))
     assert fit([], "third").place == pytest.approx(0)
     assert fit([], "third").deviation > fit([], "one").deviation
@@ -111,9 +173,9 @@ def test_more_networks_on_the_same_targets_do_not_make_a_new_target_known():
     places = [(-2.0, -1.0, 0.0)[index % 3] for index in range(count)]
     examples = make(np.zeros((count, 0)), places, noise=0.0, targets=targets)
     level = 1 / (1 / LEVEL_DEVIATION**2 + 3 / s**2)
-    found = gaussian_fit(examples, {"target": s}, residual=r)([], "one").deviation
+    found = fitted(examples, {}, s, r)([], "one").deviation
     assert found == pytest.approx(math.sqrt(level + s**2 + r**2), rel=1e-3)
-    assert gaussian_fit(examples, {}, residual=r)([], "one").deviation < 1.01 * r
+    assert fitted(examples, {}, residual=r)([], "one").deviation < 1.01 * r
 
 
 def test_misses_are_counted_on_targets_left_out_whole():
@@ -128,7 +190,7 @@ def test_an_example_of_a_flat_valley_counts_less():
     examples = make([[0], [0]], [-2, 0], noise=[0.1, 2.0])
     precise, vague, prior = 1 / (0.1**2 + 0.1**2), 1 / (2.0**2 + 0.1**2), 1 / LEVEL_DEVIATION**2
     expected = (-2 * precise + 0 * vague - 1 * prior) / (precise + vague + prior)
-    assert gaussian_fit(examples, {}, residual=0.1)([0], "").place == pytest.approx(expected)
+    assert fitted(examples, {}, residual=0.1)([0], "").place == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -156,20 +218,20 @@ def test_eighty_percent_of_a_guess_lie_in_its_interval():
 
 
 def test_influences_are_what_a_change_of_each_place_does_to_the_guess(scattered):
-    amplitudes = {"linear": 0.5, "network": 0.5, "target": 0.15}
+    amplitudes = {"linear": 0.5, "network": 0.5}
     asked = ([0.3, -1.2], scattered.networks[0])
-    fit = gaussian_fit(scattered, amplitudes, 0.3)
+    fit = fitted(scattered, amplitudes, 0.15, 0.3)
     found = fit.influences(*asked)
     assert found.sum() == pytest.approx(1)
     for index in range(0, len(found), 5):
         moved = scattered.places.copy()
         moved[index] += 0.1
-        other = gaussian_fit(replace(scattered, places=moved), amplitudes, 0.3)
+        other = fitted(replace(scattered, places=moved), amplitudes, 0.15, 0.3)
         change = (other(*asked).place - fit(*asked).place) / 0.1
         assert change == pytest.approx(found[index], abs=1e-9)
 
 
-@pytest.mark.parametrize("parts", [("linear",), ("linear", "network", "target")])
+@pytest.mark.parametrize("parts", [("linear",), ("linear", "network")])
 def test_an_input_that_varies_by_rounding_alone_says_nothing(parts):
     steady = math.log10(0.1583)
     inputs = np.full((9, 1), steady)

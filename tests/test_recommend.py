@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from kintune import recommend as module
@@ -187,17 +188,23 @@ def test_rank_is_the_place_among_known_targets():
 
 def test_the_stated_coverage_is_the_left_out_one():
     """A reference far off the line of the others is held by no range that they give."""
-    table = load_reference_tables()[0]
-    rates = [1e-3 * 10 ** (index / 20) for index in range(12)]
+    table = own_table()
+    scale = reference_distances(table.prototypes_from).values()
     rows = [
         table.rows[0].model_copy(
-            update={"target": f"t{index}", "effective_lr": rate, "similarity": -index}
+            update={
+                "target": f"t{index}",
+                "effective_lr": 1e-3 * 10 ** (index / 20),
+                "relative_distance": distance,
+            }
         )
-        for index, rate in enumerate(rates)
+        for index, distance in enumerate(np.linspace(min(scale), max(scale), 12).tolist())
     ]
     rows[5] = rows[5].model_copy(update={"effective_lr": 10.0})
     found = rate_examples([table.model_copy(update={"rows": tuple(rows)})])
     assert left_out_coverage(found, fit_rates(found), 0.8) == pytest.approx(11 / 12)
+    both = [*found, *rate_examples([load_reference_tables()[0]])]
+    assert left_out_coverage(both, fit_rates(both), 0.8) == pytest.approx(11 / 12)
     shipped = rate_examples(shipped_reference_tables())
     assert reference_coverage() == left_out_coverage(shipped, fit_rates(shipped), 0.8)
 

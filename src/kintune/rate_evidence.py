@@ -5,21 +5,32 @@ Two rates are comparable once batch size and weights are taken out: `place` is t
 arXiv:1706.02677), and to the squared norm of the filters, because with normalisation behind them
 η' / |θ|² is what acts (section 3.3). What is left is to be explained by how far the target lies
 from the source and by how many images training sees.
+
+Published and measured references are two studies to the model. A published table ranks its targets
+among each other, with networks that nobody can weigh and a search of its own; measured ones lie on
+one scale of distances. What is published sets what to expect, and what is measured corrects it.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from kintune.errors import IncomparableError
-from kintune.rate_models import Examples, GaussianFit, Part, fit_gaussian, gaussian_fit
+from kintune.rate_models import (
+    STUDY_PARTS,
+    AveragedFit,
+    Examples,
+    fit_gaussian,
+)
 from kintune.reference import Origin, ReferenceRow, ReferenceTable, reference_distances
 from kintune.similarity import Similarity
 
-PARTS: tuple[Part, ...] = ("linear", "network", "target")
-"""Terms of the model's covariance; `scripts/evaluate_recommenders.py` compares it with others."""
+Study = Literal["published", "measured"]
+MEASURED: Study = "measured"
+"""What a new training belongs to."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,11 @@ class RateExample:
     def inputs(self) -> tuple[float, float]:
         """What the model is given: `inputs_of`."""
         return inputs_of(self.rank, self.row.images_seen)
+
+    @property
+    def study(self) -> Study:
+        """Whether its distance was measured on the common scale."""
+        return "published" if self.row.relative_distance is None else MEASURED
 
     @property
     def network(self) -> str:
@@ -121,23 +137,25 @@ def examples_of(found: Sequence[RateExample]) -> Examples:
         noise=np.array([each.row.rate_noise for each in found], dtype=np.float64),
         networks=tuple(each.network for each in found),
         targets=tuple(each.row.target for each in found),
+        studies=tuple(each.study for each in found),
     )
 
 
-def fit_rates(found: Sequence[RateExample]) -> GaussianFit:
+def fit_rates(found: Sequence[RateExample]) -> AveragedFit:
     """The model of the best rate, given the references."""
-    return fit_gaussian(examples_of(found), PARTS)
+    return fit_gaussian(examples_of(found), STUDY_PARTS)
 
 
-def left_out_coverage(found: Sequence[RateExample], fit: GaussianFit, share: float) -> float:
-    """Share of the references whose measured best rate lies in the range that the others give, all
-    references of the same target left out, the amplitudes kept."""
+def left_out_coverage(found: Sequence[RateExample], fit: AveragedFit, share: float) -> float:
+    """Share of the measured references whose best rate lies in the range that the others give, all
+    references of the same target left out, amplitudes and scatter kept."""
     examples = examples_of(found)
     targets = np.array(examples.targets)
+    measured = [each for each in found if each.study == MEASURED]
     held: list[bool] = []
-    for target in sorted(set(examples.targets)):
-        others = gaussian_fit(examples.where(targets != target), fit.amplitudes, fit.residual)
-        for each in (one for one in found if one.row.target == target):
-            low, high = others(each.inputs, each.network).interval(share)
+    for target in sorted({each.row.target for each in measured}):
+        others = fit.given(examples.where(targets != target))
+        for each in (one for one in measured if one.row.target == target):
+            low, high = others(each.inputs, each.network, MEASURED).interval(share)
             held.append(low <= 10**each.place <= high)
     return sum(held) / len(held)

@@ -1,12 +1,13 @@
 """From what is known before training to a distribution over the log of the best effective rate.
 
-Six families, from a constant to a Gaussian process with an offset a network. Which of them is used,
-and with which inputs, is decided by data that it has not seen (`kintune.experiments.recommenders`).
+Seven families, from a constant to a Gaussian process with offsets of networks and studies. Which of
+them is used, and with which inputs, is decided by data that it has not seen
+(`kintune.experiments.recommenders`).
 """
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import NormalDist
@@ -16,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-FamilyName = Literal["constant", "nearest", "isotonic", "linear", "smooth", "networks"]
-Part = Literal["linear", "smooth", "network", "target"]
+FamilyName = Literal["constant", "nearest", "isotonic", "linear", "smooth", "networks", "studies"]
+Part = Literal["level", "linear", "smooth", "network", "study", "study slopes"]
 
+STUDY_PARTS: tuple[Part, ...] = ("linear", "study", "study slopes", "network")
+"""Of a model of several studies."""
 LEAST_DEVIATION = 0.1
 """Decades: no best rate is known better."""
 LEVEL_DEVIATION = 1.0
@@ -27,6 +30,8 @@ AMPLITUDES = (0.15, 0.5)
 """Prior deviations of a part that are tried, decades, for one standard deviation of an input."""
 RESIDUALS = (0.15, 0.3, 0.6)
 """Deviations of a best rate from all that the inputs explain that are tried, decades."""
+LEAST_SHARE = 0.002
+"""Of all likelihood: what is less likely is not averaged over."""
 ROUNDING = 1e-9
 """Relative spread of an input up to which it does not vary."""
 LENGTH = 1.5
@@ -68,6 +73,9 @@ class Examples:
     networks: tuple[str, ...]
     targets: tuple[str, ...]
     """Not empty: a new target has no name here."""
+    studies: tuple[str, ...]
+    """Which were measured in one way. Other studies may measure distances on another scale, train
+    differently, and find their best rates less precisely."""
 
     def where(self, kept: NDArray[np.bool_]) -> "Examples":
         """Those for which `kept`, bool (n,), holds."""
@@ -77,13 +85,16 @@ class Examples:
             noise=self.noise[kept],
             networks=tuple(itertools.compress(self.networks, kept)),
             targets=tuple(itertools.compress(self.targets, kept)),
+            studies=tuple(itertools.compress(self.studies, kept)),
         )
 
 
 class Predictor(Protocol):
     """A fitted model: the guess for a target that is in none of its examples."""
 
-    def __call__(self, inputs: Sequence[float] | Floats, network: str) -> Guess: ...
+    def __call__(
+        self, inputs: Sequence[float] | Floats, network: str, study: str = ""
+    ) -> Guess: ...
 
 
 def fit_constant(examples: Examples) -> Predictor:
@@ -104,31 +115,62 @@ def fit_isotonic(examples: Examples) -> Predictor:
     return _with_left_out_deviation(_isotonic, examples)
 
 
-def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "GaussianFit":
-    """A Gaussian process whose covariance is the sum of a constant, of `parts` and of noise.
+def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "AveragedFit":
+    """A Gaussian process whose covariance is the sum of a constant, of `parts` and of scatter.
 
-    `linear` is Bayesian linear regression, `smooth` a squared exponential, `network` and `target`
-    offsets that the examples of one network or target share. A new target's offset is uncertain:
-    without that part, several networks on few targets would look like more than they are.
-    Amplitudes and residual are those of the highest marginal likelihood (Rasmussen and Williams
-    2006, equation 5.8) among `AMPLITUDES` and `RESIDUALS`.
+    `linear` is Bayesian linear regression, `smooth` a squared exponential, `network` an offset that
+    the examples of one network share, `study` and `study slopes` an offset and a linear regression
+    of each study's own. To these come, in each study, an offset of each target and noise
+    (`Scatter`). A new target's offset is uncertain: without it, several networks on few targets
+    would look like more than they are. Amplitudes and scatter are averaged over, weighted by
+    marginal likelihood (Rasmussen and Williams 2006, equation 5.8): few examples do not settle
+    them, and the likeliest alone may say that networks hardly differ where two of a kind are known.
     """
-    tried = itertools.product(*(AMPLITUDES for _ in parts), RESIDUALS)
-    fits = (
-        gaussian_fit(examples, dict(zip(parts, amplitudes, strict=True)), residual)
-        for *amplitudes, residual in tried
+    scaled = _scaled(examples, _scaling(examples.inputs))
+    kernels = _kernels(parts, scaled, scaled)
+    centred = examples.places - examples.places.mean()
+    studies = sorted(set(examples.studies))
+    tried = [
+        (dict(zip(parts, amplitudes, strict=True)), dict(zip(studies, scatters, strict=True)))
+        for amplitudes in itertools.product(AMPLITUDES, repeat=len(parts))
+        for scatters in itertools.product(
+            itertools.starmap(Scatter, itertools.product(AMPLITUDES, RESIDUALS)),
+            repeat=len(studies),
+        )
+    ]
+    likelihoods = np.array(
+        [
+            _log_likelihood(_covariance(kernels, amplitudes) + _noise(scaled, scatters), centred)
+            for amplitudes, scatters in tried
+        ]
     )
-    return max(fits, key=lambda fit: fit.log_likelihood)
+    shares = np.exp(likelihoods - likelihoods.max())
+    kept = np.flatnonzero(shares >= LEAST_SHARE * shares.sum())
+    return AveragedFit(
+        tuple(gaussian_fit(examples, *tried[index]) for index in kept),
+        shares[kept] / shares[kept].sum(),
+    )
 
 
 FAMILIES: Mapping[FamilyName, Callable[[Examples], Predictor]] = {
     "constant": fit_constant,
     "nearest": fit_nearest,
     "isotonic": fit_isotonic,
-    "linear": partial(fit_gaussian, parts=("linear", "target")),
-    "smooth": partial(fit_gaussian, parts=("linear", "smooth", "target")),
-    "networks": partial(fit_gaussian, parts=("linear", "network", "target")),
+    "linear": partial(fit_gaussian, parts=("linear",)),
+    "smooth": partial(fit_gaussian, parts=("linear", "smooth")),
+    "networks": partial(fit_gaussian, parts=("linear", "network")),
+    "studies": partial(fit_gaussian, parts=STUDY_PARTS),
 }
+
+
+class Scatter(NamedTuple):
+    """How far best rates of one study stray from what its parts explain, standard deviations in
+    decades."""
+
+    target: float
+    """All of one target together."""
+    residual: float
+    """Each by itself, beside the noise that it was measured with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +181,8 @@ class GaussianFit:
     """With standardised inputs."""
     scaling: tuple[Floats, Floats]
     amplitudes: Mapping[Part, float]
-    residual: float
+    scatters: Mapping[str, Scatter]
+    """By study."""
     level: float
     solved: Floats
     """Inverse covariance times the centred places, (n,)."""
@@ -147,23 +190,28 @@ class GaussianFit:
     """Of the covariance, (n, n)."""
     log_likelihood: float
 
-    def __call__(self, inputs: Sequence[float] | Floats, network: str) -> Guess:
-        """Mean and deviation of a new best rate, its own residual included."""
-        here, across = self._beside(inputs, network)
-        own = _covariance(here, here, self.amplitudes)[0, 0]
-        variance = own - across @ self.inverse @ across + self.residual**2
+    def __call__(self, inputs: Sequence[float] | Floats, network: str, study: str = "") -> Guess:
+        """Mean and deviation of the best rate on a new target, its own scatter included: of a study
+        without examples the largest."""
+        here, across = self._beside(inputs, network, study)
+        own = _covariance(_kernels(self.amplitudes, here, here), self.amplitudes)[0, 0]
+        spreads = {name: math.hypot(*scatter) for name, scatter in self.scatters.items()}
+        spread = spreads.get(study, max(spreads.values()))
+        variance = own - across @ self.inverse @ across + spread**2
         return Guess(
             self.level + float(across @ self.solved),
             max(LEAST_DEVIATION, math.sqrt(max(0.0, float(variance)))),
         )
 
-    def influences(self, inputs: Sequence[float] | Floats, network: str) -> Floats:
+    def influences(self, inputs: Sequence[float] | Floats, network: str, study: str = "") -> Floats:
         """Derivative of the guess's place by each example's place, (n,)."""
-        _, across = self._beside(inputs, network)
+        _, across = self._beside(inputs, network, study)
         weights = across @ self.inverse
         return weights + (1 - weights.sum()) / len(weights)  # the level is the mean of the places
 
-    def _beside(self, inputs: Sequence[float] | Floats, network: str) -> tuple[Examples, Floats]:
+    def _beside(
+        self, inputs: Sequence[float] | Floats, network: str, study: str
+    ) -> tuple[Examples, Floats]:
         """A new case as an example, and its covariance with each of the others, (n,)."""
         mean, spread = self.scaling
         here = replace(
@@ -171,52 +219,108 @@ class GaussianFit:
             inputs=((np.asarray(inputs, dtype=np.float64) - mean) / spread)[None],
             networks=(network,),
             targets=("",),
+            studies=(study,),
         )
-        return here, _covariance(here, self.examples, self.amplitudes)[0]
+        kernels = _kernels(self.amplitudes, here, self.examples)
+        return here, _covariance(kernels, self.amplitudes)[0]
+
+
+@dataclass(frozen=True)
+class AveragedFit:
+    """Gaussian processes of the same examples and several settings."""
+
+    fits: tuple[GaussianFit, ...]
+    shares: Floats
+    """Of each, in sum 1."""
+
+    def __call__(self, inputs: Sequence[float] | Floats, network: str, study: str = "") -> Guess:
+        """Mean and deviation of the mixture."""
+        guesses = [fit(inputs, network, study) for fit in self.fits]
+        places = np.array([guess.place for guess in guesses])
+        variances = np.square([guess.deviation for guess in guesses])
+        mean = float(self.shares @ places)
+        return Guess(mean, math.sqrt(self.shares @ (variances + np.square(places - mean))))
+
+    def influences(self, inputs: Sequence[float] | Floats, network: str, study: str = "") -> Floats:
+        """Derivative of the guess's place by each example's place, (n,), the shares kept."""
+        each = np.array([fit.influences(inputs, network, study) for fit in self.fits])
+        return self.shares @ each
+
+    def given(self, examples: Examples) -> "AveragedFit":
+        """The same settings and shares, given other examples of the same studies."""
+        fits = (gaussian_fit(examples, fit.amplitudes, fit.scatters) for fit in self.fits)
+        return AveragedFit(tuple(fits), self.shares)
 
 
 def gaussian_fit(
-    examples: Examples, amplitudes: Mapping[Part, float], residual: float
+    examples: Examples, amplitudes: Mapping[Part, float], scatters: Mapping[str, Scatter]
 ) -> GaussianFit:
-    """The Gaussian process of given amplitudes and residual, decades."""
+    """The Gaussian process of given amplitudes, decades, and of a scatter for each study."""
     scaling = _scaling(examples.inputs)
-    scaled = replace(examples, inputs=(examples.inputs - scaling[0]) / scaling[1])
+    scaled = _scaled(examples, scaling)
     level = float(examples.places.mean())
     centred = examples.places - level
-    noise = np.diag(examples.noise**2 + residual**2)
-    covariance = _covariance(scaled, scaled, amplitudes) + noise
+    kernels = _kernels(amplitudes, scaled, scaled)
+    covariance = _covariance(kernels, amplitudes) + _noise(examples, scatters)
     inverse: Floats = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
-    solved = inverse @ centred
-    _, log_determinant = np.linalg.slogdet(covariance)
     return GaussianFit(
         examples=scaled,
         scaling=scaling,
         amplitudes=amplitudes,
-        residual=residual,
+        scatters=scatters,
         level=level,
-        solved=solved,
+        solved=inverse @ centred,
         inverse=inverse,
-        log_likelihood=-0.5
-        * float(centred @ solved + log_determinant + len(centred) * math.log(2 * math.pi)),
+        log_likelihood=_log_likelihood(covariance, centred),
     )
 
 
-def _covariance(one: Examples, other: Examples, amplitudes: Mapping[Part, float]) -> Floats:
-    shape = len(one.networks), len(other.networks)
-    total = np.full(shape, LEVEL_DEVIATION**2)
-    for part, amplitude in amplitudes.items():
-        match part:
-            case "linear":
-                kernel = one.inputs @ other.inputs.T
-            case "smooth":
-                gaps = one.inputs[:, None] - other.inputs[None]
-                kernel = np.exp(-0.5 * np.square(gaps / LENGTH).sum(axis=2))
-            case "network":
-                kernel = np.equal.outer(np.array(one.networks), np.array(other.networks))
-            case "target":
-                kernel = np.equal.outer(np.array(one.targets), np.array(other.targets))
-        total += amplitude**2 * kernel
-    return total
+def _log_likelihood(covariance: Floats, centred: Floats) -> float:
+    """Of centred places (n,) under a normal distribution."""
+    _, log_determinant = np.linalg.slogdet(covariance)
+    squares = centred @ np.linalg.solve(covariance, centred)
+    return -0.5 * float(squares + log_determinant + len(centred) * math.log(2 * math.pi))
+
+
+def _noise(examples: Examples, scatters: Mapping[str, Scatter]) -> Floats:
+    """Covariance of what no part explains, (n, n)."""
+    own = [scatters[study] for study in examples.studies]
+    targets = np.array([scatter.target for scatter in own])
+    residuals = np.array([scatter.residual for scatter in own])
+    shared = _same(examples.targets, examples.targets) * _same(examples.studies, examples.studies)
+    return shared * np.outer(targets, targets) + np.diag(examples.noise**2 + residuals**2)
+
+
+def _covariance(kernels: Mapping[Part, Floats], amplitudes: Mapping[Part, float]) -> Floats:
+    level = LEVEL_DEVIATION**2 * kernels["level"]
+    return sum((kernels[part] * amplitude**2 for part, amplitude in amplitudes.items()), level)
+
+
+def _kernels(parts: Iterable[Part], one: Examples, other: Examples) -> dict[Part, Floats]:
+    """What each part's squared amplitude is multiplied with, (n, m) each, and the level's."""
+    return {part: _kernel(part, one, other) for part in ("level", *parts)}
+
+
+def _kernel(part: Part, one: Examples, other: Examples) -> Floats:
+    match part:
+        case "level":
+            return np.ones((len(one.networks), len(other.networks)))
+        case "linear":
+            return one.inputs @ other.inputs.T
+        case "smooth":
+            gaps = one.inputs[:, None] - other.inputs[None]
+            return np.exp(-0.5 * np.square(gaps / LENGTH).sum(axis=2))
+        case "network":
+            return _same(one.networks, other.networks)
+        case "study":
+            return _same(one.studies, other.studies)
+        case "study slopes":
+            return _same(one.studies, other.studies) * (one.inputs @ other.inputs.T)
+
+
+def _same(names: Sequence[str], others: Sequence[str]) -> Floats:
+    """1 where they are equal, (n, m)."""
+    return np.equal.outer(np.array(names), np.array(others)).astype(np.float64)
 
 
 _Places = Callable[[Sequence[float] | Floats], float]
@@ -235,7 +339,11 @@ def _with_left_out_deviation(make: Callable[[Examples], _Places], examples: Exam
     rms = math.sqrt(sum(miss**2 for miss in misses) / max(1, len(misses)))
     deviation = max(LEAST_DEVIATION, rms)
 
-    def guess(inputs: Sequence[float] | Floats, network: str) -> Guess:  # noqa: ARG001 - a Predictor has it
+    def guess(
+        inputs: Sequence[float] | Floats,
+        network: str,  # noqa: ARG001 - a Predictor has it
+        study: str = "",  # noqa: ARG001 - the same
+    ) -> Guess:
         return Guess(place(inputs), deviation)
 
     return guess
@@ -275,6 +383,11 @@ def _pooled(
 ) -> tuple[float, float, int]:
     weight = one[1] + other[1]
     return (one[0] * one[1] + other[0] * other[1]) / weight, weight, one[2] + other[2]
+
+
+def _scaled(examples: Examples, scaling: tuple[Floats, Floats]) -> Examples:
+    mean, spread = scaling
+    return replace(examples, inputs=(examples.inputs - mean) / spread)
 
 
 def _scaling(inputs: Floats) -> tuple[Floats, Floats]:

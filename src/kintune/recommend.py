@@ -26,6 +26,7 @@ from kintune.hyperparameters import (
     lr_for,
 )
 from kintune.rate_evidence import (
+    MEASURED,
     RateExample,
     fit_rates,
     inputs_of,
@@ -35,7 +36,7 @@ from kintune.rate_evidence import (
     rank_between,
     rate_examples,
 )
-from kintune.rate_models import GaussianFit, Guess
+from kintune.rate_models import AveragedFit, Guess
 from kintune.records import Record
 from kintune.reference import (
     images_seen,
@@ -134,7 +135,7 @@ class Recommendation(Record):
     confidence: Confidence
     """How wide the range is: `high` up to a factor of 5, `medium` up to 15."""
     reference_coverage: float
-    """Share of the references that ship whose measured best rate a range made in this way holds,
+    """Share of the measured references that ship whose best rate a range made in this way holds,
     all of the same target left out."""
     probe_top1_error: float | None = None
     """What a linear classifier on the frozen features errs on, a fraction."""
@@ -205,7 +206,7 @@ def recommend(
 
 @cache
 def reference_coverage() -> float:
-    """Share of the references that ship that a range made in this way holds, left out."""
+    """Share of the measured references that ship that a range made in this way holds, left out."""
     found = rate_examples(shipped_reference_tables())
     return left_out_coverage(found, fit_rates(found), RANGE)
 
@@ -215,13 +216,13 @@ class _KnownRates:
     """The references, the model that they make, and where the task lies in it."""
 
     examples: Sequence[RateExample]
-    fit: GaussianFit
+    fit: AveragedFit
     inputs: tuple[float, float]
     network: str
 
     @property
     def guess(self) -> Guess:
-        return self.fit(self.inputs, self.network)
+        return self.fit(self.inputs, self.network, MEASURED)
 
     @property
     def has_network(self) -> bool:
@@ -234,7 +235,7 @@ class _KnownRates:
 
     def evidence(self, task: TaskFacts) -> tuple[Evidence, ...]:
         """The references that move the guess most."""
-        influences = abs(self.fit.influences(self.inputs, self.network))
+        influences = abs(self.fit.influences(self.inputs, self.network, MEASURED))
         shares = influences / influences.sum()
         pairs = sorted(zip(shares.tolist(), self.examples, strict=True), key=lambda pair: -pair[0])
         return tuple(
@@ -253,9 +254,10 @@ class _KnownRates:
 
     def _carried(self, example: RateExample, task: TaskFacts) -> float:
         """Its best rate for this task's batch size and weights, times what the model says that the
-        other network and number of images make."""
-        here = self.fit(inputs_of(example.rank, task.images_seen), self.network).place
-        there = self.fit(example.inputs, example.network).place
+        other network, study and number of images make."""
+        inputs = inputs_of(example.rank, task.images_seen)
+        here = self.fit(inputs, self.network, MEASURED).place
+        there = self.fit(example.inputs, example.network, example.study).place
         return 10 ** (example.place + here - there + _log_unit_of(task))
 
 

@@ -113,7 +113,7 @@ def recommendation_table(advice: "Recommendation") -> str:
     """The advice in words, the numbers, the evidence and the doubts."""
     rates = advice.effective_lr
     spread = f"{rates.best:.3g}  (range {rates.low:.3g} to {rates.high:.3g})"
-    coverage = f"such ranges hold {advice.reference_coverage:.0%} of the references"
+    coverage = f"such ranges hold {advice.reference_coverage:.0%} of the measured references"
     rows = [
         ("effective learning rate", spread),
         ("lr", f"{advice.lr:.3g}"),

@@ -23,7 +23,7 @@ from kintune.experiments.recommenders import (
     regret,
     ruled,
 )
-from kintune.rate_evidence import fit_rates, log_unit, rate_examples
+from kintune.rate_evidence import MEASURED, fit_rates, log_unit, rate_examples
 from kintune.rate_models import Guess
 from kintune.reference import shipped_reference_tables
 
@@ -92,12 +92,14 @@ def test_what_is_evaluated_as_recommended_is_what_recommends():
             inputs=dict(zip(names, each.inputs, strict=True)),
             place=each.place + unit,
             noise=each.row.rate_noise,
+            study=each.study,
             log_unit=unit,
         )
 
     evaluated = SHIPPED.fit([as_case(each, each.row.target) for each in found])
     asked = as_case(found[-1], "new")
-    shipped = fit_rates(found)(found[-1].inputs, found[-1].network)
+    shipped = fit_rates(found)(found[-1].inputs, found[-1].network, MEASURED)
+    assert found[-1].study == MEASURED
     guess = evaluated(asked)
     assert guess.place - asked.log_unit == pytest.approx(shipped.place)
     assert guess.deviation == pytest.approx(shipped.deviation)

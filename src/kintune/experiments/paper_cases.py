@@ -47,6 +47,7 @@ def _case(table: ReferenceTable, row: ReferenceRow, rank: float) -> Case:
         },
         place=math.log10(row.effective_lr),
         noise=row.rate_noise,
+        study="published",
         log_unit=log_unit(row.batch_size, NORM),
         regret=regret,
         final_regret=regret,

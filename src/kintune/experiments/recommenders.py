@@ -17,6 +17,7 @@ import numpy as np
 
 from kintune.defaults import MOMENTUM, USUAL_LR
 from kintune.hyperparameters import effective_lr
+from kintune.rate_evidence import MEASURED, Study
 from kintune.rate_models import FAMILIES, Examples, FamilyName, Guess, Predictor
 
 MOST_INPUTS = 3
@@ -42,6 +43,7 @@ class Case:
     """log10 of the best rate."""
     noise: float
     """Its standard deviation, decades."""
+    study: Study = MEASURED
     log_unit: float = 0.0
     """log10 of what models divide a rate by (`kintune.rate_evidence.log_unit`)."""
     budget: str = ""
@@ -75,7 +77,7 @@ class Candidate(NamedTuple):
         return Recommender(FAMILIES[self.family](examples(cases, self.inputs)), self.inputs)
 
 
-SHIPPED = Candidate("networks", ("rank", "log_images_seen"))
+SHIPPED = Candidate("studies", ("rank", "log_images_seen"))
 """What `kintune.recommend` is made of (`kintune.rate_evidence`)."""
 
 
@@ -87,7 +89,8 @@ class Recommender:
     inputs: tuple[str, ...]
 
     def __call__(self, case: Case) -> Guess:
-        guess = self.predictor([case.inputs[name] for name in self.inputs], case.network)
+        inputs = [case.inputs[name] for name in self.inputs]
+        guess = self.predictor(inputs, case.network, case.study)
         return Guess(guess.place + case.log_unit, guess.deviation)
 
 
@@ -114,6 +117,7 @@ def examples(cases: Sequence[Case], inputs: Sequence[str]) -> Examples:
         noise=np.array([case.noise for case in cases]),
         networks=tuple(case.network for case in cases),
         targets=tuple(case.target for case in cases),
+        studies=tuple(case.study for case in cases),
     )
 
 

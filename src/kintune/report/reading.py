@@ -195,7 +195,7 @@ class Recommendation(Part):
     augmentation: str = ""
     confidence: Literal["low", "medium", "high"] | None = None
     reference_coverage: float | None = Field(default=None, ge=0, le=1)
-    """Share of the references whose best rate such a range holds, each target left out in turn."""
+    """Share of the measured references whose best rate such a range holds, each target left out in turn."""
     explanation: str = ""
     evidence: tuple[EvidenceRow, ...] = ()
     warnings: tuple[str, ...] = ()
