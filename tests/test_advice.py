@@ -1,6 +1,6 @@
 import pytest
 
-from kintune.advice import explanation
+from kintune.advice import explanation, reasons
 from kintune.hyperparameters import Hyperparameters, RateRange
 from kintune.search import History, Observation, Point, SearchSpace
 from kintune.search.bracket import Bracket
@@ -43,3 +43,40 @@ def test_the_two_runs_that_are_named_are_those_that_a_search_would_try(make_simi
     history = History(seed=0).told(Observation(point=Point(effective_lr=0.1), error=0.5))
     tried = Bracket().ask(space, history).point.effective_lr
     assert any(tried == pytest.approx(rate, rel=1e-3) for rate in RATES.beside)
+
+
+def settings(**changes):
+    return Hyperparameters(lr=0.01, momentum=0.9, batch_size=32, epochs=10).model_copy(
+        update=changes
+    )
+
+
+def test_near_and_far_targets_hear_what_the_paper_found_of_l2_sp():
+    near = reasons(settings(), rank=0.2, steps=100, steps_per_epoch=10)["regulariser"]
+    far = reasons(settings(), rank=0.8, steps=100, steps_per_epoch=10)["regulariser"]
+    assert "worth a run" in near
+    assert "worth a run" not in far
+
+
+def test_what_the_decay_takes_away_is_counted():
+    """1 - (1 - 0.01 * 1e-4)^900 is a tenth of a percent; at 0.01 and 3,000 steps a quarter."""
+    little = reasons(settings(), rank=0.2, steps=900, steps_per_epoch=15)["weight decay"]
+    assert "0.1% off" in little
+    assert "end alike" in little
+    much = reasons(settings(weight_decay=0.01), rank=0.2, steps=3000, steps_per_epoch=15)
+    assert "25.9% off" in much["weight decay"]
+    assert "worth a search" in much["weight decay"]
+
+
+def test_nothing_is_said_of_a_decay_that_there_is_not():
+    found = reasons(settings(regularizer="none"), rank=0.2, steps=900, steps_per_epoch=15)
+    assert set(found) == {"momentum", "BN momentum"}
+    assert "weight decay" not in reasons(
+        settings(weight_decay=0.0), rank=0.2, steps=900, steps_per_epoch=15
+    )
+
+
+def test_the_rule_for_batch_statistics_follows_the_steps_of_an_epoch():
+    found = reasons(settings(), rank=0.2, steps=900, steps_per_epoch=500)["BN momentum"]
+    assert "500 steps an epoch" in found
+    assert "keeps 0.98 of" in found

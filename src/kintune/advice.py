@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 
-from kintune.hyperparameters import RateRange, lr_for
+from kintune.hyperparameters import Hyperparameters, RateRange, bn_momentum_for, lr_for
 from kintune.similarity import Similarity
 
 NEAREST = 2
 """Reference sets that are named."""
+NEAR_RANK = 1 / 3
+"""Below it a target is called near."""
+LITTLE_DECAY = 0.02
+"""Share of a weight: what takes less away changes little."""
 
 
 def explanation(
@@ -55,6 +59,49 @@ def _probed(error: float | None) -> str:
 
 
 def _how_far(rank: float) -> str:
-    if rank < 1 / 3:
+    if rank < NEAR_RANK:
         return "near to"
     return "at a middling distance from" if rank < 2 / 3 else "far from"
+
+
+def reasons(
+    settings: Hyperparameters, *, rank: float, steps: int, steps_per_epoch: int
+) -> dict[str, str]:
+    """Why the settings beside the rate are what they are, and which are worth a run, by setting.
+
+    Args:
+        settings: what is recommended.
+        rank: of the target, 0 nearest to 1 farthest.
+        steps: of the whole training.
+        steps_per_epoch: of one pass over the images.
+    """
+    found = {
+        "momentum": "at an equal effective learning rate any value ends about alike (section 3.3), "
+        "but large rates need some: without it their first steps can break the weights."
+    }
+    if settings.regularizer != "none":
+        if settings.weight_decay:
+            found["weight decay"] = _decay_reason(1 - (1 - settings.decay_per_step) ** steps)
+        found["regulariser"] = _regularizer_reason(rank)
+    share = bn_momentum_for(steps_per_epoch)
+    found["BN momentum"] = (
+        f"the network's own; for {steps_per_epoch} steps an epoch appendix C keeps {share:.3g} of "
+        "the statistics in each step (--bn-momentum rule)."
+    )
+    return found
+
+
+def _decay_reason(share: float) -> str:
+    taken = f"takes at most {share:.1%} off a weight in this training"
+    if share < LITTLE_DECAY:
+        return f"{taken}: other small values end alike."
+    return f"{taken}: worth a search, for it changes how a rate acts (section 3.3)."
+
+
+def _regularizer_reason(rank: float) -> str:
+    if rank < NEAR_RANK:
+        return (
+            "so near to the source l2-sp was ahead of l2 in the paper by 0.5 to 2.8 points "
+            "(Table 5); worth a run where training is long."
+        )
+    return "l2-sp was within about half a point of l2 on sets unlike the source (Table 5)."

@@ -136,6 +136,15 @@ def lr_for(effective: float, momentum: float) -> float:
     return effective * (1 - momentum)
 
 
+def bn_momentum_for(steps_per_epoch: int) -> float:
+    """The rule of Kornblith et al. (2019) for the share kept: max(1 - 10/s, 0.9), appendix C.
+
+    >>> [bn_momentum_for(steps) for steps in (10, 100, 1000)]
+    [0.9, 0.9, 0.99]
+    """
+    return max(1 - 10 / steps_per_epoch, 0.9)
+
+
 def appendix_d(
     steps_per_epoch: int, *, regularizer: RegularizerName, lr: float, weight_decay: float
 ) -> Hyperparameters:

@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from kintune import defaults
-from kintune.advice import explanation
+from kintune.advice import explanation, reasons
 from kintune.hyperparameters import (
     AugmentationName,
     Hyperparameters,
@@ -61,6 +61,17 @@ WIDE_INTERVAL = 0.1
 """Of the relative distance: wider ones are warned of."""
 EVIDENCE = 8
 """References that are shown, those of the largest influence."""
+SETTINGS = (
+    "lr",
+    "momentum",
+    "weight_decay",
+    "batch_size",
+    "epochs",
+    "regularizer",
+    "schedule",
+    "augmentation",
+)
+"""Of `Hyperparameters`, those that are recommended."""
 
 
 class TaskFacts(Record):
@@ -144,20 +155,13 @@ class Recommendation(Record):
     warnings: tuple[str, ...]
     would_help: tuple[str, ...] = ()
     """What would raise the confidence."""
+    reasons: dict[str, str] = {}
+    """Why the other settings are what they are, by setting."""
 
     @property
     def hyperparameters(self) -> Hyperparameters:
         """The best guess as one run's hyperparameters."""
-        return Hyperparameters(
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            regularizer=self.regularizer,
-            schedule=self.schedule,
-            augmentation=self.augmentation,
-        )
+        return Hyperparameters(**{name: getattr(self, name) for name in SETTINGS})
 
 
 def recommend(
@@ -176,9 +180,7 @@ def recommend(
     recipe = recipe or Recipe()
     known = _read_references(similarity, task)
     rates, confidence = _rate_range(known.guess, task), _confidence(known.guess)
-    return Recommendation(
-        similarity=similarity,
-        effective_lr=rates,
+    settings = Hyperparameters(
         lr=lr_for(rates.best, recipe.momentum),
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
@@ -187,6 +189,11 @@ def recommend(
         regularizer=recipe.regularizer,
         schedule=recipe.schedule,
         augmentation=recipe.augmentation or defaults.augmentation_for(task.steps),
+    )
+    return Recommendation(
+        similarity=similarity,
+        effective_lr=rates,
+        **{name: getattr(settings, name) for name in SETTINGS},
         confidence=confidence,
         reference_coverage=reference_coverage(),
         probe_top1_error=task.probe_top1_error,
@@ -201,6 +208,12 @@ def recommend(
         evidence=known.evidence(task),
         warnings=_warnings(similarity, task, known),
         would_help=_would_help(similarity, confidence, is_known=known.has_network),
+        reasons=reasons(
+            settings,
+            rank=known.inputs[0],
+            steps=task.steps,
+            steps_per_epoch=math.ceil(task.images / task.batch_size),
+        ),
     )
 
 

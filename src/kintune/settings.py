@@ -5,13 +5,13 @@ import math
 from kintune import defaults
 from kintune.backbones import squared_filter_norm
 from kintune.errors import OptionError
-from kintune.hyperparameters import MILESTONES, Hyperparameters
+from kintune.hyperparameters import MILESTONES, Hyperparameters, bn_momentum_for
 from kintune.options import FinetuneOptions, TrainingOptions, TuneOptions
 from kintune.progress import announce
 from kintune.recommend import TaskFacts
 from kintune.runs import RunConfig
 from kintune.task import Task, threads
-from kintune.training import batch_bounds, bn_momentum_for, replicas, start_of
+from kintune.training import batch_bounds, replicas, start_of
 
 LIKELY_COMPLEMENT = 0.5
 """A share kept below this is more likely torch's number, which is 1 minus it."""

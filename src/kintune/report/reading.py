@@ -195,11 +195,13 @@ class Recommendation(Part):
     augmentation: str = ""
     confidence: Literal["low", "medium", "high"] | None = None
     reference_coverage: float | None = Field(default=None, ge=0, le=1)
-    """Share of the measured references whose best rate such a range holds, each target left out in turn."""
+    """Share of the measured references whose best rate such a range holds, each target left out in
+    turn."""
     explanation: str = ""
     evidence: tuple[EvidenceRow, ...] = ()
     warnings: tuple[str, ...] = ()
     would_help: tuple[str, ...] = ()
+    reasons: dict[str, str] = {}
     similarity: Similarity | None = None
 
 

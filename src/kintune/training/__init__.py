@@ -1,6 +1,5 @@
 """Fine-tuning one network on one data set: optimiser, schedules, loop, checkpoints, model."""
 
-from kintune.training.batch_norm import bn_momentum_for
 from kintune.training.estimate import estimate_seconds
 from kintune.training.evaluate import Evaluation, evaluate
 from kintune.training.loop import Watch
@@ -28,7 +27,6 @@ __all__ = [
     "Replicas",
     "Watch",
     "batch_bounds",
-    "bn_momentum_for",
     "estimate_seconds",
     "evaluate",
     "evaluate_model_folder",

@@ -25,14 +25,5 @@ def train_mode(network: nn.Module, config: RunConfig) -> None:
             module.eval()
 
 
-def bn_momentum_for(steps_per_epoch: int) -> float:
-    """The rule of Kornblith et al. (2019) for the share kept: max(1 - 10/s, 0.9), appendix C.
-
-    >>> [bn_momentum_for(steps) for steps in (10, 100, 1000)]
-    [0.9, 0.9, 0.99]
-    """
-    return max(1 - 10 / steps_per_epoch, 0.9)
-
-
 def _batch_norms(network: nn.Module) -> list[_BatchNorm]:
     return [module for module in network.modules() if isinstance(module, _BatchNorm)]
