@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from kintune.hyperparameters import Hyperparameters, RateRange, bn_momentum_for, lr_for
+from kintune.reference import rank_among
 from kintune.similarity import Similarity
 
 NEAREST = 2
@@ -39,7 +40,7 @@ def explanation(
     low, high = similarity.interval
     one, other = rates.beside
     return (
-        f"Your images are {_how_far(nearer / len(known))} {similarity.source}: at a relative "
+        f"Your images are {_how_far(rank_among(known, here))} {similarity.source}: at a relative "
         f"distance of {here:.2f} ({low:.2f} to {high:.2f}; 0 is the source itself, 1 is "
         f"unrelated), farther than {nearer} of the {len(known)} reference sets; nearest to them "
         f"are {beside}. So start at an effective learning rate of {rates.best:.2g}, that is lr "
@@ -81,27 +82,31 @@ def reasons(
     }
     if settings.regularizer != "none":
         if settings.weight_decay:
-            found["weight decay"] = _decay_reason(1 - (1 - settings.decay_per_step) ** steps)
-        found["regulariser"] = _regularizer_reason(rank)
+            found["weight_decay"] = _decay_reason(settings, steps)
+        found["regularizer"] = _regularizer_reason(settings, rank)
     share = bn_momentum_for(steps_per_epoch)
-    found["BN momentum"] = (
-        f"the network's own; for {steps_per_epoch} steps an epoch appendix C keeps {share:.3g} of "
-        "the statistics in each step (--bn-momentum rule)."
+    found["bn_momentum"] = (
+        f"the network's own; for {steps_per_epoch} steps an epoch the rule of Kornblith et al. "
+        f"keeps {share:.3g} of batch statistics in each step (--bn-momentum rule), which the paper "
+        "did not find to help everywhere (appendix C)."
     )
     return found
 
 
-def _decay_reason(share: float) -> str:
-    taken = f"takes at most {share:.1%} off a weight in this training"
+def _decay_reason(settings: Hyperparameters, steps: int) -> str:
+    share = 1 - (1 - settings.decay_per_step) ** steps
+    where = "towards its start" if settings.regularizer == "l2-sp" else "towards zero"
+    taken = f"takes a weight at most {100 * share:.2g} % of the way {where} in this training"
     if share < LITTLE_DECAY:
         return f"{taken}: other small values end alike."
     return f"{taken}: worth a search, for it changes how a rate acts (section 3.3)."
 
 
-def _regularizer_reason(rank: float) -> str:
+def _regularizer_reason(settings: Hyperparameters, rank: float) -> str:
     if rank < NEAR_RANK:
+        trial = "" if settings.regularizer == "l2-sp" else "; worth a run where training is long"
         return (
-            "so near to the source l2-sp was ahead of l2 in the paper by 0.5 to 2.8 points "
-            "(Table 5); worth a run where training is long."
+            "on three sets near to the source l2-sp was ahead of l2 in the paper by 0.5 to 2.9 "
+            f"points (Table 5){trial}."
         )
     return "l2-sp was within about half a point of l2 on sets unlike the source (Table 5)."

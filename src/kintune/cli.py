@@ -208,6 +208,8 @@ COMMANDS = {
     "report": Command(ReportOptions, _report, tables.report_line, _always),
     "cache": Command(CacheOptions, _cache, tables.cache_table, _always),
     "reference": Command(ReferenceOptions, _reference, tables.reference_table, _always),
-    "reproduce": Command(ReproduceOptions, _reproduce, _reproduction_table, _always),
+    "reproduce": Command(
+        ReproduceOptions, _reproduce, _reproduction_table, lambda done: not done.failed
+    ),
     "demo": Command(DemoOptions, _demo, tables.summary_table, lambda run: run.succeeded),
 }

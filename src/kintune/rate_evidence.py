@@ -25,7 +25,13 @@ from kintune.rate_models import (
     Examples,
     fit_gaussian,
 )
-from kintune.reference import Origin, ReferenceRow, ReferenceTable, reference_distances
+from kintune.reference import (
+    Origin,
+    ReferenceRow,
+    ReferenceTable,
+    rank_among,
+    reference_distances,
+)
 from kintune.similarity import Similarity
 
 Study = Literal["published", "measured"]
@@ -94,9 +100,8 @@ def origin_of(similarity: Similarity) -> Origin:
 
 
 def rank_between(relative_distance: float, prototypes_from: Origin) -> float:
-    """Place among the known targets of a broad source, 0 to 1, straight lines between them."""
-    scale = list(reference_distances(prototypes_from).values())
-    return float(np.interp(relative_distance, scale, np.linspace(0, 1, len(scale))))
+    """Place among the known targets of a broad source, 0 to 1."""
+    return rank_among(reference_distances(prototypes_from), relative_distance)
 
 
 def rate_examples(
@@ -147,8 +152,9 @@ def fit_rates(found: Sequence[RateExample]) -> AveragedFit:
 
 
 def left_out_coverage(found: Sequence[RateExample], fit: AveragedFit, share: float) -> float:
-    """Share of the measured references whose best rate lies in the range that the others give, all
-    references of the same target left out, amplitudes and scatter kept."""
+    """Share of the measured references whose best rate, as uncertain as it was measured, lies in
+    the range that the others give, all references of the same target left out, amplitudes and
+    scatter kept."""
     examples = examples_of(found)
     targets = np.array(examples.targets)
     measured = [each for each in found if each.study == MEASURED]
@@ -156,6 +162,6 @@ def left_out_coverage(found: Sequence[RateExample], fit: AveragedFit, share: flo
     for target in sorted({each.row.target for each in measured}):
         others = fit.given(examples.where(targets != target))
         for each in (one for one in measured if one.row.target == target):
-            low, high = others(each.inputs, each.network, MEASURED).interval(share)
-            held.append(low <= 10**each.place <= high)
+            guess = others(each.inputs, each.network, MEASURED)
+            held.append(guess.holds(each.place, each.row.rate_noise, share))
     return sum(held) / len(held)

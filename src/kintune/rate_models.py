@@ -59,6 +59,12 @@ class Guess(NamedTuple):
         reach = NormalDist().inv_cdf(0.5 + share / 2) * self.deviation
         return 10 ** (self.place - reach), 10 ** (self.place + reach)
 
+    def holds(self, place: float, noise: float, share: float) -> bool:
+        """Whether the range that should hold `share` of the best places holds this one, known as
+        well as `noise` (decades) says."""
+        reach = NormalDist().inv_cdf(0.5 + share / 2) * math.hypot(self.deviation, noise)
+        return abs(place - self.place) <= reach
+
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:

@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 
 from kintune.errors import DataError
-from kintune.experiments.targets import MOST_CLASSES, TRAIN_IMAGES, subset, target_folder
+from kintune.experiments.targets import (
+    MOST_CLASSES,
+    TRAIN_IMAGES,
+    named_set,
+    place_of,
+    subset,
+    target_folder,
+)
 
 
 def files(**counts):
@@ -45,8 +52,8 @@ def test_a_target_is_a_folder_of_links_with_at_most_80_classes(tmp_path):
                 path = tmp_path / f"data/many/{split}/class{label:03d}/{index}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
-    folder = target_folder(tmp_path / "data", "many", tmp_path / "targets")
-    assert target_folder(tmp_path / "data", "many", tmp_path / "targets") == folder
+    folder = target_folder(tmp_path / "data/many", "many", tmp_path / "targets")
+    assert target_folder(tmp_path / "data/many", "many", tmp_path / "targets") == folder
     found = {
         split: [path for path in (folder / split).glob("*/*.jpg") if path.is_symlink()]
         for split in ("train", "val", "test")
@@ -67,7 +74,7 @@ def test_the_links_hold_when_the_data_were_named_from_here(tmp_path, monkeypatch
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     monkeypatch.chdir(tmp_path)
-    folder = target_folder(Path("data"), "few", Path("targets"))
+    folder = target_folder(place_of(Path("data"), "few"), "few", Path("targets"))
     monkeypatch.chdir("/")
     links = list((tmp_path / folder).glob("*/*/*.jpg"))
     assert len(links) == 16
@@ -76,4 +83,26 @@ def test_the_links_hold_when_the_data_were_named_from_here(tmp_path, monkeypatch
 
 def test_a_set_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match="data/absent: needs the folders train and test"):
-        target_folder(tmp_path / "data", "absent", tmp_path / "targets")
+        target_folder(tmp_path / "data/absent", "absent", tmp_path / "targets")
+
+
+def folder_of(root, content):
+    for split in ("train", "test"):
+        path = root / "photos" / split / "one" / "a.jpg"
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    return root / "photos"
+
+
+def test_a_folder_is_known_by_what_is_in_it(tmp_path):
+    one, other = folder_of(tmp_path / "a", "x"), folder_of(tmp_path / "b", "longer")
+    first = named_set(str(one))
+    assert first.title == named_set(str(other)).title == "photos"
+    assert first.name != named_set(str(other)).name
+    moved = one.rename(tmp_path / "photos")
+    assert named_set(f"{moved}/").name == first.name
+
+
+def test_a_set_by_its_name_is_looked_for_where_the_sets_are():
+    assert named_set("birds") == ("birds", "birds", None)
+    assert named_set("sklearn:digits").name == "digits"

@@ -8,7 +8,7 @@ from kintune.backbones import load_backbone
 from kintune.datasets import load_dataset
 from kintune.experiment import RunArchive
 from kintune.experiments.reference_study import SOURCES
-from kintune.experiments.targets import target_folder
+from kintune.experiments.targets import place_of, target_folder
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 RESULTS = Path(__file__).parents[2] / "results/reference_study"
@@ -37,7 +37,7 @@ def target(real_data, pocket, tmp_path_factory):
     root = tmp_path_factory.mktemp("targets")
 
     def load(name):
-        folder = target_folder(real_data, name, root, pocket.source_labels)
+        folder = target_folder(place_of(real_data, name), name, root, pocket.source_labels)
         return load_dataset(folder, pocket.input)
 
     return load

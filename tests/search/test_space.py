@@ -67,7 +67,9 @@ def test_the_papers_grids_have_their_sizes():
     grid = paper_grid()
     assert (len(grid.printed), len(grid.settings), len(grid.effective_lrs)) == (144, 120, 17)
     assert len(scratch_grid().settings) == 6
-    assert len(appendix_d_grid(6000).settings) == 20
+    grid = appendix_d_grid(steps_per_epoch=94)
+    assert len(grid.settings) == 20
+    assert {setting.epochs for setting in grid.settings} == {96}
 
 
 def test_equivalent_settings_of_the_papers_grid_merge_on_request():

@@ -61,9 +61,7 @@ class Case:
     def holds(self, guess: Guess, share: float = SHARE) -> bool:
         """Whether the range that should hold `share` of the best rates holds this one, as uncertain
         as it was measured."""
-        measured = Guess(guess.place, math.hypot(guess.deviation, self.noise))
-        low, high = measured.interval(share)
-        return low <= 10**self.place <= high
+        return guess.holds(self.place, self.noise, share)
 
 
 class Candidate(NamedTuple):

@@ -1,14 +1,13 @@
 """`kintune reproduce`: list, plan, compute."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from kintune.errors import OptionError
 from kintune.experiment import RunArchive
 from kintune.experiments.iclr2020 import EXPERIMENTS
-from kintune.experiments.iclr2020.protocols import PROTOCOLS, with_sets
+from kintune.experiments.iclr2020.protocols import PAPER_SETS, PROTOCOLS, with_sets
 from kintune.experiments.reproduction.declaration import (
     DeclaredRun,
     Experiment,
@@ -23,6 +22,7 @@ from kintune.experiments.reproduction.measuring import MeasurementArchive
 from kintune.experiments.reproduction.rendering import written
 from kintune.experiments.reproduction.state import ExperimentState, Reproduction, StageState
 from kintune.experiments.reproduction.work import THREADS, Work, do_all
+from kintune.experiments.targets import NamedSet, named_set
 from kintune.experiments.workshop import Workshop
 from kintune.options import ReproduceOptions
 from kintune.task import resolve_device
@@ -65,11 +65,15 @@ def work_of(options: ReproduceOptions) -> Work:
     Raises:
         OptionError: an unknown name.
     """
-    protocol = with_sets(PROTOCOLS[options.protocol], tuple(_set_name(s) for s in options.sets))
+    sets = [named_set(given) for given in options.sets]
+    if options.protocol == "paper":
+        _refuse_folders(sets)
+    protocol = with_sets(PROTOCOLS[options.protocol], {each.name: each.title for each in sets})
     archive = RunArchive(options.results or options.runs / "results" / protocol.name)
     workshop = Workshop(
         root=options.runs,
         data=options.data,
+        places={each.name: each.folder for each in sets if each.folder},
         models=options.models,
         device=resolve_device(options.device),
         earlier=options.known,
@@ -85,11 +89,14 @@ def work_of(options: ReproduceOptions) -> Work:
     )
 
 
-def _set_name(named: str) -> str:
-    """As `target_folder` takes it: a set of DATA by its name, a folder by its path."""
-    if named == "sklearn:digits":
-        return "digits"
-    return str(Path(named).absolute()) if "/" in named else named
+def _refuse_folders(sets: Sequence[NamedSet]) -> None:
+    for each in sets:
+        if each.folder:
+            raise OptionError(
+                f"--sets {each.folder}: the paper protocol takes official sets by their names, "
+                f"{', '.join(PAPER_SETS)}, from the folder --data. Use --protocol small for a "
+                "folder of your own."
+            )
 
 
 def _named(name: str) -> list[Experiment]:
@@ -105,22 +112,31 @@ def _named(name: str) -> list[Experiment]:
 
 def state_of(work: Work, options: ReproduceOptions) -> Reproduction:
     """What is done and what is missing, with hours."""
-    protocols = [work.protocol]
+    works = [work]
     if options.list and not options.sets:
-        protocols = list(PROTOCOLS.values())
+        works = [_work_under(name, work, options) for name in PROTOCOLS]
     return Reproduction(
         protocol=work.protocol.name,
         experiments=tuple(
-            _experiment_state(experiment, protocol, work)
-            for experiment in work.experiments
-            for protocol in protocols
+            _experiment_state(experiment, each) for experiment in work.experiments for each in works
         ),
         stages=_stages(work),
         results=str(work.archive.root),
+        failed=tuple(sorted(work.failed)),
     )
 
 
-def _experiment_state(experiment: Experiment, protocol: Protocol, work: Work) -> ExperimentState:
+def _work_under(name: str, work: Work, options: ReproduceOptions) -> Work:
+    """The same under a protocol, which has results of its own."""
+    if name == work.protocol.name:
+        return work
+    other = work_of(options.model_copy(update={"protocol": name}))
+    other.known.refresh()
+    return other
+
+
+def _experiment_state(experiment: Experiment, work: Work) -> ExperimentState:
+    protocol = work.protocol
     view = experiment.declare(protocol)
     runs, measured = declared_runs(view), measurements_of(view)
     left = missing(runs, work.known)

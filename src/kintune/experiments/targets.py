@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from kintune.datasets.catalog import list_images
 from kintune.errors import DataError
@@ -18,26 +19,52 @@ Files = Mapping[str, Sequence[Path]]
 """The files of each class."""
 
 
+class NamedSet(NamedTuple):
+    """A set that a person named."""
+
+    name: str
+    """Of its records and links."""
+    title: str
+    folder: Path | None = None
+    """None: it is looked for by its name."""
+
+
+def named_set(given: str) -> NamedSet:
+    """A set by its name, `sklearn:digits`, or a folder with train and test by its path.
+
+    The name of a folder gets a mark of what is in it, so that another folder that is called alike
+    is another set, and the same one is known again wherever it is moved.
+    """
+    if given == "sklearn:digits":
+        return NamedSet(DIGITS, DIGITS)
+    if "/" not in given:
+        return NamedSet(given, given)
+    folder = Path(given).absolute()
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listing = "".join(f"{path.relative_to(folder)} {path.stat().st_size}\n" for path in files)
+    mark = hashlib.sha256(listing.encode()).hexdigest()[:6]
+    return NamedSet(f"{folder.name}-{mark}", folder.name, folder)
+
+
 def target_folder(
-    data: Path | None, name: str, root: Path, source_classes: Sequence[str] = ()
+    place: Path | None, name: str, root: Path, source_classes: Sequence[str] = ()
 ) -> Path:
     """The bounded subset of a set, as `root/NAME/{train,val,test}/CLASS/FILE`; made once.
 
     Args:
-        data: a folder of image sets, `SET/{train,test}/CLASS/FILE`, and `cifar100/*.parquet`; None
-            where `name` needs none.
-        name: of the set, or the path of a folder with train and test; `cifar100-held-out` and
-            `digits` are made from what is there.
+        place: of the set (`place_of`), `{train,test}/CLASS/FILE`, of `cifar100-held-out` the
+            parquet files; None for `digits`.
+        name: of the set; `cifar100-held-out` and `digits` are made from what is there.
         root: where the links go.
         source_classes: classes of CIFAR-100 that are not held out.
 
     Raises:
-        DataError: the set is not in `data`.
+        DataError: the set is not there.
     """
     root = root.absolute()
-    folder = root / Path(name).name
+    folder = root / name
     if not (folder / ".complete").exists():
-        train, test = _files(data, name, root, source_classes)
+        train, test = _files(place, name, root, source_classes)
         kept = evenly(sorted(train), MOST_CLASSES)
         for split, files in subset({label: train[label] for label in kept}).items():
             _link(files, folder / split)
@@ -78,44 +105,44 @@ def _shuffled(path: Path) -> str:
 
 
 def _files(
-    data: Path | None, name: str, root: Path, source_classes: Sequence[str]
+    place: Path | None, name: str, root: Path, source_classes: Sequence[str]
 ) -> tuple[Files, Files]:
-    fault = what_is_missing(data, name)
+    fault = what_is_missing(place, name)
     if fault:
         raise DataError(fault)
-    if name == DIGITS:
-        folder = _digits_folder()
-    elif name == HELD_OUT and data is not None:
+    folder = place or _digits_folder()
+    if name == HELD_OUT:
         folder = root / "unpacked" / name
-        unpack_cifar(data / "cifar100", folder, lambda label: label not in source_classes)
-    else:
-        folder = _named_folder(data, name)
+        unpack_cifar(place or Path(), folder, lambda label: label not in source_classes)
     return _by_class(folder / "train"), _by_class(folder / "test")
 
 
-def what_is_missing(data: Path | None, name: str) -> str:
+def place_of(data: Path | None, name: str) -> Path | None:
+    """Where a set is in a folder of sets; None of a set that ships, and without a folder."""
+    if data is None or name == DIGITS:
+        return None
+    # Links to its files are made elsewhere: no relative path.
+    return data.absolute() / ("cifar100" if name == HELD_OUT else name)
+
+
+def what_is_missing(place: Path | None, name: str) -> str:
     """What is wrong with the place of a set, in words; empty where it is there."""
     if name == DIGITS:
         return ""
-    if data is None and "/" not in name:
+    if place is None:
         return f"{name}: is needed. Give the folder that holds it: --data DIR."
     if name == HELD_OUT:
-        files = [_named_folder(data, "cifar100") / f"{split}.parquet" for split in SPLITS]
+        files = [place / f"{split}.parquet" for split in SPLITS]
         lacking = [str(path) for path in files if not path.is_file()]
         need = f"CIFAR-100 as parquet with the columns image and label, of which {name} is made"
         return f"{', '.join(lacking)}: not there. Needed is {need}." if lacking else ""
-    folder = _named_folder(data, name)
-    lacking = [split for split in SPLITS if not (folder / split).is_dir()]
+    lacking = [split for split in SPLITS if not (place / split).is_dir()]
     if not lacking:
         return ""
     return (
-        f"{folder}: needs the folders train and test, with a folder of images for each class; "
+        f"{place}: needs the folders train and test, with a folder of images for each class; "
         f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not there."
     )
-
-
-def _named_folder(data: Path | None, name: str) -> Path:
-    return (data or Path()).absolute() / name  # links to its files are made elsewhere
 
 
 def _by_class(folder: Path) -> Files:

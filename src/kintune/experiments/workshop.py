@@ -1,7 +1,7 @@
 """Networks and image sets of a study, each loaded once, and one run of it from claim to record."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from kintune.datasets import ImageDataset, load_dataset
 from kintune.datasets.catalog import list_images
 from kintune.errors import DataError, KintuneError, ModelError
 from kintune.experiment import RunArchive, RunRecord, keep_only_json, locked, recorded_run
-from kintune.experiments.targets import target_folder, what_is_missing
+from kintune.experiments.targets import place_of, target_folder, what_is_missing
 from kintune.runs import RunConfig
 from kintune.training import replicas
 
@@ -36,6 +36,8 @@ class Workshop:
     """Where runs are computed: `ID/` of each, `targets/`, `claims/`."""
     data: Path | None = None
     """A folder of image sets."""
+    places: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """Of sets that are not in `data`, by name."""
     models: Path | None = None
     """A folder of networks."""
     device: str = "cpu"
@@ -101,14 +103,17 @@ class Workshop:
             return self.official(target)
         labels = load_backbone("pocket").source_labels
         with locked(self.root / "targets.lock"):
-            return target_folder(self.data, target, self.root / "targets", labels)
+            return target_folder(self._place(target), target, self.root / "targets", labels)
+
+    def _place(self, target: str) -> Path | None:
+        return self.places.get(target) or place_of(self.data, target)
 
     def missing_set(self, target: str) -> str:
         """What is wrong with the place of a set, in words; empty where it is there."""
-        if (self.root / "targets" / Path(target).name / ".complete").exists():
+        if (self.root / "targets" / target / ".complete").exists():
             return ""
         if not self.is_official:
-            return what_is_missing(self.data, target)
+            return what_is_missing(self._place(target), target)
         try:
             list_images(self.official(target))
         except DataError as error:

@@ -6,6 +6,7 @@ from kintune.reference.tables import (
     ReferenceRow,
     ReferenceTable,
     images_seen,
+    rank_among,
     reference_distances,
     shipped_reference_tables,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "load_reference_tables",
     "own_reference_tables",
     "own_references_path",
+    "rank_among",
     "reference_distances",
     "shipped_reference_tables",
     "with_reference",

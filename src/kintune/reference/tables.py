@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import Field, TypeAdapter
 
 from kintune.records import Record
@@ -106,3 +107,13 @@ def reference_distances(prototypes_from: Origin) -> Mapping[str, float]:
     measured = scale.validate_json((FOLDER / "relative_distances.json").read_bytes())
     targets = measured[prototypes_from][BROAD_SOURCES[prototypes_from]]
     return {name: targets[name] for name in sorted(targets, key=lambda name: targets[name])}
+
+
+def rank_among(known: Mapping[str, float], relative_distance: float) -> float:
+    """Place of a target among known ones, 0 nearest to 1 farthest, straight lines between them.
+
+    >>> rank_among({"a": 0.2, "b": 0.4, "c": 0.8}, 0.6)
+    0.75
+    """
+    scale = sorted(known.values())
+    return float(np.interp(relative_distance, scale, np.linspace(0, 1, len(scale))))

@@ -86,19 +86,21 @@ def scratch_grid(batch_size: int = 256, epochs: int = 600) -> Grid:
     return Grid(printed=tuple(setting.model_copy(update=longer) for setting in printed))
 
 
-def appendix_d_grid(images: int, regularizer: RegularizerName = "l2") -> Grid:
+def appendix_d_grid(steps_per_epoch: int, regularizer: RegularizerName = "l2") -> Grid:
     """The grid in which appendix D compares L2 with L2-SP: five rates, four decays.
 
     Args:
-        images: in the training split: says how many passes 9,000 iterations are.
+        steps_per_epoch: batches of 64 in the training split: says how many passes 9,000 iterations
+            are.
         regularizer: l2 or l2-sp.
 
-    >>> len(appendix_d_grid(12_000).settings)
-    20
+    >>> settings = appendix_d_grid(188).settings
+    >>> len(settings), settings[0].epochs
+    (20, 48)
     """
     return Grid(
         printed=tuple(
-            appendix_d(images, regularizer=regularizer, lr=lr, weight_decay=decay)
+            appendix_d(steps_per_epoch, regularizer=regularizer, lr=lr, weight_decay=decay)
             for lr in APPENDIX_D_LRS
             for decay in APPENDIX_D_DECAYS
         )

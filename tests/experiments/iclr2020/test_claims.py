@@ -12,7 +12,7 @@ from kintune.experiments.iclr2020.claims import (
     verdicts,
 )
 from kintune.experiments.iclr2020.page import Page, page_text
-from kintune.experiments.iclr2020.protocols import SMALL, SMALL_SETS
+from kintune.experiments.iclr2020.protocols import PAPER, SMALL, SMALL_SETS
 from kintune.experiments.reproduction.declaration import Measurement
 from kintune.experiments.reproduction.known import KnownRuns
 from kintune.experiments.reproduction.measuring import MeasurementArchive
@@ -109,6 +109,8 @@ def test_l2sp_with_one_seed_is_undecided(tmp_path):
 def test_pairs_are_equal_in_what_the_claim_holds_fixed():
     pairs = momentum_pairs(SMALL, SMALL_SETS[0], at_equal_rate=True)
     assert len(pairs) >= 10
+    paper = momentum_pairs(PAPER, "cub200", at_equal_rate=False)
+    assert len(set(paper)) == len(paper) == 24
     for one, other in pairs:
         assert (one.settings.momentum, other.settings.momentum) == (0.9, 0.0)
         assert one.settings.effective_lr == pytest.approx(other.settings.effective_lr)

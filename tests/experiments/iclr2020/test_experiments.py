@@ -67,7 +67,7 @@ def test_the_paper_protocol_has_the_paper_s_grids(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_as_long_as_the_head(name):
-    for protocol in (SMALL, PAPER, with_sets(SMALL, ("digits",))):
+    for protocol in (SMALL, PAPER, with_sets(SMALL, {"digits": "digits"})):
         declared = view(name, protocol)
         if isinstance(declared, Table):
             assert {len(row.labels) + len(row.cells) for row in declared.rows} == {
@@ -142,7 +142,7 @@ def test_the_paper_s_settings_are_its_own():
 
 def test_sets_that_a_person_names_take_the_place_of_the_protocol_s():
     for name in ("table2", "table3", "table5", "figure4", "figure9"):
-        runs = declared_runs(view(name, with_sets(SMALL, ("digits",))))
+        runs = declared_runs(view(name, with_sets(SMALL, {"digits": "digits"})))
         assert {run.target for run in runs if isinstance(run, DeclaredRun)} == {"digits"}
 
 

@@ -76,6 +76,17 @@ def test_a_variation_stays_when_more_seeds_are_run(rates, known_of):
     assert known.resolved(Variation(of=rates, seed=1)).settings.lr == 0.05
 
 
+def test_what_is_chosen_by_class_errors_is_repeated_by_class_errors(rates, record_of):
+    known = KnownRuns([])
+    for run, error, class_error in zip(rates, (0.3, 0.2, 0.4), (0.2, 0.4, 0.3), strict=True):
+        known.add("pocket", "near", record_of(run, error, error, validation_class=class_error))
+    kind = "average class error"
+    by_class = known.resolved(Variation(of=rates, seed=1, kind=kind))
+    assert by_class.settings == rates[0].settings
+    assert outcome(rates, known, kind).effective_lr == by_class.settings.effective_lr
+    assert known.resolved(Variation(of=rates, seed=1)).settings == rates[1].settings
+
+
 def test_what_is_missing_keeps_its_order(rates, known_of):
     assert missing(rates, known_of((rates[1], 0.2))) == [rates[0], rates[2]]
 

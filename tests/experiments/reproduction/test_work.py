@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kintune.cli import COMMANDS
 from kintune.errors import DataError, KintuneError
 from kintune.experiment import RunArchive
 from kintune.experiments import workshop as workshop_module
+from kintune.experiments.reproduce import state_of
 from kintune.experiments.reproduction import loss_plane
 from kintune.experiments.reproduction import work as work_module
 from kintune.experiments.reproduction.declaration import (
@@ -28,8 +30,10 @@ from kintune.experiments.reproduction.declaration import (
 from kintune.experiments.reproduction.inputs import refuse_missing
 from kintune.experiments.reproduction.known import KnownRuns
 from kintune.experiments.reproduction.measuring import MeasurementArchive
+from kintune.experiments.reproduction.state import reproduction_table
 from kintune.experiments.reproduction.work import Work, configured, do_all
 from kintune.experiments.workshop import NetworkFile, Workshop
+from kintune.options import ReproduceOptions
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -161,6 +165,10 @@ def test_a_run_that_fails_is_told_and_does_not_hold_the_others(
     assert not do_all(work)
     assert [r.config.hyperparameters.lr for r in work.archive.read("pocket", "near")] == [0.01]
     assert "no luck" in capsys.readouterr().err
+    assert len(work.failed) == 1
+    state = state_of(work, ReproduceOptions(name="table1", runs=work.workshop.root))
+    assert not COMMANDS["reproduce"].succeeded(state)
+    assert f"1 run failed: {state.failed[0]}" in reproduction_table(state)
 
 
 def test_everything_that_is_not_there_is_named_at_once(protocol, make_work, tmp_path):

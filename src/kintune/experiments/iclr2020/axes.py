@@ -118,11 +118,13 @@ def rate_line(protocol: Protocol, target: str, runs: tuple[DeclaredRun, ...]) ->
     return Line(label=protocol.title(target), points=points)
 
 
-def repeated(choice: tuple[DeclaredRun, ...], protocol: Protocol) -> Choice:
+def repeated(
+    choice: tuple[DeclaredRun, ...], protocol: Protocol, kind: CellKind = "top-1 error"
+) -> Choice:
     """A choice, and in `small` its best setting with the other seeds of the claims."""
     if protocol.name == "paper":
         return choice
-    return (*choice, *(Variation(of=choice, seed=seed) for seed in SEEDS[1:]))
+    return (*choice, *(Variation(of=choice, seed=seed, kind=kind) for seed in SEEDS[1:]))
 
 
 def core(protocol: Protocol) -> tuple[str, ...]:

@@ -5,15 +5,15 @@ yet measured; what a rule cannot decide stays undecided.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from statistics import mean
 from typing import Literal
 
 from kintune.curves import LEAST_RATES, RunError, error_curve
-from kintune.experiments.iclr2020.axes import core, decays, lrs, rates
+from kintune.experiments.iclr2020.axes import core, decays, lrs, rates, repeated
 from kintune.experiments.iclr2020.protocols import MOMENTA
-from kintune.experiments.iclr2020.table5 import METHODS, searched
+from kintune.experiments.iclr2020.table5 import KIND, METHODS, searched
 from kintune.experiments.iclr2020.table8 import (
     SOURCES,
     Chooser,
@@ -23,11 +23,11 @@ from kintune.experiments.iclr2020.table8 import (
 )
 from kintune.experiments.iclr2020.table8 import searched as searched_source
 from kintune.experiments.reproduction.declaration import (
+    CellKind,
     Choice,
     DeclaredRun,
     Measurement,
     Protocol,
-    Variation,
 )
 from kintune.experiments.reproduction.known import KnownRuns, Outcome, outcome
 from kintune.experiments.reproduction.measuring import MeasurementArchive
@@ -97,7 +97,8 @@ def momentum_acts_through_the_rate(protocol: Protocol, known: KnownRuns) -> Verd
 def _momentum_effect(
     protocol: Protocol, target: str, known: KnownRuns, *, at_equal_rate: bool
 ) -> float | None:
-    """Mean |difference| between the momenta over the pairs of settings that are to be compared."""
+    """Mean |difference| between the momenta over the recorded pairs of settings that are to be
+    compared."""
     found: list[float] = []
     for first, second in momentum_pairs(protocol, target, at_equal_rate=at_equal_rate):
         one, other = outcome((first,), known), outcome((second,), known)
@@ -117,7 +118,7 @@ def momentum_pairs(
             target,
             momentum=momentum,
             lr=lrs(protocol, momentum),
-            weight_decay=(0.0, *decays(protocol, momentum)),
+            weight_decay=tuple(dict.fromkeys((0.0, *decays(protocol, momentum)))),
         )
         for momentum in MOMENTA
     )
@@ -153,7 +154,7 @@ def rate_falls_with_similarity(
     if len(found) >= LEAST_SETS:
         correlation, p = rank_correlation([f for _, f, _ in found], [b for _, _, b in found])
         word = "holds" if p <= LEVEL else "undecided" if correlation > 0 else "does not hold"
-        evidence += f". Rank correlation {correlation:.2f}, p {p:.2f}"
+        evidence += f". Rank correlation {correlation:.2f}, p {p:.3f}"
     return Verdict(
         claim="The best effective learning rate falls as the similarity grows.",
         rule=(
@@ -175,13 +176,13 @@ def _distance(protocol: Protocol, target: str, measurements: MeasurementArchive)
 
 def best_rate(protocol: Protocol, target: str, known: KnownRuns) -> float | None:
     """The effective rate of the least smoothed validation error at the usual decay, all momenta and
-    seeds pooled; None with fewer than four rates."""
+    seeds pooled; None with fewer than four rates, and before all are recorded."""
     declared = [
         run for momentum in MOMENTA for run in rates(protocol, protocol.main, target, momentum)
     ]
-    records = [
-        record for run in declared for record in known.seeds.get(run.setting_key, {}).values()
-    ]
+    if any(run.setting_key not in known.seeds for run in declared):
+        return None
+    records = [record for run in declared for record in known.seeds[run.setting_key].values()]
     runs = [
         RunError(
             float(f"{record.config.hyperparameters.effective_lr:.6g}"),
@@ -231,7 +232,8 @@ def l2sp_helps_near_and_not_far(protocol: Protocol, known: KnownRuns) -> Verdict
     halves = [sets[: len(sets) // 2], sets[len(sets) // 2 :]]
     near, far = ([gains[target] for target in half if target in gains] for half in halves)
     word: Word = "not yet measured"
-    if near and far and all(error is not None for _, error in (*near, *far)):
+    is_whole = bool(near and far) and len(gains) == len(sets)
+    if is_whole and all(error is not None for _, error in (*near, *far)):
         helps_near = all(gain > REAL * (error or 0.0) for gain, error in near)
         helps_far = any(gain > REAL * (error or 0.0) for gain, error in far)
         is_larger = mean(gain for gain, _ in near) > mean(gain for gain, _ in far)
@@ -242,7 +244,7 @@ def l2sp_helps_near_and_not_far(protocol: Protocol, known: KnownRuns) -> Verdict
             if helps_far or not is_larger
             else "undecided"
         )
-    elif near and far:
+    elif is_whole:
         word = "undecided"
     said = "; ".join(
         f"{protocol.title(target)} {100 * gain:+.1f}"
@@ -263,23 +265,22 @@ def l2sp_helps_near_and_not_far(protocol: Protocol, known: KnownRuns) -> Verdict
 
 
 def _gain(protocol: Protocol, target: str, known: KnownRuns) -> tuple[float, float | None] | None:
-    """L2's error less that of L2-SP, and its standard error; None of the latter with one seed."""
-    kind = "average class error"
-    found = [
-        outcome(_with_seeds(searched(protocol, target, method)), known, kind) for method in METHODS
-    ]
-    if found[0] is None or found[1] is None:
+    """L2's error less that of L2-SP, and its standard error; None of the latter with one seed.
+    None of both before all settings are recorded."""
+    choices = (repeated(searched(protocol, target, method), protocol, KIND) for method in METHODS)
+    first, second = (_complete(choice, known, KIND) for choice in choices)
+    if first is None or second is None:
         return None
-    spreads = [each.spread(kind) for each in found if each is not None]
-    gain = found[0].mean(kind) - found[1].mean(kind)
-    if any(spread is None for spread in spreads):
-        return gain, None
-    parts = zip(spreads, found, strict=True)
-    return gain, math.sqrt(sum((s or 0.0) ** 2 / len(f.runs) for s, f in parts if f is not None))
+    gain = first.mean(KIND) - second.mean(KIND)
+    spreads = [(each.spread(KIND), len(each.runs)) for each in (first, second)]
+    known_ones = [spread**2 / runs for spread, runs in spreads if spread is not None]
+    return gain, math.sqrt(sum(known_ones)) if len(known_ones) == len(spreads) else None
 
 
-def _with_seeds(choice: tuple[DeclaredRun, ...]) -> Choice:
-    return (*choice, *(Variation(of=choice, seed=seed) for seed in (1, 2)))
+def _complete(choice: Choice, known: KnownRuns, kind: CellKind = "top-1 error") -> Outcome | None:
+    """The outcome of a choice; None before all its settings are recorded."""
+    found = outcome(choice, known, kind)
+    return None if found is None or found.found < found.declared else found
 
 
 def defaults_mislead(protocol: Protocol, known: KnownRuns) -> Verdict:
@@ -287,7 +288,7 @@ def defaults_mislead(protocol: Protocol, known: KnownRuns) -> Verdict:
     sources = SOURCES[protocol.name]
     turned: list[str] = []
     compared = 0
-    shrunk: list[tuple[float, float]] = []
+    shrunk: dict[str, tuple[float, float]] = {}
     for target in protocol.sets:
         before, after = _column(protocol, target, known, sources)
         names = [name for name in before if name in after]
@@ -299,24 +300,22 @@ def defaults_mislead(protocol: Protocol, known: KnownRuns) -> Verdict:
                 if _is_turned(before, after, (one, other), images):
                     turned.append(f"{protocol.title(target)}: {one} and {other}")
         if "scratch" in names and protocol.main in names:
-            shrunk.append(
-                (
-                    before["scratch"].mean() - before[protocol.main].mean(),
-                    after["scratch"].mean() - after[protocol.main].mean(),
-                )
+            shrunk[target] = (
+                before["scratch"].mean() - before[protocol.main].mean(),
+                after["scratch"].mean() - after[protocol.main].mean(),
             )
     word: Word = "not yet measured"
     evidence = ""
     if shrunk:
-        gap, left = mean(a for a, _ in shrunk), mean(b for _, b in shrunk)
+        gap, left = (mean(gaps) for gaps in zip(*shrunk.values(), strict=True))
         word = "holds" if turned or left <= gap / 2 else "undecided"
         if not turned and left > 0.75 * gap:
             word = "does not hold"
         evidence = (
             f"{len(turned)} of {compared} orders are turned around"
             + (f" ({'; '.join(turned)})" if turned else "")
-            + f". Random weights are behind by {100 * gap:.1f} points with default settings and by "
-            f"{100 * left:.1f} after the search (mean over {len(shrunk)} sets)"
+            + ". Points by which random weights are behind, with default settings and after the "
+            f"search: {_gaps(protocol, shrunk)}; mean {100 * gap:.1f} and {100 * left:.1f}"
         )
     return Verdict(
         claim="Default hyperparameters lead to wrong conclusions.",
@@ -332,6 +331,13 @@ def defaults_mislead(protocol: Protocol, known: KnownRuns) -> Verdict:
     )
 
 
+def _gaps(protocol: Protocol, gaps: Mapping[str, tuple[float, float]]) -> str:
+    return ", ".join(
+        f"{protocol.title(target)} {100 * before:.1f} and {100 * after:.1f}"
+        for target, (before, after) in gaps.items()
+    )
+
+
 def _column(
     protocol: Protocol, target: str, known: KnownRuns, sources: Sequence[str]
 ) -> tuple[dict[str, Outcome], dict[str, Outcome]]:
@@ -340,7 +346,7 @@ def _column(
     def found(fine_tuned: Chooser, scratch: Chooser) -> dict[str, Outcome]:
         choices = {name: fine_tuned(protocol, name, target) for name in sources}
         choices["scratch"] = scratch(protocol, protocol.scratch, target)
-        outcomes = {name: outcome(choice, known) for name, choice in choices.items()}
+        outcomes = {name: _complete(choice, known) for name, choice in choices.items()}
         return {name: each for name, each in outcomes.items() if each is not None}
 
     return found(default, scratch_default), found(searched_source, scratch_searched)

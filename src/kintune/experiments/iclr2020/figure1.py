@@ -2,7 +2,7 @@
 
     kintune reproduce figure1 --data DATA --runs RUNS
 
-Cost: small 21 runs, 0.4 core-hours with two more seeds; paper 25 runs. The paper printed no
+Cost: small 46 runs with two more seeds, 0.5 core-hours; paper 25 runs. The paper printed no
 numbers: at learning rate 0.01 momentum 0 was best on Birds (a), and the best rate grew without
 momentum (b).
 """

@@ -16,6 +16,7 @@ What 180 steps change, and so what differs here beyond sizes:
 - **BN momentum** acts over as many steps as in the paper over the last ones.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from kintune.defaults import MOMENTUM, USUAL_LR, WEIGHT_DECAY
@@ -45,7 +46,7 @@ SMALL_SETS = (
     "fsdd-spectrograms",
     DIGITS,
 )
-"""By `relative_distance` from `pocket`, 0.31 to 0.80 (`results/reference_study/facts.json`)."""
+"""By `relative_distance` from `pocket`, 0.33 to 0.80 (`results/reference_study/facts.json`)."""
 SMALL_TITLES = {
     HELD_OUT: "CIFAR held-out",
     "caltech101": "Caltech-101",
@@ -231,6 +232,9 @@ PAPER = Protocol(
 PROTOCOLS = {"small": SMALL, "paper": PAPER}
 
 
-def with_sets(protocol: Protocol, sets: tuple[str, ...]) -> Protocol:
-    """The protocol on other sets, the nearest to the source first."""
-    return replace(protocol, sets=sets, own_sets=True) if sets else protocol
+def with_sets(protocol: Protocol, sets: Mapping[str, str]) -> Protocol:
+    """The protocol on other sets, by name with their titles, the nearest to the source first."""
+    if not sets:
+        return protocol
+    titles = {**sets, **{name: protocol.titles[name] for name in sets if name in protocol.titles}}
+    return replace(protocol, sets=tuple(sets), titles=titles, own_sets=True)

@@ -10,6 +10,7 @@ Aircrafts worse.
 from kintune.experiments.iclr2020.axes import core, repeated
 from kintune.experiments.reproduction.declaration import (
     Cell,
+    CellKind,
     DeclaredRun,
     Experiment,
     Protocol,
@@ -23,6 +24,7 @@ from kintune.hyperparameters import (
     RegularizerName,
 )
 
+KIND: CellKind = "average class error"
 METHODS: tuple[RegularizerName, ...] = ("l2", "l2-sp")
 LABELS = {"l2": "L2 with HPO", "l2-sp": "L2-SP with HPO"}
 LRS = {"small": (0.02, 0.005, 0.001), "paper": APPENDIX_D_LRS}
@@ -57,10 +59,7 @@ def declare(protocol: Protocol) -> Table:
 
 def _row(protocol: Protocol, method: RegularizerName, columns: tuple[str, ...]) -> Row:
     cells = (
-        Cell(
-            choice=repeated(searched(protocol, target, method), protocol),
-            kind="average class error",
-        )
+        Cell(choice=repeated(searched(protocol, target, method), protocol, KIND), kind=KIND)
         for target in columns
     )
     return Row(labels=(LABELS[method],), cells=tuple(cells))

@@ -3,8 +3,7 @@
     kintune reproduce table8 --data DATA --models MODELS --runs RUNS
 
 Cost: nothing beyond Figures 4 and 13. The paper printed: with default settings training from random
-weights looks far behind and iNat2017 never ahead; after a search the gaps close on Cars and
-Aircrafts.
+weights looks far behind; after a search the gaps close on Cars and Aircrafts.
 """
 
 from collections.abc import Callable

@@ -62,6 +62,8 @@ class Variation:
     change: tuple[tuple[str, Any], ...] = ()
     """Fields of the settings and their values."""
     seed: int = 0
+    kind: CellKind = "top-1 error"
+    """By which validation error the best is chosen."""
 
 
 Choice = tuple[DeclaredRun | Variation, ...]
@@ -141,6 +143,11 @@ class Panel:
     course: CourseKind = "errors"
     """What lines with a `course` show."""
 
+    @property
+    def choosing(self) -> CellKind:
+        """The error by which the best runs are chosen: of penalties as in Table 5."""
+        return "top-1 error" if self.course == "errors" else "average class error"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
@@ -211,11 +218,6 @@ class Protocol:
     lrs_without_momentum: tuple[float, ...] = ()
     """Rates for momentum 0, where they are not `lrs`."""
 
-    @property
-    def near(self) -> str:
-        """The set nearest to the source."""
-        return self.sets[0]
-
     def title(self, target: str) -> str:
         """A set's name in tables and figures."""
         return self.titles.get(target, target)
@@ -263,14 +265,16 @@ class Experiment:
     """How `small` differs from the paper beyond network, sets and length."""
 
 
-def choices_of(view: View) -> Iterator[Choice]:
-    """All choices of a table or figure, in its order."""
+def choices_of(view: View) -> Iterator[tuple[Choice, CellKind]]:
+    """All choices of a table or figure, in its order, with the error by which they choose."""
     if isinstance(view, Table):
-        yield from (cell.choice for row in view.rows for cell in row.cells)
+        for cell in (cell for row in view.rows for cell in row.cells):
+            yield cell.choice, cell.kind
     else:
-        for line in (line for panel in view.panels for line in panel.lines):
-            yield from (choice for _, choice in line.points)
-            yield line.course
+        for panel in view.panels:
+            for line in panel.lines:
+                for choice in (*(each for _, each in line.points), line.course):
+                    yield choice, panel.choosing
 
 
 def measurements_of(view: View) -> tuple[Measurement, ...]:
@@ -286,7 +290,7 @@ def declared_runs(view: View) -> tuple[DeclaredRun | Variation, ...]:
     """All runs of a table or figure, each once, in its order."""
     found: dict[object, DeclaredRun | Variation] = {}
     measured = [run for each in measurements_of(view) for run in each.runs]
-    for run in (*measured, *(run for choice in choices_of(view) for run in choice)):
+    for run in (*measured, *(run for choice, _ in choices_of(view) for run in choice)):
         if isinstance(run, Variation):
             for other in run.of:
                 found.setdefault(other.key, other)

@@ -36,9 +36,12 @@ def _network_fault(work: Work, name: str) -> str:
     fault = work.workshop.missing_weights(network.file)
     if not fault or not network.made_by:
         return fault
-    if making_run(network, work.protocol).key in {
-        run.key for run in work.runs if isinstance(run, DeclaredRun)
-    }:
+    making = making_run(network, work.protocol)
+    record = work.known.find(making)
+    if record is not None:
+        model = work.workshop.root / record.config.id / "model"
+        return "" if model.is_dir() else f"{fault} Its training is recorded, but {model} is gone."
+    if making.key in {run.key for run in work.runs if isinstance(run, DeclaredRun)}:
         return ""
     return f"{fault} Or make it: kintune reproduce table7 --protocol {work.protocol.name}."
 

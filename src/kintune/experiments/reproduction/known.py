@@ -67,7 +67,7 @@ class KnownRuns:
         """
         if isinstance(run, DeclaredRun):
             return run
-        best = self.best_of(run.of)
+        best = self.best_of(run.of, run.kind)
         if best is None:
             return None
         settings = best.settings.model_copy(update=dict(run.change))
@@ -75,11 +75,13 @@ class KnownRuns:
             network=best.network, target=best.target, settings=settings, seed=run.seed
         )
 
-    def best_of(self, runs: Sequence[DeclaredRun]) -> DeclaredRun | None:
+    def best_of(
+        self, runs: Sequence[DeclaredRun], kind: CellKind = "top-1 error"
+    ) -> DeclaredRun | None:
         """The run with the lowest validation error, the first of equal ones; None before all are
         recorded."""
         found = [(run, self.find(run)) for run in runs]
-        errors = [(record.validation_error, run) for run, record in found if record is not None]
+        errors = [(_validation(record, kind), run) for run, record in found if record is not None]
         if not runs or len(errors) < len(runs):
             return None
         return min(errors, key=lambda pair: pair[0])[1]

@@ -88,7 +88,7 @@ def standing(view: Table | Figure, known: KnownRuns) -> str:
     left = len(missing(runs, known))
     if left == len(runs):
         return f"None of {len(runs)} runs yet."
-    found = [outcome(choice, known) for choice in choices_of(view) if choice]
+    found = [outcome(choice, known, kind) for choice, kind in choices_of(view) if choice]
     seeds = {len(each.runs) for each in found if each is not None}
     said = " to ".join(str(count) for count in sorted({min(seeds), max(seeds)})) if seeds else ""
     rests = f", {said} seed{'' if said == '1' else 's'} a value" if said else ""

@@ -44,6 +44,8 @@ class Reproduction(Record):
     """Of all experiments here together, in the order in which they are run."""
     results: str
     """Folder of records, tables and figures."""
+    failed: tuple[str, ...] = ()
+    """Configurations of runs that failed now."""
     written: tuple[str, ...] = ()
     """Tables and figures."""
 
@@ -77,6 +79,9 @@ def reproduction_table(reproduction: Reproduction) -> str:
     )
     lines = [*_aligned([head, *rows]), ""]
     lines += _aligned([("stage", "runs", "missing", "hours"), *stages])
+    if reproduction.failed:
+        count = f"{len(reproduction.failed)} run{'s' * (len(reproduction.failed) > 1)}"
+        summary += f"\n{count} failed: {', '.join(reproduction.failed)}"
     return "\n".join([*lines, summary, *reproduction.written])
 
 

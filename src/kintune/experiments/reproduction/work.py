@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from kintune.backbones import Backbone
@@ -43,6 +43,8 @@ class Work:
     archive: RunArchive
     measurements: MeasurementArchive
     known: KnownRuns
+    failed: set[str] = field(default_factory=set[str])
+    """Ids of the runs that failed here."""
 
     @cached_property
     def runs(self) -> list[DeclaredRun | Variation]:
@@ -100,6 +102,7 @@ def do_all(work: Work, hours: float | None = None) -> bool:
     here = replicas()
     ends = math.inf if hours is None else time.monotonic() + 3600 * hours
     failed: set[str] = set()
+    """Keys of declared runs."""
     while here.from_first(time.monotonic() < ends):
         work.known.refresh()
         if here.count > 1:
@@ -158,6 +161,7 @@ def _run_one(
         return False
     if record.result.status == "failed":
         failed.add(run.key)
+        work.failed.add(job.config.id)
         announce(f"{work.workshop.root / job.config.id}: {record.result.reason}")
         return False
     announce(_line(work, declared, run, record))
