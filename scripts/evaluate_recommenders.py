@@ -12,7 +12,9 @@ apart: `points` is regret on the smoothed test errors, with a 95 % bootstrap int
 the noise floor is printed where curves have several seeds. Models are chosen by validation errors.
 
 `as recommended` is the model that `kintune recommend` uses, fitted to the rest of the study and to
-Table 4. Below it what was really run (`scripts/run_baselines.py`): the test error of those runs
+Table 4; `after 2 runs` and `after 4 runs` is what is lost after so many runs of `kintune tune` from
+there, drawn on the curves (`kintune.experiments.few_runs`), and beside it the same search from 0.1.
+Below it what was really run (`scripts/run_baselines.py`): the test error of those runs
 above the least of the smoothed curve, on so many curves, and beside it what the recommendation
 loses on the same curves, and the interval over targets of what it is better by.
 
@@ -32,6 +34,7 @@ from kintune.experiments.baselines.methods import METHODS
 from kintune.experiments.baselines.records import BaselineArchive
 from kintune.experiments.baselines.regrets import compared, regrets
 from kintune.experiments.calibration import calibration_chart
+from kintune.experiments.few_runs import mean_lost_after
 from kintune.experiments.known_facts import FACTS, FactsFile, read_facts
 from kintune.experiments.paper_cases import paper_cases
 from kintune.experiments.recommenders import (
@@ -120,6 +123,9 @@ def on_study(
             # Table 4 tells of longer trainings than any in the study, on targets of its own.
             outcomes = nested(cases, [SHIPPED], by, regret, paper_cases())
             print_row("as recommended", outcomes)
+            print_few_runs(outcomes)
+            print("always 0.1, searched on")
+            print_few_runs(ruled(cases, always_usual, by))
             print_baselines(outcomes, curves, baselines)
             if len(curves) == len(every):
                 found[f"Reference study, {by} left out"] = outcomes
@@ -152,6 +158,11 @@ def shared_rules(distance: str) -> dict[str, Rule]:
 
 def print_heading(text: str) -> None:
     print(f"\n{text}\n{'':26}{'decades':>8}{'points':>8}{'interval':>16}    held")
+
+
+def print_few_runs(outcomes: Sequence[Outcome]) -> None:
+    for runs, lost in mean_lost_after(outcomes).items():
+        print(f"  after {runs} runs{'':14}{'':8}{100 * lost:8.2f}")
 
 
 def print_rows(

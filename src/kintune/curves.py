@@ -56,6 +56,10 @@ class ErrorCurve:
         inside = np.clip(places, self.places.min(), self.places.max())
         return 1 / (1 + np.exp(-self._odds_at(np.atleast_1d(inside))))
 
+    def error(self, rate: float) -> float:
+        """The same at one rate."""
+        return float(self.at([rate])[0])
+
     @cached_property
     def best_rate(self) -> float:
         """The effective rate with the least smoothed error."""
@@ -69,7 +73,7 @@ class ErrorCurve:
 
     def regret(self, rate: float) -> float:
         """What a rate loses against the best one, top-1 error as a fraction, at least 0."""
-        return max(0.0, float(self.at([rate])[0]) - self.least_error)
+        return max(0.0, self.error(rate) - self.least_error)
 
     def within(self, margin: float) -> tuple[float, float]:
         """The lowest and the highest rate whose regret is at most `margin`."""

@@ -53,6 +53,8 @@ class Case:
     is known."""
     final_regret: Callable[[float], float] | None = None
     """The same on images that nothing was chosen on, by which they are reported."""
+    validation: tuple[Callable[[float], float], int] | None = None
+    """Validation error at a rate, a fraction, and the images that it is measured on."""
 
     def miss(self, guess: Guess) -> float:
         """Distance of a guess from the best rate, decades."""

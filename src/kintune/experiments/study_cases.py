@@ -135,6 +135,7 @@ def study_cases(curves: Sequence[StudyCurve], facts: FactsFile) -> list[Case]:
                     log_unit=log_unit(BATCH_SIZE, known.squared_filter_norm),
                     regret=validation.regret,
                     final_regret=test.regret,
+                    validation=(validation.error, curve.counts["val"]),
                 )
             )
     return cases
