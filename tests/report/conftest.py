@@ -139,6 +139,7 @@ def recommendation() -> dict[str, Any]:
             {**row, "target": "cars", "effective_lr": 0.1, "weight": 0.8, "origin": "table 4"},
         ],
         "warnings": ["The references were trained for longer."],
+        "reasons": {"bn_momentum": "as the network has it."},
     }
 
 

@@ -79,6 +79,7 @@ def test_recommendation_has_range_reasons_and_doubts(make_tune):
     assert "Medium confidence. Ranges made in this way hold the best rate of 55 %" in text
     assert "The target lies far from the source." in text
     assert "The references were trained for longer." in text
+    assert "BN momentum : as the network has it." in text
     assert "cars ImageNet – – 0.1 80 % [1] [1] table 4" in text
 
 
