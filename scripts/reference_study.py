@@ -13,8 +13,8 @@ run again. RUNS holds the unfinished runs, and of finished ones what is small.
 `--facts` measures distance and linear probe of every source and target: `facts.json`, minutes.
 `--tables` writes the best rates into `kintune/reference/study.json`, which recommendations rest on.
 
-For `--show` and `--tables` runs of other studies that were trained as this one trains count too:
-`--beside` names where they are.
+Runs of other studies that were trained as this one trains count too: `--beside` names where they
+are.
 """
 
 import argparse
@@ -82,11 +82,11 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS)
     args = parser.parse_args()
-    archive = RunArchive(args.results)
+    archive, beside = RunArchive(args.results), [RunArchive(path) for path in args.beside]
     if args.plan:
-        print_plan(archive, args)
+        print_plan(archive, beside, args)
         return
-    curves = study_curves(archive, *map(RunArchive, args.beside))
+    curves = study_curves(archive, *beside)
     if args.show:
         show(list(curves))
         return
@@ -103,7 +103,7 @@ def main() -> None:
         return
     ends = time.monotonic() + 3600 * args.hours
     while time.monotonic() < ends:
-        planned = [run for run in pending(archive) if is_wanted(run, args)]
+        planned = [run for run in pending(archive, *beside) if is_wanted(run, args)]
         if not planned:
             print("nothing is left to run", flush=True)
             break
@@ -166,9 +166,9 @@ def show(curves: Sequence[StudyCurve]) -> None:
     print(f"\n{summary(curves)}")
 
 
-def print_plan(archive: RunArchive, args: argparse.Namespace) -> None:
+def print_plan(archive: RunArchive, beside: Sequence[RunArchive], args: argparse.Namespace) -> None:
     """What is due now of what the flags name, and its usual cost."""
-    due_now = (run for run in pending(archive) if is_wanted(run, args))
+    due_now = (run for run in pending(archive, *beside) if is_wanted(run, args))
     now = Counter((run.source, run.budget, run.stage) for run in due_now)
     total = 0.0
     print(f"{'source':14}{'budget':8}{'stage':8}{'due now':>8}{'core-hours':>12}{'up to here':>12}")

@@ -137,7 +137,10 @@ def recommendation_table(advice: "Recommendation") -> str:
         for row in advice.evidence
     ]
     head = ("source", "network", "reference", "its best rate", "carried to this task", "influence")
-    reasons = [f"{name.replace('bn_', 'BN ').replace('_', ' ')}: {why}" for name, why in advice.reasons.items()]
+    reasons = [
+        f"{name.replace('bn_', 'BN ').replace('_', ' ')}: {why}"
+        for name, why in advice.reasons.items()
+    ]
     warnings = [f"warning: {warning}" for warning in advice.warnings]
     warnings += [f"would make it surer: {each}" for each in advice.would_help]
     return "\n".join(

@@ -1,7 +1,7 @@
 import pytest
 from tests.experiments.conftest import run_record
 
-from kintune.experiment import RunArchive
+from kintune.experiment import RecordFile, RunArchive
 from kintune.experiments.reference_study import (
     DECAY,
     EDGE,
@@ -25,6 +25,7 @@ from kintune.experiments.reference_study import (
     rate,
     settings,
 )
+from kintune.runs import write_json
 
 
 def valley(best, curvature=0.02):
@@ -134,6 +135,23 @@ def test_only_the_runs_of_the_protocol_make_a_curve():
         record(Point(-6), lr=0.00123),
     ]
     assert curve_runs([*others, kept], "pocket", "long") == {Point(-4, seed=2): kept}
+
+
+def test_runs_of_other_studies_are_not_run_again(tmp_path):
+    here, beside = RunArchive(tmp_path / "here"), RunArchive(tmp_path / "beside")
+    other = record(Point(-4), budget="short", lr=0.01)  # the study's is 0.1 (1 - 0.9)
+    path = beside.path("pocket", "birds")
+    path.parent.mkdir()
+    file = RecordFile(
+        source="pocket", target="birds", classes=2, counts={"train": 480}, runs=(other,)
+    )
+    write_json(path, file.to_json())
+    birds = [
+        run.point.quarter
+        for run in pending(here, beside)
+        if (run.source, run.target, run.budget) == ("pocket", "birds", "short")
+    ]
+    assert birds == [-10, -8, -6, -2, 0]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ from kintune.experiment import RunArchive, RunRecord
 from kintune.experiments.targets import DIGITS, HELD_OUT
 from kintune.experiments.workshop import NetworkFile
 from kintune.hyperparameters import Hyperparameters, lr_for
+from kintune.records import content_id
 from kintune.runs import RunConfig
 from kintune.training import start_of
 
@@ -204,12 +205,16 @@ def study_config(run: PlannedRun, backbone: Backbone, dataset: ImageDataset) -> 
     )
 
 
-def pending(archive: RunArchive) -> Iterator[PlannedRun]:
-    """The runs that the protocol asks for, given those in the archive, most informative first.
+def pending(*archives: RunArchive) -> Iterator[PlannedRun]:
+    """The runs that the protocol asks for, given those in the archives, most informative first.
 
     Which runs come after these depends on what these give.
     """
-    read = cache(archive.read)  # each file once
+
+    @cache  # each file once
+    def read(source: str, target: str) -> list[RunRecord]:
+        return [run for archive in archives for run in archive.read(source, target)]
+
     for source, budget, last in ORDER:
         stages = STAGES[: STAGES.index(last) + 1]
         for target in SOURCES[source].targets:
@@ -233,8 +238,14 @@ def curve_runs(
     return {
         point_of(run.config): run
         for run in runs
-        if run.config.hyperparameters == settings(source, budget, point_of(run.config))
+        if _identity(run.config.hyperparameters)
+        == _identity(settings(source, budget, point_of(run.config)))
     }
+
+
+def _identity(used: Hyperparameters) -> str:
+    """Equal for settings that differ in the last bits alone: 0.1 (1 - 0.9) is 0.01."""
+    return content_id(used.without_defaults())
 
 
 def point_of(config: RunConfig) -> Point:
