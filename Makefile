@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test check docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/kintune demo
@@ -20,10 +20,6 @@ check: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
-
-bench: $(INSTALLED)
-	@ls benchmarks/*.py >/dev/null 2>&1 || { echo "There is no benchmark yet."; exit 1; }
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis build docs/_build

@@ -5,11 +5,9 @@ import numpy as np
 import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct
-from sklearn.isotonic import IsotonicRegression
 
 from kintune.rate_models import (
     AMPLITUDES,
-    FAMILIES,
     LENGTH,
     LEVEL_DEVIATION,
     RESIDUALS,
@@ -17,10 +15,7 @@ from kintune.rate_models import (
     Examples,
     Guess,
     Scatter,
-    fit_constant,
     fit_gaussian,
-    fit_isotonic,
-    fit_nearest,
     gaussian_fit,
 )
 
@@ -45,6 +40,10 @@ def fitted(examples, amplitudes, target=0.0, residual=0.1):
 
 @pytest.fixture
 def scattered():
+    return around_a_line()
+
+
+def around_a_line():
     generator = np.random.default_rng(0)
     inputs = generator.normal(size=(20, 2))
     places = -1 + 0.5 * inputs[:, 0] + 0.1 * generator.normal(size=20)
@@ -133,28 +132,6 @@ def test_a_study_without_examples_strays_as_far_as_any():
     assert fit([], "one", "c").deviation > fit([], "one", "a").deviation
 
 
-def test_pooled_neighbours_are_those_of_an_independent_solver(scattered):
-    noise = np.sqrt(scattered.noise**2 + 0.1**2)
-    theirs = IsotonicRegression(out_of_bounds="clip")
-    theirs.fit(scattered.inputs[:, 0], scattered.places, sample_weight=1 / noise**2)
-    ours = fit_isotonic(scattered)
-    for at in np.linspace(-3, 3, 25):
-        assert ours([at], "").place == pytest.approx(theirs.predict([at])[0], abs=1e-12)
-
-
-def test_the_nearest_example_is_found_in_units_of_each_inputs_spread():
-    examples = make([[0, 0], [1, 0], [0, 1000]], [-3, -2, -1])
-    assert fit_nearest(examples)([0.1, 900], "").place == -1
-    assert fit_nearest(examples)([0.6, 100], "").place == -2
-
-
-def test_a_constant_is_the_median_and_as_uncertain_as_left_out_examples_say():
-    guess = fit_constant(make(np.zeros((3, 0)), [-2, -1, 3]))([], "any")
-    assert guess.place == -1
-    # Left out: medians 1, 0.5, -1.5 against -2, -1, 3.
-    assert guess.deviation == pytest.approx(math.sqrt((3**2 + 1.5**2 + 4.5**2) / 3))
-
-
 def test_an_offset_is_shrunk_towards_what_all_networks_share():
     """Two networks, n examples each at +a and -a: the offset is a n s² / (n s² + r²)."""
     n, a, s, r = 4, 0.5, 0.3, 0.2
@@ -178,37 +155,12 @@ def test_more_networks_on_the_same_targets_do_not_make_a_new_target_known():
     assert fitted(examples, {}, residual=r)([], "one").deviation < 1.01 * r
 
 
-def test_misses_are_counted_on_targets_left_out_whole():
-    targets = tuple(f"target {index % 3}" for index in range(12))
-    places = [(-2.0, -1.0, 0.0)[index % 3] for index in range(12)]
-    guess = fit_constant(make(np.zeros((12, 0)), places, targets=targets))([], "one")
-    assert guess.deviation == pytest.approx(math.sqrt((1.5**2 + 0 + 1.5**2) / 3))
-
-
 def test_an_example_of_a_flat_valley_counts_less():
     """Of -2 and 0, with a prior of one decade around their mean: a mean weighted by precision."""
     examples = make([[0], [0]], [-2, 0], noise=[0.1, 2.0])
     precise, vague, prior = 1 / (0.1**2 + 0.1**2), 1 / (2.0**2 + 0.1**2), 1 / LEVEL_DEVIATION**2
     expected = (-2 * precise + 0 * vague - 1 * prior) / (precise + vague + prior)
     assert fitted(examples, {}, residual=0.1)([0], "").place == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_finds_a_clear_slope_or_says_that_it_does_not_know(family):
-    generator = np.random.default_rng(3)
-    at = np.linspace(0, 1, 30)
-    examples = make(at, -2 + 2 * at + 0.05 * generator.normal(size=30), noise=0.05)
-    guess = FAMILIES[family](examples)([0.25], "one")
-    assert abs(guess.place + 1.5) < 2 * guess.deviation
-    if family != "constant":
-        assert guess.place == pytest.approx(-1.5, abs=0.15)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_no_family_minds_examples_that_are_all_alike(family):
-    guess = FAMILIES[family](make([[1], [1], [1]], [-1, -1, -1]))([1], "one")
-    assert guess.place == pytest.approx(-1)
-    assert guess.deviation >= 0.1
 
 
 def test_eighty_percent_of_a_guess_lie_in_its_interval():

@@ -1,7 +1,7 @@
 """What is kept of the runs of a study: one JSON file a curve, small enough to be committed.
 
 A run folder is large and lives where it was computed. Its record here holds the whole
-configuration, so that a study, a benchmark or a later session finds what was already run and runs
+configuration, so that a study, a benchmark or a later run finds what was already run and runs
 nothing twice.
 """
 

@@ -1,23 +1,21 @@
 """From what is known before training to a distribution over the log of the best effective rate.
 
-Seven families, from a constant to a Gaussian process with offsets of networks and studies. Which of
-them is used, and with which inputs, is decided by data that it has not seen
-(`kintune.experiments.recommenders`).
+A Gaussian process with offsets of networks and studies. Other families of models, and which of all
+did best on data that it had not seen, are in `kintune.experiments.rate_families` and
+`kintune.experiments.recommenders`.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from statistics import NormalDist
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-FamilyName = Literal["constant", "nearest", "isotonic", "linear", "smooth", "networks", "studies"]
 Part = Literal["level", "linear", "smooth", "network", "study", "study slopes"]
 
 STUDY_PARTS: tuple[Part, ...] = ("linear", "study", "study slopes", "network")
@@ -95,32 +93,6 @@ class Examples:
         )
 
 
-class Predictor(Protocol):
-    """A fitted model: the guess for a target that is in none of its examples."""
-
-    def __call__(
-        self, inputs: Sequence[float] | Floats, network: str, study: str = ""
-    ) -> Guess: ...
-
-
-def fit_constant(examples: Examples) -> Predictor:
-    """The median place, whatever the inputs."""
-    return _with_left_out_deviation(_constant, examples)
-
-
-def fit_nearest(examples: Examples) -> Predictor:
-    """The place of the example with the nearest inputs, each in units of its spread."""
-    return _with_left_out_deviation(_nearest, examples)
-
-
-def fit_isotonic(examples: Examples) -> Predictor:
-    """Never falling in the first input: pooled neighbours, straight lines between them.
-
-    Pool adjacent violators (Ayer et al. 1955), weighted by the precision of the places.
-    """
-    return _with_left_out_deviation(_isotonic, examples)
-
-
 def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "AveragedFit":
     """A Gaussian process whose covariance is the sum of a constant, of `parts` and of scatter.
 
@@ -132,7 +104,7 @@ def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "AveragedFit":
     marginal likelihood (Rasmussen and Williams 2006, equation 5.8): few examples do not settle
     them, and the likeliest alone may say that networks hardly differ where two of a kind are known.
     """
-    scaled = _scaled(examples, _scaling(examples.inputs))
+    scaled = _scaled(examples, scaling(examples.inputs))
     kernels = _kernels(parts, scaled, scaled)
     centred = examples.places - examples.places.mean()
     studies = sorted(set(examples.studies))
@@ -158,17 +130,6 @@ def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "AveragedFit":
     )
 
 
-FAMILIES: Mapping[FamilyName, Callable[[Examples], Predictor]] = {
-    "constant": fit_constant,
-    "nearest": fit_nearest,
-    "isotonic": fit_isotonic,
-    "linear": partial(fit_gaussian, parts=("linear",)),
-    "smooth": partial(fit_gaussian, parts=("linear", "smooth")),
-    "networks": partial(fit_gaussian, parts=("linear", "network")),
-    "studies": partial(fit_gaussian, parts=STUDY_PARTS),
-}
-
-
 class Scatter(NamedTuple):
     """How far best rates of one study stray from what its parts explain, standard deviations in
     decades."""
@@ -185,7 +146,8 @@ class GaussianFit:
 
     examples: Examples
     """With standardised inputs."""
-    scaling: tuple[Floats, Floats]
+    scale: tuple[Floats, Floats]
+    """Mean and spread of the inputs, (k,) each."""
     amplitudes: Mapping[Part, float]
     scatters: Mapping[str, Scatter]
     """By study."""
@@ -219,7 +181,7 @@ class GaussianFit:
         self, inputs: Sequence[float] | Floats, network: str, study: str
     ) -> tuple[Examples, Floats]:
         """A new case as an example, and its covariance with each of the others, (n,)."""
-        mean, spread = self.scaling
+        mean, spread = self.scale
         here = replace(
             self.examples,
             inputs=((np.asarray(inputs, dtype=np.float64) - mean) / spread)[None],
@@ -262,8 +224,8 @@ def gaussian_fit(
     examples: Examples, amplitudes: Mapping[Part, float], scatters: Mapping[str, Scatter]
 ) -> GaussianFit:
     """The Gaussian process of given amplitudes, decades, and of a scatter for each study."""
-    scaling = _scaling(examples.inputs)
-    scaled = _scaled(examples, scaling)
+    scale = scaling(examples.inputs)
+    scaled = _scaled(examples, scale)
     level = float(examples.places.mean())
     centred = examples.places - level
     kernels = _kernels(amplitudes, scaled, scaled)
@@ -271,7 +233,7 @@ def gaussian_fit(
     inverse: Floats = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
     return GaussianFit(
         examples=scaled,
-        scaling=scaling,
+        scale=scale,
         amplitudes=amplitudes,
         scatters=scatters,
         level=level,
@@ -329,74 +291,12 @@ def _same(names: Sequence[str], others: Sequence[str]) -> Floats:
     return np.equal.outer(np.array(names), np.array(others)).astype(np.float64)
 
 
-_Places = Callable[[Sequence[float] | Floats], float]
-
-
-def _with_left_out_deviation(make: Callable[[Examples], _Places], examples: Examples) -> Predictor:
-    """A predictor of places whose deviation is its root mean square error on targets left out."""
-    place, targets = make(examples), np.array(examples.targets)
-    misses: list[float] = []
-    for target in sorted(set(examples.targets)):
-        left_out = targets == target
-        if not left_out.all():
-            others = make(examples.where(~left_out))
-            own = examples.where(left_out)
-            misses += [others(row) - at for row, at in zip(own.inputs, own.places, strict=True)]
-    rms = math.sqrt(sum(miss**2 for miss in misses) / max(1, len(misses)))
-    deviation = max(LEAST_DEVIATION, rms)
-
-    def guess(
-        inputs: Sequence[float] | Floats,
-        network: str,  # noqa: ARG001 - a Predictor has it
-        study: str = "",  # noqa: ARG001 - the same
-    ) -> Guess:
-        return Guess(place(inputs), deviation)
-
-    return guess
-
-
-def _constant(examples: Examples) -> _Places:
-    middle = float(np.median(examples.places))
-    return lambda _: middle
-
-
-def _nearest(examples: Examples) -> _Places:
-    _, spread = _scaling(examples.inputs)
-
-    def place(inputs: Sequence[float] | Floats) -> float:
-        gaps = np.square((examples.inputs - np.asarray(inputs)) / spread).sum(axis=1)
-        return float(examples.places[gaps == gaps.min()].mean())
-
-    return place
-
-
-def _isotonic(examples: Examples) -> _Places:
-    order = np.argsort(examples.inputs[:, 0], kind="stable")
-    at = examples.inputs[order, 0]
-    precision = 1 / (examples.noise[order] ** 2 + LEAST_DEVIATION**2)
-    blocks: list[tuple[float, float, int]] = []
-    for value, weight in zip(examples.places[order], precision, strict=True):
-        block = (float(value), float(weight), 1)
-        while blocks and blocks[-1][0] >= block[0]:
-            block = _pooled(blocks.pop(), block)
-        blocks.append(block)
-    levels = np.repeat([value for value, *_ in blocks], [count for *_, count in blocks])
-    return lambda inputs: float(np.interp(inputs[0], at, levels))
-
-
-def _pooled(
-    one: tuple[float, float, int], other: tuple[float, float, int]
-) -> tuple[float, float, int]:
-    weight = one[1] + other[1]
-    return (one[0] * one[1] + other[0] * other[1]) / weight, weight, one[2] + other[2]
-
-
-def _scaled(examples: Examples, scaling: tuple[Floats, Floats]) -> Examples:
-    mean, spread = scaling
+def _scaled(examples: Examples, scale: tuple[Floats, Floats]) -> Examples:
+    mean, spread = scale
     return replace(examples, inputs=(examples.inputs - mean) / spread)
 
 
-def _scaling(inputs: Floats) -> tuple[Floats, Floats]:
+def scaling(inputs: Floats) -> tuple[Floats, Floats]:
     """Mean and spread of each input; one that does not vary beyond rounding keeps its unit."""
     mean, spread = inputs.mean(axis=0), inputs.std(axis=0)
     return mean, np.where(spread > ROUNDING * np.maximum(1.0, abs(mean)), spread, 1.0)

@@ -16,9 +16,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from kintune.defaults import MOMENTUM, USUAL_LR
+from kintune.experiments.rate_families import FAMILIES, FamilyName, Predictor
 from kintune.hyperparameters import effective_lr
 from kintune.rate_evidence import MEASURED, Study
-from kintune.rate_models import FAMILIES, Examples, FamilyName, Guess, Predictor
+from kintune.rate_models import Examples, Guess
 
 MOST_INPUTS = 3
 SHARE = 0.8
