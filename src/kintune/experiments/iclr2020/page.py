@@ -115,8 +115,9 @@ def _printed(experiment: Experiment, paper: Published) -> Iterator[str]:
 
 
 def _values(conflict: Conflict) -> str:
+    digits = max(_digits(value) for value in conflict.values)
     pairs = zip(conflict.values, conflict.printed_in, strict=True)
-    return ", ".join(f"{value:g} in {place}" for value, place in pairs)
+    return ", ".join(f"{value:.{digits}f} in {place}" for value, place in pairs)
 
 
 def _texts(name: str, paper: Published) -> list[str]:
