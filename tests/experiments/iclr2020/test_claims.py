@@ -145,7 +145,7 @@ def test_the_page_has_every_experiment_with_the_paper_s_numbers(tmp_path):
     assert text.count("\n## ") == 2 + 21
     assert text.count("| **holds** |") == 4
     assert "| 0.9 | 0.01 | 0.0001 | 17.20 | 14.85 |" in text
-    assert "Printed twice: Aircrafts, L2-SP with HPO: 13.31 in Table 5, 13.3 in legend" in text
+    assert "Printed twice: Aircrafts, L2-SP with HPO: 13.31 in Table 5, 13.30 in legend" in text
     assert "Not legible: ImageNet, Top-1 error." in text
     assert "L2 (Li et al., 2018) †" in text
     assert "**Conclusion.** It agrees." in text
