@@ -36,8 +36,6 @@ class Workshop:
     """Where runs are computed: `ID/` of each, `targets/`, `claims/`."""
     data: Path | None = None
     """A folder of image sets."""
-    places: Mapping[str, Path] = field(default_factory=dict[str, Path])
-    """Of sets that are not in `data`, by name."""
     models: Path | None = None
     """A folder of networks."""
     device: str = "cpu"
@@ -45,6 +43,8 @@ class Workshop:
     """Outputs of searches and tunings, whose finished runs are taken over."""
     is_official: bool = False
     """Whether sets are whole, as their authors publish them."""
+    places: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """Of sets that are not in `data`, by name."""
     backbones: dict[NetworkFile, Backbone] = field(default_factory=dict[NetworkFile, Backbone])
     datasets: dict[tuple[str, int], ImageDataset] = field(
         default_factory=dict[tuple[str, int], ImageDataset]
