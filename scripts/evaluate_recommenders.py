@@ -124,6 +124,7 @@ def on_study(
             outcomes = nested(cases, [SHIPPED], by, regret, paper_cases())
             print_row("as recommended", outcomes)
             print_few_runs(outcomes)
+            print_each(outcomes)
             print("always 0.1, searched on")
             print_few_runs(ruled(cases, always_usual, by))
             print_baselines(outcomes, curves, baselines)
@@ -160,7 +161,16 @@ def print_heading(text: str) -> None:
     print(f"\n{text}\n{'':26}{'decades':>8}{'points':>8}{'interval':>16}    held")
 
 
+def print_each(outcomes: Sequence[Outcome]) -> None:
+    """What each case loses, the largest losses first."""
+    for lost, case in sorted(
+        ((final_regret(o.case, o.guess), o.case) for o in outcomes), key=lambda pair: -pair[0]
+    ):
+        print(f"    {case.network:14}{case.target:18}{case.budget:6}{100 * lost:8.2f}")
+
+
 def print_few_runs(outcomes: Sequence[Outcome]) -> None:
+    """After two and four runs, on average over the cases."""
     for runs, lost in mean_lost_after(outcomes).items():
         print(f"  after {runs} runs{'':14}{'':8}{100 * lost:8.2f}")
 

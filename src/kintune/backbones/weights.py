@@ -91,7 +91,7 @@ def weights_sha256(network: nn.Module) -> str:
 def _read_safetensors(path: Path) -> WeightsFile:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not iterable
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open gives a handle that cannot be iterated
             return WeightsFile(path, _without_prefix(tensors), file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: not a whole safetensors file ({error}).") from None

@@ -79,8 +79,8 @@ def _with_left_out_deviation(make: Callable[[Examples], _Places], examples: Exam
 
     def guess(
         inputs: Sequence[float] | Floats,
-        network: str,  # noqa: ARG001 - a Predictor has it
-        study: str = "",  # noqa: ARG001 - the same
+        network: str,  # noqa: ARG001 - called as a Predictor; no offset is learnt
+        study: str = "",  # noqa: ARG001 - likewise
     ) -> Guess:
         return Guess(place(inputs), deviation)
 

@@ -60,7 +60,7 @@ def load_prototypes(path: Path) -> Prototypes:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not iterable
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open gives a handle that cannot be iterated
             return _from_parts(arrays, file.metadata() or {})
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise DataError(

@@ -10,7 +10,7 @@ from kintune.errors import DataError
 
 _BROKEN = (
     *(OSError, ValueError, TypeError, LookupError, ArithmeticError, NameError, MemoryError),
-    *(NotImplementedError, zlib.error),
+    *(NotImplementedError, zlib.error),  # a version that scipy does not read; broken compression
 )
 """What scipy raises, as found by damaging files."""
 

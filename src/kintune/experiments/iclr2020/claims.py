@@ -80,6 +80,7 @@ def momentum_acts_through_the_rate(protocol: Protocol, known: KnownRuns) -> Verd
         word = "holds" if len(kept) == len(pairs) else "holds in part" if kept else "does not hold"
     said = "; ".join(
         f"{protocol.title(target)} {100 * equal:.1f} against {100 * other:.1f} points"
+        + _at_the_largest_rate(protocol, target, known)
         for target, (equal, other) in pairs.items()
     )
     return Verdict(
@@ -99,12 +100,31 @@ def _momentum_effect(
 ) -> float | None:
     """Mean |difference| between the momenta over the recorded pairs of settings that are to be
     compared."""
-    found: list[float] = []
+    found = _differences(protocol, target, known, at_equal_rate=at_equal_rate)
+    return mean(difference for _, difference in found) if found else None
+
+
+def _differences(
+    protocol: Protocol, target: str, known: KnownRuns, *, at_equal_rate: bool
+) -> list[tuple[float, float]]:
+    """η' with momentum 0.9, and |difference| of test error to momentum 0, of each recorded pair."""
+    found: list[tuple[float, float]] = []
     for first, second in momentum_pairs(protocol, target, at_equal_rate=at_equal_rate):
         one, other = outcome((first,), known), outcome((second,), known)
         if one is not None and other is not None:
-            found.append(abs(one.mean() - other.mean()))
-    return mean(found) if found else None
+            found.append((first.settings.effective_lr, abs(one.mean() - other.mean())))
+    return found
+
+
+def _at_the_largest_rate(protocol: Protocol, target: str, known: KnownRuns) -> str:
+    """What the mean at equal η' is made of: below the largest rate, and at it."""
+    found = _differences(protocol, target, known, at_equal_rate=True)
+    largest = max(rate for rate, _ in found)
+    below = [difference for rate, difference in found if rate < largest]
+    at = [difference for rate, difference in found if rate == largest]
+    if not below:
+        return ""
+    return f" (below η' {largest:.2g} {100 * mean(below):.1f}, at it {100 * mean(at):.1f})"
 
 
 def momentum_pairs(
