@@ -116,8 +116,8 @@ def _orders_of_rates(results: Results) -> str:
     note = (
         "Pairs of targets of one network and budget of "
         "[the reference study](../reference-study.md) of which the farther one has the larger best "
-        "effective rate; half of them would be chance. Best rates are mostly of one seed, pairs share "
-        "targets."
+        "effective rate; half of them would be chance. Best rates are mostly of one seed, pairs "
+        "share targets."
     )
     return f"{_table(['measure', 'pairs in order'], rows)}\n\n{note}"
 
