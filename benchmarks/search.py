@@ -34,7 +34,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from kintune import recommend as recommender
-from kintune.backbones import Backbone, load_backbone, squared_filter_norm
+from kintune.backbones import Backbone, load_backbone, trust_ratio
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.defaults import EngineName
 from kintune.experiment import at_rates
@@ -146,7 +146,7 @@ def recommended(backbone: Backbone, dataset: ImageDataset, name: str) -> Recomme
         classes=len(dataset.classes),
         batch_size=BATCH_SIZE,
         epochs=EPOCHS,
-        squared_filter_norm=squared_filter_norm(backbone.network),
+        trust_ratio=trust_ratio(backbone),
         weights_sha256=backbone.weights_sha256,
     )
 

@@ -67,7 +67,7 @@ ROOT = Path(__file__).parent.parent
 STUDY, REPRODUCTION = ROOT / "results/reference_study", ROOT / "results/iclr2020"
 BASELINES = ROOT / "results/baselines"
 PLOT = ROOT / "docs/_static/calibration.svg"
-OTHER_INPUTS = ("log_images_seen", "log_norm", "log_images_per_class", "probe")
+OTHER_INPUTS = ("log_images_seen", "log_trust_ratio", "log_images_per_class", "probe")
 LEFT_OUT: tuple[LeftOut, ...] = ("target", "network")
 LEAST_TARGETS = 4
 """Targets, or networks, that a study needs before one is left out."""

@@ -40,6 +40,7 @@ from kintune.experiments.reference_study import (
     STAGES,
     THREADS,
     PlannedRun,
+    SourceName,
     Stage,
     network_file,
     pending,
@@ -99,7 +100,7 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     workshop = Workshop(args.runs, args.data, args.models)
     if args.facts:
-        write_facts(workshop, args.results / FACTS)
+        write_facts(workshop, args.results / FACTS, args.sources)
         return
     ends = time.monotonic() + 3600 * args.hours
     while time.monotonic() < ends:
@@ -142,9 +143,9 @@ def run_one(run: PlannedRun, workshop: Workshop, archive: RunArchive) -> bool:
     return True
 
 
-def write_facts(workshop: Workshop, path: Path) -> None:
+def write_facts(workshop: Workshop, path: Path, sources: Sequence[SourceName]) -> None:
     for source, plan in SOURCES.items():
-        if source != "scratch":
+        if source in sources and source != "scratch":
             backbone = workshop.backbone(network_file(source))
             for target in plan.targets:
                 facts = measured_facts(source, backbone, workshop.dataset(target, backbone))

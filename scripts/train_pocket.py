@@ -8,6 +8,10 @@ reads `train.parquet` and `test.parquet` (columns `image.bytes`, `label`) and wr
 card). About 25 minutes on two idle cores. The epochs are fixed beforehand: the test images are read
 once, after the last.
 
+`--architecture NAME --output FOLDER` trains another network in the same way, in float32, and writes
+`NAME.safetensors` and `NAME.json`: a kind of network of its own for the reference study, whose
+source is as well known as that of `pocket`. Any of timm's that takes 32 pixels will do.
+
 Four superclasses (20 classes) are never shown to the network, so that they can serve as its near
 target: household furniture, large carnivores, fruit and vegetables, vehicles 1.
 """
@@ -26,8 +30,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 
-from kintune.backbones import Backbone, load_backbone
+from kintune.backbones import Backbone, build_network, load_backbone
 from kintune.backbones.pocket import POCKET_IMAGE_SIZE, PocketNet
 from kintune.features import Features
 from kintune.prototypes import Prototypes, class_prototypes, save_prototypes
@@ -40,6 +45,7 @@ HELD_OUT = (
 )
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 BATCH_SIZE, PEAK_LR, MOMENTUM, WEIGHT_DECAY, WARM_UP = 128, 0.2, 0.9, 5e-4, 0.1
+POCKET = "pocket"
 OUTPUT = Path(__file__).parent.parent / "src/kintune/backbones"
 
 
@@ -87,10 +93,13 @@ def learning_rate(step: int, steps: int) -> float:
     return PEAK_LR * 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
 
 
-def train(images: torch.Tensor, labels: torch.Tensor, epochs: int, seed: int) -> PocketNet:
+def train(
+    architecture: str, images: torch.Tensor, labels: torch.Tensor, epochs: int, seed: int
+) -> nn.Module:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    network = PocketNet(int(labels.max()) + 1).to(memory_format=torch.channels_last)
+    network = build_network(architecture, {}, int(labels.max()) + 1)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(
         network.parameters(), PEAK_LR, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
     )
@@ -104,7 +113,7 @@ def train(images: torch.Tensor, labels: torch.Tensor, epochs: int, seed: int) ->
                 epoch * per_epoch + index, epochs * per_epoch
             )
             x = normalised(augmented(images[batch], generator))
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=architecture == POCKET):
                 loss = F.cross_entropy(network(x).float(), labels[batch])
             optimizer.zero_grad()
             loss.backward()
@@ -116,14 +125,24 @@ def train(images: torch.Tensor, labels: torch.Tensor, epochs: int, seed: int) ->
 
 
 @torch.no_grad()
-def penultimate(network: PocketNet, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (n, 192) before the head and logits (n, classes), batch statistics frozen."""
+def test_accuracy(network: nn.Module, data: Path) -> tuple[float, int]:
+    """Top-1 on the test images of the classes kept, and how many these are."""
+    images, labels, _ = read_parquet(data / "test.parquet")
+    network.eval()
+    logits = torch.cat([network(normalised(part)) for part in images.split(500)])
+    return (logits.argmax(1) == labels).float().mean().item(), len(labels)
+
+
+@torch.no_grad()
+def penultimate(network: PocketNet, images: torch.Tensor) -> torch.Tensor:
+    """Features (n, 192) before the head, batch statistics frozen."""
     network.eval()
     features: list[torch.Tensor] = []
     hook = network.fc.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
-    logits = torch.cat([network(normalised(part)) for part in images.split(500)])
+    for part in images.split(500):
+        network(normalised(part))
     hook.remove()
-    return torch.cat(features), logits
+    return torch.cat(features)
 
 
 def main() -> None:
@@ -131,15 +150,18 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with the two parquet files"
     )
+    parser.add_argument("--architecture", default=POCKET)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args()
+    if args.architecture != POCKET and args.output == OUTPUT:
+        parser.error("--architecture needs --output: only pocket ships with the package")
     torch.set_num_threads(args.threads)
     started = time.monotonic()
     images, labels, names = read_parquet(args.data / "train.parquet")
-    network = train(images, labels, args.epochs, args.seed)
+    network = train(args.architecture, images, labels, args.epochs, args.seed)
     minutes = (time.monotonic() - started) / 60
 
     weights = {
@@ -149,14 +171,11 @@ def main() -> None:
     }
     # What is measured from here on is what ships: the weights after rounding to 16 bits.
     network.load_state_dict({key: value.float() for key, value in weights.items()}, strict=False)
-    features, _ = penultimate(network, images)
-    test_images, test_labels, _ = read_parquet(args.data / "test.parquet")
-    _, logits = penultimate(network, test_images)
-    accuracy = (logits.argmax(1) == test_labels).float().mean().item()
-    print(f"test top-1 accuracy {accuracy:.4f} on {len(test_labels)} images, {minutes:.0f} minutes")
+    accuracy, test_images = test_accuracy(network, args.data)
+    print(f"test top-1 accuracy {accuracy:.4f} on {test_images} images, {minutes:.0f} minutes")
 
     facts = {
-        "architecture": "pocket",
+        "architecture": args.architecture,
         "num_classes": len(names),
         "mean": MEAN,
         "std": STD,
@@ -178,20 +197,21 @@ def main() -> None:
             "augmentation": "shift 4 px, mirror",
             "torch": torch.__version__,
         },
-        "test_images": len(test_labels),
+        "test_images": test_images,
         "test_top1_error": round(1 - accuracy, 4),
     }
     args.output.mkdir(parents=True, exist_ok=True)
-    weights_file = args.output / "pocket.safetensors"
+    weights_file = args.output / f"{args.architecture}.safetensors"
     save_file(weights, weights_file)
-    (args.output / "pocket.json").write_text(json.dumps(facts, indent=1) + "\n")
-    (args.output / "pocket.md").write_text(model_card(facts))
-    backbone = load_backbone("pocket", weights=weights_file)
-    save_prototypes(
-        prototypes(features, labels, backbone),
-        args.output / "pocket.prototypes.safetensors",
-        backbone,
-    )
+    weights_file.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    if isinstance(network, PocketNet):
+        weights_file.with_suffix(".md").write_text(model_card(facts))
+        backbone = load_backbone(POCKET, weights=weights_file)
+        save_prototypes(
+            prototypes(penultimate(network, images), labels, backbone),
+            weights_file.with_suffix(".prototypes.safetensors"),
+            backbone,
+        )
 
 
 def prototypes(features: torch.Tensor, labels: torch.Tensor, backbone: Backbone) -> Prototypes:

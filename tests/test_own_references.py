@@ -58,7 +58,7 @@ def test_a_persons_own_run_draws_the_recommendation_for_the_same_network(
         classes=10,
         batch_size=32,
         epochs=30,
-        squared_filter_norm=0.2,
+        trust_ratio=0.2,
         weights_sha256="w1",
     )
     before = recommend(make_similarity("new"), facts)

@@ -76,16 +76,16 @@ def test_a_budget_that_is_hardly_one_is_told():
 
 def test_no_rate_is_recommended_that_breaks_the_weights():
     """Large batches ask for more; the range ends where it does, and is not surer for it."""
-    large = task(epochs=4).model_copy(update={"batch_size": 4096, "squared_filter_norm": 0.1})
+    large = task(epochs=4).model_copy(update={"batch_size": 4096, "trust_ratio": 0.1})
     advice = recommend(similarity(0.9), large)
     assert advice.effective_lr.best == advice.effective_lr.high == pytest.approx(0.3)
     assert advice.confidence == "low"
     assert any("ask for a larger rate than 3 times" in warning for warning in advice.warnings)
 
 
-def test_rates_are_in_proportion_to_batch_size_and_squared_filter_norm():
+def test_rates_are_in_proportion_to_batch_size_and_trust_ratio():
     usual = recommend(similarity(0.7), task(epochs=100)).effective_lr
-    facts = task(epochs=100).model_copy(update={"squared_filter_norm": 0.1})
+    facts = task(epochs=100).model_copy(update={"trust_ratio": 0.1})
     assert recommend(similarity(0.7), facts).effective_lr.best == pytest.approx(usual.best / 10)
     larger = recommend(similarity(0.7), task(epochs=100, batch_size=64)).effective_lr
     assert larger.best == pytest.approx(2 * usual.best)
@@ -106,7 +106,7 @@ def own_task(table, row):
     facts = task(epochs=row.epochs, images=row.images, batch_size=row.batch_size)
     return facts.model_copy(
         update={
-            "squared_filter_norm": table.squared_filter_norm,
+            "trust_ratio": table.trust_ratio,
             "weights_sha256": table.weights_sha256,
         }
     )
@@ -138,7 +138,7 @@ def test_the_references_of_pocket_are_those_of_its_weights_at_any_input_size(siz
 
 
 def test_a_table_without_a_norm_counts_for_its_network_alone():
-    table = own_table().model_copy(update={"squared_filter_norm": None})
+    table = own_table().model_copy(update={"trust_ratio": None})
     (first, *_) = found = rate_examples([table], table.weights_sha256, 0.2)
     assert len(found) == len(table.rows)
     assert first.place == pytest.approx(

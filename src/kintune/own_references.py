@@ -77,7 +77,7 @@ def reference_of(folder: Path) -> ReferenceTable:
         prototypes_from=origin_of(measured),
         extractor=measured.extractor,
         weights_sha256=config.weights_sha256,
-        squared_filter_norm=None,
+        trust_ratio=None,
         rows=(
             ReferenceRow(
                 target=measured.target,

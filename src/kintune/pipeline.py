@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kintune.backbones import trust_ratio
 from kintune.candidates import measure_candidates, write_prototypes
 from kintune.datasets import absolute_source
 from kintune.errors import OptionError
@@ -185,7 +186,11 @@ def report(options: ReportOptions) -> ReportPath:
 def _recommendation(
     task: Task, similarity: Similarity, options: RecommendOptions | TuneOptions
 ) -> Recommendation:
-    facts = task_facts(task, options).model_copy(update={"probe_top1_error": probe(task)})
+    measured = {
+        "probe_top1_error": probe(task),
+        "trust_ratio": trust_ratio(task.backbone, task.device),
+    }
+    facts = task_facts(task, options).model_copy(update=measured)
     return recommend(
         similarity,
         facts,

@@ -1,10 +1,10 @@
 """Reference tables as examples for a model of the best effective rate.
 
-Two rates are comparable once batch size and weights are taken out: `place` is the logarithm of
-η' / (batch size · squared filter norm). In proportion to the batch size (Goyal et al. 2017,
-arXiv:1706.02677), and to the squared norm of the filters, because with normalisation behind them
-η' / |θ|² is what acts (section 3.3). What is left is to be explained by how far the target lies
-from the source and by how many images training sees.
+Two rates are comparable once batch size and network are taken out: `place` is the logarithm of
+η' / (batch size · trust ratio). In proportion to the batch size (Goyal et al. 2017,
+arXiv:1706.02677), and to the rate at which the network's fastest layer would turn by about a radian
+in a step (`kintune.backbones.trust_ratio`). What is left is to be explained by how far the target
+lies from the source and by how many images training sees.
 
 Published and measured references are two studies to the model. A published table ranks its targets
 among each other, with networks that nobody can weigh and a search of its own; measured ones lie on
@@ -47,14 +47,12 @@ class RateExample:
     row: ReferenceRow
     rank: float
     """Of its target among targets of a source like its own: 0 nearest, 1 farthest."""
-    squared_filter_norm: float
+    trust_ratio: float
 
     @property
     def place(self) -> float:
-        """log10 of η' / (batch size · squared filter norm)."""
-        return math.log10(self.row.effective_lr) - log_unit(
-            self.row.batch_size, self.squared_filter_norm
-        )
+        """log10 of η' / (batch size · trust ratio)."""
+        return math.log10(self.row.effective_lr) - log_unit(self.row.batch_size, self.trust_ratio)
 
     @property
     def inputs(self) -> tuple[float, float]:
@@ -73,9 +71,9 @@ class RateExample:
         return table.weights_sha256 or f"{table.network} of {table.source}"
 
 
-def log_unit(batch_size: int, squared_filter_norm: float) -> float:
+def log_unit(batch_size: int, trust_ratio: float) -> float:
     """log10 of what a rate is divided by to be comparable."""
-    return math.log10(batch_size * squared_filter_norm)
+    return math.log10(batch_size * trust_ratio)
 
 
 def inputs_of(rank: float, images_seen: float) -> tuple[float, float]:
@@ -105,23 +103,23 @@ def rank_between(relative_distance: float, prototypes_from: Origin) -> float:
 
 
 def rate_examples(
-    tables: Sequence[ReferenceTable], weights_sha256: str = "", squared_filter_norm: float = 1.0
+    tables: Sequence[ReferenceTable], weights_sha256: str = "", trust_ratio: float = 1.0
 ) -> list[RateExample]:
     """All references that say something of a network.
 
     Args:
-        tables: where they stand. One without a norm counts for exactly its network alone.
+        tables: where they stand. One without a trust ratio counts for exactly its network alone.
         weights_sha256: of the network that is asked about; empty for none in particular.
-        squared_filter_norm: of the same.
+        trust_ratio: of the same.
     """
     found: list[RateExample] = []
     for table in tables:
-        norm = table.squared_filter_norm
-        if norm is None and table.weights_sha256 and table.weights_sha256 == weights_sha256:
-            norm = squared_filter_norm
-        if norm is not None:
+        ratio = table.trust_ratio
+        if ratio is None and table.weights_sha256 and table.weights_sha256 == weights_sha256:
+            ratio = trust_ratio
+        if ratio is not None:
             found += [
-                RateExample(table, row, _rank(table, row, rank), norm)
+                RateExample(table, row, _rank(table, row, rank), ratio)
                 for row, rank in zip(table.rows, table.ranks(), strict=True)
             ]
     return found

@@ -82,8 +82,9 @@ class TaskFacts(Record):
     classes: int = Field(ge=2)
     batch_size: int = Field(ge=1)
     epochs: int = Field(ge=1)
-    squared_filter_norm: float = Field(default=1.0, gt=0)
-    """Size of the weights that a rate acts on: `kintune.backbones.squared_filter_norm`."""
+    trust_ratio: float = Field(default=1.0, gt=0)
+    """Effective rate that turns the network's fastest layer by about a radian in a step:
+    `kintune.backbones.trust_ratio`."""
     weights_sha256: str = ""
     """Of the network's weights (`Backbone.weights_sha256`): whose references are its own."""
     iterations: int | None = None
@@ -276,20 +277,20 @@ class _KnownRates:
 
 def _read_references(similarity: Similarity, task: TaskFacts) -> _KnownRates:
     tables = load_reference_tables()
-    found = rate_examples(tables, task.weights_sha256, task.squared_filter_norm)
+    found = rate_examples(tables, task.weights_sha256, task.trust_ratio)
     rank = rank_between(similarity.relative_distance, origin_of(similarity))
     inputs = inputs_of(rank, task.images_seen)
     return _KnownRates(found, fit_rates(found), inputs, task.weights_sha256)
 
 
 def _log_unit_of(task: TaskFacts) -> float:
-    return log_unit(task.batch_size, task.squared_filter_norm)
+    return log_unit(task.batch_size, task.trust_ratio)
 
 
 def _rate_range(guess: Guess, task: TaskFacts) -> RateRange:
     """The guess in the rates of this task's batch size and weights, none above `HIGHEST`."""
     low, high = guess.interval(RANGE)
-    by, most = 10 ** _log_unit_of(task), HIGHEST * task.squared_filter_norm
+    by, most = 10 ** _log_unit_of(task), HIGHEST * task.trust_ratio
     low, best, high = (min(by * rate, most) for rate in (low, guess.rate, high))
     return RateRange(low=low, best=best, high=high)
 
@@ -344,7 +345,7 @@ def _warnings(similarity: Similarity, task: TaskFacts, known: _KnownRates) -> tu
             f"The training sees {task.images_seen} images, fewer than any reference's "
             f"({known.fewest_images_seen}): its rate is extrapolated."
         )
-    if known.guess.place + _log_unit_of(task) > math.log10(HIGHEST * task.squared_filter_norm):
+    if known.guess.place + _log_unit_of(task) > math.log10(HIGHEST * task.trust_ratio):
         found.append(
             f"The references ask for a larger rate than {HIGHEST:g} times the squared filter norm, "
             "where the range ends. More epochs would need less."

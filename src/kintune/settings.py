@@ -3,7 +3,6 @@
 import math
 
 from kintune import defaults
-from kintune.backbones import squared_filter_norm
 from kintune.errors import OptionError
 from kintune.hyperparameters import MILESTONES, Hyperparameters, bn_momentum_for
 from kintune.options import FinetuneOptions, TrainingOptions, TuneOptions
@@ -41,7 +40,6 @@ def task_facts(task: Task, options: TrainingOptions) -> TaskFacts:
         batch_size=batch_size,
         epochs=epochs,
         iterations=options.iterations,
-        squared_filter_norm=squared_filter_norm(task.backbone.network),
         weights_sha256=task.backbone.weights_sha256,
     )
 

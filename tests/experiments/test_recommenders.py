@@ -85,7 +85,7 @@ def test_what_is_evaluated_as_recommended_is_what_recommends():
     names = ("rank", "log_images_seen")
 
     def as_case(each, target):
-        unit = log_unit(each.row.batch_size, each.squared_filter_norm)
+        unit = log_unit(each.row.batch_size, each.trust_ratio)
         return Case(
             target=target,
             network=each.network,

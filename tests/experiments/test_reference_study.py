@@ -115,7 +115,7 @@ def test_every_stage_of_the_order_comes_after_those_it_builds_on():
         for before in STAGES[: STAGES.index(stage)]:
             assert (source, budget, before) in ORDER[:index]
     assert {(source, budget) for source, budget, _ in ORDER} == {
-        (source, budget) for source in SOURCES for budget in ("long", "short")
+        (source, budget) for source, plan in SOURCES.items() for budget in plan.epochs
     }
 
 
@@ -123,7 +123,9 @@ def test_an_empty_archive_asks_for_the_first_rates_of_every_curve_once(tmp_path)
     planned = list(pending(RunArchive(tmp_path)))
     assert len(set(planned)) == len(planned)
     assert planned[0] == PlannedRun("pocket", "cifar100-held-out", "short", "curve", Point(-10))
-    assert len(planned) == 2 * sum(len(s.first) * len(s.targets) for s in SOURCES.values())
+    assert len(planned) == sum(
+        len(s.epochs) * len(s.first) * len(s.targets) for s in SOURCES.values()
+    )
 
 
 def test_only_the_runs_of_the_protocol_make_a_curve():

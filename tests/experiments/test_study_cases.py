@@ -47,7 +47,7 @@ FACTS = KnownFacts(
     relative_distance=0.4,
     prototypes_from="images",
     extractor="",
-    squared_filter_norm=0.1,
+    trust_ratio=0.1,
     images=480,
     classes=48,
     probe_top1_error=0.5,
@@ -68,7 +68,7 @@ def test_validation_decides_and_test_scores(tmp_path):
             "rank": rank_between(0.4, "images"),
             "log_images_seen": math.log10(60 * 480),
             "distance": 0.4,
-            "log_norm": -1,
+            "log_trust_ratio": -1,
             "log_images_per_class": 1,
             "probe": 0,
         }

@@ -12,7 +12,7 @@ from kintune.backbones.backbone import (
 from kintune.backbones.endings import MeanFeature, mean_feature
 from kintune.backbones.facts import BackboneOverrides
 from kintune.backbones.heads import head_rows, normalised, penultimate_features
-from kintune.backbones.norms import squared_filter_norm
+from kintune.backbones.trust import trust_ratio
 
 __all__ = [
     "POCKET_WEIGHTS",
@@ -26,7 +26,7 @@ __all__ = [
     "normalised",
     "penultimate_features",
     "randomly_initialised",
-    "squared_filter_norm",
+    "trust_ratio",
     "weights_architecture",
     "with_new_head",
 ]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from kintune.backbones import Backbone, squared_filter_norm
+from kintune.backbones import Backbone, trust_ratio
 from kintune.datasets import ImageDataset
 from kintune.errors import ModelError
 from kintune.rate_evidence import inputs_of, origin_of, rank_between
@@ -28,7 +28,7 @@ class KnownFacts(Record):
     """Relative distances compare within `images` and within `head`."""
     extractor: str
     weights_sha256: str = ""
-    squared_filter_norm: float
+    trust_ratio: float
     images: int
     """Training images."""
     classes: int
@@ -46,7 +46,7 @@ class KnownFacts(Record):
             "rank": rank,
             "log_images_seen": log_images_seen,
             "distance": self.relative_distance,
-            "log_norm": math.log10(self.squared_filter_norm),
+            "log_trust_ratio": math.log10(self.trust_ratio),
             "log_images_per_class": math.log10(self.images / self.classes),
             "probe": math.log(error / (1 - error)),
         }
@@ -81,7 +81,7 @@ def measured_facts(source: str, backbone: Backbone, dataset: ImageDataset) -> Kn
         prototypes_from=origin_of(similarity),
         extractor=backbone.extractor,
         weights_sha256=backbone.weights_sha256,
-        squared_filter_norm=round(squared_filter_norm(backbone.network), 4),
+        trust_ratio=trust_ratio(backbone),
         images=len(dataset.splits["train"]),
         classes=len(dataset.classes),
         probe_top1_error=round(probed, 4),

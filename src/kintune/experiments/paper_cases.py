@@ -12,8 +12,8 @@ from kintune.hyperparameters import effective_lr
 from kintune.rate_evidence import log_unit
 from kintune.reference import ReferenceRow, ReferenceTable, load_reference_tables
 
-NORM = 1.0
-"""Squared filter norm that stands in for the paper's networks, which nobody can weigh."""
+TRUST_RATIO = 1.0
+"""That stands in for the paper's networks, which cannot be measured any more."""
 
 _WITH_ERRORS = ("ImageNet", "ResNet-101-V2")
 
@@ -48,7 +48,7 @@ def _case(table: ReferenceTable, row: ReferenceRow, rank: float) -> Case:
         place=math.log10(row.effective_lr),
         noise=row.rate_noise,
         study="published",
-        log_unit=log_unit(row.batch_size, NORM),
+        log_unit=log_unit(row.batch_size, TRUST_RATIO),
         regret=regret,
         final_regret=regret,
     )

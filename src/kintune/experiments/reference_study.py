@@ -7,9 +7,12 @@ Protocol. Everything that decides which runs there are is in this file.
   images tells 2 points apart, on the 120 that a 20 % draw leaves it would take 4. The test split is
   read once at the end of each run and recorded; nothing here is selected on it.
 - **Sources.** `pocket` at 32 px; MobileNetV2 of ImageNet-1k, of birds and of insects at 64 px;
-  `scratch`, the architecture of `pocket` from random weights.
+  `dla46_c` and `tinynet_e`, two further kinds of networks, taught what `pocket` was taught
+  (`scripts/train_pocket.py --architecture NAME --epochs 15`); `scratch`, the architecture of
+  `pocket` from random weights.
 - **Budgets.** 60 epochs (`pocket`, `scratch`) or 40 (MobileNetV2) of 15 steps of 32 images, and a
-  fifth of that. The long one is meant to converge: `converged` tells which runs did.
+  fifth of that, which alone the two further kinds get. The long one is meant to converge:
+  `converged` tells which runs did.
 - **Held fixed.** Momentum 0.9, batch size 32, L2 with decay 1e-4 on all parameters, the paper's
   step schedule (a tenth at 1/2 and at 5/6), batch statistics trained. Augmentation is mirrored
   central crops: with the paper's random resized crop a training of 900 steps or fewer ends
@@ -62,7 +65,9 @@ LOWEST, HIGHEST = -16, 4
 CONVERGED_SHARE, CONVERGED_LOSS = 0.05, 0.005
 """Change of the training loss after the last decay that counts as none: relative, or in nats."""
 
-SourceName = Literal["pocket", "scratch", "in1k", "inat_birds", "inat_insects"]
+SourceName = Literal[
+    "pocket", "scratch", "in1k", "inat_birds", "inat_insects", "dla46_c", "tinynet_e"
+]
 BudgetName = Literal["long", "short"]
 Stage = Literal["curve", "seeds", "decays"]
 STAGES: tuple[Stage, ...] = ("curve", "seeds", "decays")
@@ -90,6 +95,7 @@ class Source(NamedTuple):
 
 
 _POCKET = Source(32, {"long": 60, "short": 12}, (-10, -8, -6, -4, -2, 0), (HELD_OUT, *SETS, DIGITS))
+_OTHER_KIND = _POCKET._replace(epochs={"short": 12})
 _MOBILENET = Source(64, {"long": 40, "short": 8}, (-10, -8, -6, -4), SETS)
 SOURCES: Mapping[SourceName, Source] = {
     "pocket": _POCKET,
@@ -97,6 +103,8 @@ SOURCES: Mapping[SourceName, Source] = {
     "in1k": _MOBILENET,
     "inat_birds": _MOBILENET,
     "inat_insects": _MOBILENET,
+    "dla46_c": _OTHER_KIND,
+    "tinynet_e": _OTHER_KIND,
 }
 
 ORDER: tuple[tuple[SourceName, BudgetName, Stage], ...] = (
@@ -104,6 +112,8 @@ ORDER: tuple[tuple[SourceName, BudgetName, Stage], ...] = (
     ("pocket", "long", "curve"),
     ("in1k", "short", "curve"),
     ("in1k", "long", "curve"),
+    ("dla46_c", "short", "curve"),
+    ("tinynet_e", "short", "curve"),
     ("pocket", "long", "seeds"),
     ("inat_birds", "long", "curve"),
     ("inat_insects", "long", "curve"),
@@ -172,6 +182,8 @@ def network_file(source: SourceName) -> NetworkFile:
     """Where the network of a source is."""
     if source in ("pocket", "scratch"):
         return NetworkFile("pocket")
+    if source in ("dla46_c", "tinynet_e"):
+        return NetworkFile(source, f"{source}.safetensors")
     size = SOURCES[source].image_size
     return NetworkFile("mobilenetv2_100", f"mobilenetv2_100.{source}.safetensors", size)
 

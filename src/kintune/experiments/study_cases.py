@@ -132,7 +132,7 @@ def study_cases(curves: Sequence[StudyCurve], facts: FactsFile) -> list[Case]:
                     inputs=known.inputs(SOURCES[curve.source].epochs[curve.budget] * known.images),
                     place=math.log10(validation.best_rate),
                     noise=curve.rate_noise,
-                    log_unit=log_unit(BATCH_SIZE, known.squared_filter_norm),
+                    log_unit=log_unit(BATCH_SIZE, known.trust_ratio),
                     regret=validation.regret,
                     final_regret=test.regret,
                     validation=(validation.error, curve.counts["val"]),

@@ -70,7 +70,7 @@ def reference_tables(curves: Sequence[StudyCurve], facts: FactsFile) -> Iterator
             prototypes_from=known.prototypes_from,
             extractor=known.extractor,
             weights_sha256=known.weights_sha256,
-            squared_filter_norm=known.squared_filter_norm,
+            trust_ratio=known.trust_ratio,
             rows=tuple(_row(each, fact) for each, fact in rows),
         )
 

@@ -71,10 +71,10 @@ class ReferenceTable(Record):
     weights_sha256: str = ""
     """`Backbone.weights_sha256` where it is known: the table of exactly this network, at whatever
     input size."""
-    squared_filter_norm: float | None = Field(default=1.0, gt=0)
-    """Of the network (`kintune.backbones.squared_filter_norm`); 1, where initialisation puts it,
-    stands in for networks that nobody can weigh. None: the table counts for exactly this network
-    alone (`weights_sha256`), whose norm is the same."""
+    trust_ratio: float | None = Field(default=1.0, gt=0)
+    """Of the network (`kintune.backbones.trust_ratio`); 1 stands in for networks that cannot be
+    measured. None: the table counts for exactly this network alone (`weights_sha256`), with the
+    ratio that it has where it is used."""
     rows: tuple[ReferenceRow, ...] = Field(min_length=1)
 
     def ranks(self) -> tuple[float, ...]:

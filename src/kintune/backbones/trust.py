@@ -1,0 +1,102 @@
+"""How large a learning rate a network bears, measured without images of anything."""
+
+import copy
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from kintune.backbones.backbone import Backbone
+from kintune.backbones.heads import penultimate_features
+
+BATCHES = 2
+IMAGES = 32
+"""In a batch, as in a usual step: batch statistics of fewer make gradients larger."""
+FEWEST_IMAGES = 8
+MOST_PIXELS = IMAGES * 128**2
+"""In a batch: of larger images there are fewer, and each brings more to the statistics."""
+DIGITS = 3
+"""That are kept: processors round differently."""
+
+
+def trust_ratio(backbone: Backbone, device: str = "cpu") -> float:
+    """Effective rate at which one step would turn the network's fastest layer by about a radian.
+
+    The least ‖W‖ / ‖∇W‖ over the convolutions and linear layers before the head, which You et
+    al. (2017, arXiv:1708.03888) call a layer's trust ratio. A step of effective rate η' changes W
+    by η' ‖∇W‖ / ‖W‖ of its length. With normalisation behind, that is an angle, and all that
+    counts: c W has the gradient ∇W / c and bears c² times the rate (section 3.3: η' / |θ|² acts).
+    The layer that turns fastest is the first to lose what it has learnt.
+
+    The images are noise with the spectrum of photographs (amplitude 1/f; Field 1987) and the loss
+    is the features' product with random directions, over their length: this is a property of the
+    network, whatever the target. Normalisation takes batch statistics, as in training.
+
+    Args:
+        backbone: stays as it is.
+        device: where the passes run, one forward and one backward for each of two batches.
+
+    Returns:
+        A positive number, to three digits, in units of a learning rate; 1.0 for a network without
+        such layers.
+    """
+    network = _with_batch_statistics(backbone.network).to(device)
+    weights = list(_weights(network, backbone.head_name))
+    if not weights:
+        return 1.0
+    logs = torch.zeros(len(weights), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(BATCHES):
+        network.zero_grad()
+        images = _noise(backbone.input.image_size, generator).to(device)
+        features, _ = penultimate_features(network, backbone.head_name, images)
+        _random_product(features, generator).backward()
+        logs += torch.tensor([_log_ratio(weight) for weight in weights]).double() / BATCHES
+    return float(f"{math.exp(float(logs.min())):.{DIGITS}g}")
+
+
+def _with_batch_statistics(network: nn.Module) -> nn.Module:
+    """A copy in which normalisation alone is in training mode: nothing is dropped."""
+    found = copy.deepcopy(network).eval().requires_grad_(requires_grad=True)
+    for module in found.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train()
+    return found
+
+
+def _weights(network: nn.Module, head_name: str) -> Iterator[Tensor]:
+    """Of the layers that make features."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and name != head_name:
+            yield module.weight
+
+
+def _noise(size: int, generator: torch.Generator) -> Tensor:
+    """Images of noise with amplitudes in proportion to 1/f, float32 (b, 3, size, size), each with
+    mean 0 and deviation 1, as a network's normalised input has."""
+    count = max(FEWEST_IMAGES, min(IMAGES, MOST_PIXELS // size**2))
+    across, down = torch.fft.rfftfreq(size), torch.fft.fftfreq(size)
+    squared = across.square() + down.square()[:, None]
+    white = torch.randn(count, 3, size, size, generator=generator)
+    spectrum = torch.fft.rfft2(white) / squared.clamp(min=1 / size**2).sqrt()
+    images = torch.fft.irfft2(spectrum, s=(size, size))
+    mean, deviation = images.mean((1, 2, 3), keepdim=True), images.std((1, 2, 3), keepdim=True)
+    return (images - mean) / deviation
+
+
+def _random_product(features: Tensor, generator: torch.Generator) -> Tensor:
+    """Of each image's features, in units of their length, with a random direction: their gradient
+    is as large as that of one image."""
+    directions = torch.randn(features.shape, generator=generator).to(features)
+    directions = nn.functional.normalize(directions, dim=1)
+    lengths = features.detach().norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return (directions * features / lengths).sum() / math.sqrt(len(features))
+
+
+def _log_ratio(weight: Tensor) -> float:
+    """Infinite where nothing depends on it."""
+    if weight.grad is None:
+        return math.inf
+    size, slope = float(weight.detach().norm()), float(weight.grad.norm())
+    return math.log(size / slope) if size > 0 and slope > 0 else math.inf
