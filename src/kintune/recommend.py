@@ -52,8 +52,6 @@ RANGE = 0.8
 """Nominal share of cases in which the best rate lies in the range."""
 SURE, FAIRLY_SURE = 5.0, 15.0
 """Ratios of the range's ends up to which confidence is `high` and `medium`."""
-HIGHEST = 3.0
-"""Largest effective rate recommended, over the squared filter norm: a convention."""
 FEWEST_STEPS = 10
 """Optimisation steps below which there is no training to speak of."""
 
@@ -288,10 +286,11 @@ def _log_unit_of(task: TaskFacts) -> float:
 
 
 def _rate_range(guess: Guess, task: TaskFacts) -> RateRange:
-    """The guess in the rates of this task's batch size and weights, none above `HIGHEST`."""
+    """The guess in the rates of this task's batch size and network, none above the one that turns
+    a layer by a radian in one step: proportion to the batch size ends somewhere."""
     low, high = guess.interval(RANGE)
-    by, most = 10 ** _log_unit_of(task), HIGHEST * task.trust_ratio
-    low, best, high = (min(by * rate, most) for rate in (low, guess.rate, high))
+    by = 10 ** _log_unit_of(task)
+    low, best, high = (min(by * rate, task.trust_ratio) for rate in (low, guess.rate, high))
     return RateRange(low=low, best=best, high=high)
 
 
@@ -345,10 +344,11 @@ def _warnings(similarity: Similarity, task: TaskFacts, known: _KnownRates) -> tu
             f"The training sees {task.images_seen} images, fewer than any reference's "
             f"({known.fewest_images_seen}): its rate is extrapolated."
         )
-    if known.guess.place + _log_unit_of(task) > math.log10(HIGHEST * task.trust_ratio):
+    if known.guess.place + _log_unit_of(task) > math.log10(task.trust_ratio):
         found.append(
-            f"The references ask for a larger rate than {HIGHEST:g} times the squared filter norm, "
-            "where the range ends. More epochs would need less."
+            f"The references ask for a larger rate than {task.trust_ratio:.2g}, which turns the "
+            "network's fastest layer by about a radian in one step: there the range ends. A smaller "
+            "--batch-size would need less."
         )
     if task.steps < defaults.SHORT_STEPS:
         found.append(
