@@ -85,6 +85,7 @@ def main() -> None:
     curves = list(study_curves(RunArchive(args.study), *map(RunArchive, args.beside)))
     facts = read_facts(args.study / FACTS)
     tried = [] if args.quick else candidates("rank", OTHER_INPUTS)
+    on_units(curves, facts)
     plotted |= on_study(curves, facts, BaselineArchive(args.baselines), tried)
     if args.plot:
         PLOT.write_text(as_svg(drawn(calibration_chart(plotted))))
@@ -134,11 +135,20 @@ def on_study(
     return found
 
 
+def on_units(curves: Sequence[StudyCurve], facts: FactsFile) -> None:
+    """What recommendations lose with a network left out, by what rates are divided by."""
+    print_heading("Units of rates, each network left out")
+    for unit in facts.units:
+        cases = study_cases(curves, facts, unit)
+        support = paper_cases()
+        print_row(unit, nested(cases, [SHIPPED], "network", regret, support))
+
+
 def print_floor(curves: Sequence[StudyCurve]) -> None:
     floors = [curve.noise_floor for curve in curves]
     known = [floor for floor in floors if floor is not None]
     if known:
-        print(f"noise floor{100 * mean(known):31.2f} points, {len(known)} curves")
+        print(f"noise floor{100 * mean(known):39.2f} points, {len(known)} curves")
 
 
 def budgets(curves: Sequence[StudyCurve]) -> list[tuple[str, list[StudyCurve]]]:
@@ -158,7 +168,7 @@ def shared_rules(distance: str) -> dict[str, Rule]:
 
 
 def print_heading(text: str) -> None:
-    print(f"\n{text}\n{'':26}{'decades':>8}{'points':>8}{'interval':>16}    held")
+    print(f"\n{text}\n{'':34}{'decades':>8}{'points':>8}{'interval':>16}    held")
 
 
 def print_each(outcomes: Sequence[Outcome]) -> None:
@@ -172,7 +182,7 @@ def print_each(outcomes: Sequence[Outcome]) -> None:
 def print_few_runs(outcomes: Sequence[Outcome]) -> None:
     """After two and four runs, on average over the cases."""
     for runs, lost in mean_lost_after(outcomes).items():
-        print(f"  after {runs} runs{'':14}{'':8}{100 * lost:8.2f}")
+        print(f"  after {runs} runs{'':22}{'':8}{100 * lost:8.2f}")
 
 
 def print_rows(
@@ -197,14 +207,14 @@ def print_rows(
 def print_baselines(
     outcomes: Sequence[Outcome], curves: Sequence[StudyCurve], archive: BaselineArchive
 ) -> None:
-    print(f"{'really run':26}{'curves':>8}{'points':>8}{'interval':>16}{'chosen':>8}  better by")
+    print(f"{'really run':34}{'curves':>8}{'points':>8}{'interval':>16}{'chosen':>8}  better by")
     for method in METHODS:
         row = compared(regrets(method, outcomes, curves, archive))
         if row is None:
-            print(f"{method:26}{'not run':>8}")
+            print(f"{method:34}{'not run':>8}")
             continue
         print(
-            f"{method:26}{row.curves:8}{100 * row.regret:8.2f}{in_points(row.interval):>16}"
+            f"{method:34}{row.curves:8}{100 * row.regret:8.2f}{in_points(row.interval):>16}"
             f"{100 * row.recommended:8.2f}  {in_points(row.gain)}"
         )
 
@@ -220,7 +230,7 @@ def print_row(name: str, outcomes: Sequence[Outcome], *, ranges: bool = True) ->
     points = 100 * mean(final_regret(o.case, o.guess) for o in known)
     interval = in_points(interval_over_targets(known, final_regret))
     print(
-        f"{name:26}{misses:8.2f}{points:8.2f}{interval:>16}{held_text(outcomes) if ranges else ''}"
+        f"{name:34}{misses:8.2f}{points:8.2f}{interval:>16}{held_text(outcomes) if ranges else ''}"
     )
 
 

@@ -41,6 +41,7 @@ from kintune.processor import keep_large_blocks
 
 ROOT = Path(__file__).parent.parent / "results"
 BUDGETS = ("short", "long")
+TARGETS = tuple(dict.fromkeys(name for plan in SOURCES.values() for name in plan.targets))
 WAIT_SECONDS = 30
 
 
@@ -53,9 +54,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "baselines")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--sources", nargs="+", choices=tuple(SOURCES), default=tuple(SOURCES))
-    parser.add_argument(
-        "--budgets", nargs="+", choices=("short", "long"), default=("short", "long")
-    )
+    parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=BUDGETS)
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS)
     parser.add_argument("--seeds", type=int, default=1, help="so many of each, from seed 0")
     parser.add_argument("--plan", action="store_true", help="say what is due, run nothing")
     parser.add_argument("--hours", type=float, default=float("inf"))
@@ -80,7 +80,9 @@ def due(args: argparse.Namespace) -> list[PlannedBaseline]:
     return [
         plan
         for plan in planned(archives(args), args.methods, args.seeds)
-        if plan.source in args.sources and plan.budget in args.budgets
+        if plan.source in args.sources
+        and plan.budget in args.budgets
+        and plan.target in args.targets
     ]
 
 

@@ -347,8 +347,8 @@ def _warnings(similarity: Similarity, task: TaskFacts, known: _KnownRates) -> tu
     if known.guess.place + _log_unit_of(task) > math.log10(task.trust_ratio):
         found.append(
             f"The references ask for a larger rate than {task.trust_ratio:.2g}, which turns the "
-            "network's fastest layer by about a radian in one step: there the range ends. A smaller "
-            "--batch-size would need less."
+            "network's fastest layer by about a radian in one step: there the range ends. A "
+            "smaller --batch-size would need less."
         )
     if task.steps < defaults.SHORT_STEPS:
         found.append(

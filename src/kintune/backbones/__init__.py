@@ -12,7 +12,7 @@ from kintune.backbones.backbone import (
 from kintune.backbones.endings import MeanFeature, mean_feature
 from kintune.backbones.facts import BackboneOverrides
 from kintune.backbones.heads import head_rows, normalised, penultimate_features
-from kintune.backbones.trust import trust_ratio
+from kintune.backbones.trust import trust_ratio, trust_ratios
 
 __all__ = [
     "POCKET_WEIGHTS",
@@ -27,6 +27,7 @@ __all__ = [
     "penultimate_features",
     "randomly_initialised",
     "trust_ratio",
+    "trust_ratios",
     "weights_architecture",
     "with_new_head",
 ]

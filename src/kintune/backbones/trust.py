@@ -21,13 +21,28 @@ DIGITS = 3
 
 
 def trust_ratio(backbone: Backbone, device: str = "cpu") -> float:
-    """Effective rate at which one step would turn the network's fastest layer by about a radian.
+    """Effective rate at which one step would turn the network's fastest layer by about a radian:
+    the least of `trust_ratios`.
 
-    The least ‖W‖ / ‖∇W‖ over the convolutions and linear layers before the head, which You et
-    al. (2017, arXiv:1708.03888) call a layer's trust ratio. A step of effective rate η' changes W
-    by η' ‖∇W‖ / ‖W‖ of its length. With normalisation behind, that is an angle, and all that
-    counts: c W has the gradient ∇W / c and bears c² times the rate (section 3.3: η' / |θ|² acts).
-    The layer that turns fastest is the first to lose what it has learnt.
+    Args:
+        backbone: stays as it is.
+        device: where it is measured.
+
+    Returns:
+        A positive number, to three digits, in units of a learning rate; 1.0 for a network without
+        layers before its head.
+    """
+    least = min(trust_ratios(backbone, device).values(), default=1.0)
+    return float(f"{least:.{DIGITS}g}")
+
+
+def trust_ratios(backbone: Backbone, device: str = "cpu") -> dict[str, float]:
+    """‖W‖ / ‖∇W‖ of each convolution and linear layer before the head, by dotted path.
+
+    You et al. (2017, arXiv:1708.03888) call it a layer's trust ratio. A step of effective rate η'
+    changes W by η' ‖∇W‖ / ‖W‖ of its length. With normalisation behind, that is an angle, and all
+    that counts: c W has the gradient ∇W / c and bears c² times the rate (section 3.3: η' / |θ|²
+    acts). The layer that turns fastest is the first to lose what it has learnt.
 
     The images are noise with the spectrum of photographs (amplitude 1/f; Field 1987) and the loss
     is the features' product with random directions, over their length: this is a property of the
@@ -38,22 +53,21 @@ def trust_ratio(backbone: Backbone, device: str = "cpu") -> float:
         device: where the passes run, one forward and one backward for each of two batches.
 
     Returns:
-        A positive number, to three digits, in units of a learning rate; 1.0 for a network without
-        such layers.
+        Positive numbers in units of a learning rate, geometric means of the batches. Layers that
+        the features do not depend on are left out.
     """
     network = _with_batch_statistics(backbone.network).to(device)
-    weights = list(_weights(network, backbone.head_name))
-    if not weights:
-        return 1.0
-    logs = torch.zeros(len(weights), dtype=torch.float64)
+    weights = dict(_weights(network, backbone.head_name))
+    logs = dict.fromkeys(weights, 0.0)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(BATCHES):
+    for _ in range(BATCHES if weights else 0):
         network.zero_grad()
         images = _noise(backbone.input.image_size, generator).to(device)
         features, _ = penultimate_features(network, backbone.head_name, images)
         _random_product(features, generator).backward()
-        logs += torch.tensor([_log_ratio(weight) for weight in weights]).double() / BATCHES
-    return float(f"{math.exp(float(logs.min())):.{DIGITS}g}")
+        for name, weight in weights.items():
+            logs[name] += _log_ratio(weight) / BATCHES
+    return {name: math.exp(log) for name, log in logs.items() if math.isfinite(log)}
 
 
 def _with_batch_statistics(network: nn.Module) -> nn.Module:
@@ -65,11 +79,11 @@ def _with_batch_statistics(network: nn.Module) -> nn.Module:
     return found
 
 
-def _weights(network: nn.Module, head_name: str) -> Iterator[Tensor]:
-    """Of the layers that make features."""
+def _weights(network: nn.Module, head_name: str) -> Iterator[tuple[str, Tensor]]:
+    """Of the layers that make features, with their names."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear) and name != head_name:
-            yield module.weight
+            yield name, module.weight
 
 
 def _noise(size: int, generator: torch.Generator) -> Tensor:

@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from kintune.backbones import Backbone, trust_ratio
+from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.errors import ModelError
+from kintune.experiments.rate_units import SHIPPED_UNIT, rate_units
 from kintune.rate_evidence import inputs_of, origin_of, rank_between
 from kintune.records import Record
 from kintune.reference import Origin
@@ -28,7 +29,8 @@ class KnownFacts(Record):
     """Relative distances compare within `images` and within `head`."""
     extractor: str
     weights_sha256: str = ""
-    trust_ratio: float
+    units: dict[str, float]
+    """What rates of the network could be divided by (`kintune.experiments.rate_units`)."""
     images: int
     """Training images."""
     classes: int
@@ -46,7 +48,7 @@ class KnownFacts(Record):
             "rank": rank,
             "log_images_seen": log_images_seen,
             "distance": self.relative_distance,
-            "log_trust_ratio": math.log10(self.trust_ratio),
+            "log_trust_ratio": math.log10(self.units[SHIPPED_UNIT]),
             "log_images_per_class": math.log10(self.images / self.classes),
             "probe": math.log(error / (1 - error)),
         }
@@ -56,6 +58,11 @@ class FactsFile(Record):
     """`facts.json` of a study."""
 
     facts: tuple[KnownFacts, ...] = ()
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Names of what rates could be divided by."""
+        return tuple(self.facts[0].units) if self.facts else ()
 
     def find(self, source: str, target: str) -> KnownFacts | None:
         """The facts of a network and a target."""
@@ -81,7 +88,7 @@ def measured_facts(source: str, backbone: Backbone, dataset: ImageDataset) -> Kn
         prototypes_from=origin_of(similarity),
         extractor=backbone.extractor,
         weights_sha256=backbone.weights_sha256,
-        trust_ratio=trust_ratio(backbone),
+        units=rate_units(backbone),
         images=len(dataset.splits["train"]),
         classes=len(dataset.classes),
         probe_top1_error=round(probed, 4),

@@ -16,6 +16,7 @@ from kintune.curves import LEAST_RATES, ErrorCurve, RunError, error_curve, noise
 from kintune.errors import KintuneError
 from kintune.experiment import RecordFile, RunArchive, RunRecord
 from kintune.experiments.known_facts import FactsFile
+from kintune.experiments.rate_units import SHIPPED_UNIT
 from kintune.experiments.recommenders import Case
 from kintune.experiments.reference_study import (
     BATCH_SIZE,
@@ -113,11 +114,18 @@ def study_curves(*archives: RunArchive) -> Iterator[StudyCurve]:
                     yield from _curve(files[name, target], name, budget)
 
 
-def study_cases(curves: Sequence[StudyCurve], facts: FactsFile) -> list[Case]:
+def study_cases(
+    curves: Sequence[StudyCurve], facts: FactsFile, unit: str = SHIPPED_UNIT
+) -> list[Case]:
     """A case for each curve of a pretrained network whose best rate lies inside.
 
     Place and noise come from validation errors, as does `regret`, by which models are chosen;
     `final_regret`, by which they are reported, comes from test errors.
+
+    Args:
+        curves: of a study.
+        facts: what was known beforehand.
+        unit: what models divide rates by (`kintune.experiments.rate_units`).
     """
     cases: list[Case] = []
     for curve in curves:
@@ -132,7 +140,7 @@ def study_cases(curves: Sequence[StudyCurve], facts: FactsFile) -> list[Case]:
                     inputs=known.inputs(SOURCES[curve.source].epochs[curve.budget] * known.images),
                     place=math.log10(validation.best_rate),
                     noise=curve.rate_noise,
-                    log_unit=log_unit(BATCH_SIZE, known.trust_ratio),
+                    log_unit=log_unit(BATCH_SIZE, known.units[unit]),
                     regret=validation.regret,
                     final_regret=test.regret,
                     validation=(validation.error, curve.counts["val"]),

@@ -5,6 +5,7 @@ from itertools import groupby
 from statistics import mean
 
 from kintune.experiments.known_facts import FactsFile, KnownFacts
+from kintune.experiments.rate_units import SHIPPED_UNIT
 from kintune.experiments.recommenders import USUAL_RATE
 from kintune.experiments.reference_study import BATCH_SIZE, SOURCES, network_file
 from kintune.experiments.study_cases import FLAT, StudyCurve
@@ -70,7 +71,7 @@ def reference_tables(curves: Sequence[StudyCurve], facts: FactsFile) -> Iterator
             prototypes_from=known.prototypes_from,
             extractor=known.extractor,
             weights_sha256=known.weights_sha256,
-            trust_ratio=known.trust_ratio,
+            trust_ratio=known.units[SHIPPED_UNIT],
             rows=tuple(_row(each, fact) for each, fact in rows),
         )
 
