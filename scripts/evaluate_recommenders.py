@@ -2,7 +2,10 @@
 
     python scripts/evaluate_recommenders.py [--study results/reference_study] [--plot]
 
-First the paper's Table 4: each target, then each column, is left out once. `decades` is the mean of
+Units first: what recommendations lose on the study with an architecture left out, all its networks
+and targets, by what rates are divided by (`kintune.experiments.rate_units`).
+
+Then the paper's Table 4: each target, then each column, is left out once. `decades` is the mean of
 |log10(guess / best)|, `points` the mean top-1 error above the full search's that the paper's
 Tables 2 and 8 imply for ImageNet ResNet-101, `held` how many 80 % ranges hold the best rate, with a
 95 % interval. Seconds.
@@ -68,9 +71,10 @@ STUDY, REPRODUCTION = ROOT / "results/reference_study", ROOT / "results/iclr2020
 BASELINES = ROOT / "results/baselines"
 PLOT = ROOT / "docs/_static/calibration.svg"
 OTHER_INPUTS = ("log_images_seen", "log_trust_ratio", "log_images_per_class", "probe")
-LEFT_OUT: tuple[LeftOut, ...] = ("target", "network")
-LEAST_TARGETS = 4
-"""Targets, or networks, that a study needs before one is left out."""
+CHOSE_UNIT = ("pocket", "mobilenetv2_100")
+"""Architectures whose curves chose what rates are divided by; those of others only judge it."""
+LEAST_LEFT_OUT: dict[LeftOut, int] = {"target": 4, "architecture": 3}
+"""So many there have to be before one is left out."""
 
 
 def main() -> None:
@@ -95,7 +99,7 @@ def main() -> None:
 def on_table_4() -> dict[str, list[Outcome]]:
     """Print how recommendations do there; their outcomes by what was left out."""
     found: dict[str, list[Outcome]] = {}
-    for by in LEFT_OUT:
+    for by in ("target", "network"):
         print_heading(f"Table 4, each {by} left out")
         rules = {"nearest reference": nearest_reference("unlikeness"), **shared_rules("rank")}
         tried = candidates("rank")
@@ -115,8 +119,8 @@ def on_study(
     found: dict[str, list[Outcome]] = {}
     for name, curves in budgets(every):
         cases = study_cases(curves, facts)
-        for by in LEFT_OUT:
-            if len({getattr(case, by) for case in cases}) < LEAST_TARGETS:
+        for by, least in LEAST_LEFT_OUT.items():
+            if len({getattr(case, by) for case in cases}) < least:
                 continue
             print_heading(f"Reference study, {name}, {len(cases)} curves, each {by} left out")
             rules = {"nearest reference": nearest_reference("distance"), **shared_rules("distance")}
@@ -136,12 +140,19 @@ def on_study(
 
 
 def on_units(curves: Sequence[StudyCurve], facts: FactsFile) -> None:
-    """What recommendations lose with a network left out, by what rates are divided by."""
-    print_heading("Units of rates, each network left out")
-    for unit in facts.units:
-        cases = study_cases(curves, facts, unit)
-        support = paper_cases()
-        print_row(unit, nested(cases, [SHIPPED], "network", regret, support))
+    """What recommendations lose with an architecture left out, by what rates are divided by."""
+    outcomes = {
+        unit: nested(
+            study_cases(curves, facts, unit), [SHIPPED], "architecture", regret, paper_cases()
+        )
+        for unit in facts.units
+    }
+    for is_judge, text in ((False, "that chose the unit"), (True, "that did not")):
+        print_heading(f"Units of rates, each architecture left out: curves of those {text}")
+        for unit, found in outcomes.items():
+            kept = [o for o in found if (o.case.architecture not in CHOSE_UNIT) == is_judge]
+            if kept:
+                print_row(unit, kept)
 
 
 def print_floor(curves: Sequence[StudyCurve]) -> None:

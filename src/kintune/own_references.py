@@ -6,6 +6,7 @@ from statistics import mean
 
 from kintune.errors import OptionError
 from kintune.rate_evidence import origin_of
+from kintune.recommend import Recommendation
 from kintune.records import Record
 from kintune.reference import (
     ReferenceRow,
@@ -39,7 +40,8 @@ def list_references() -> References:
 def add_reference(folder: Path) -> References:
     """Add the best rate of an output folder of `kintune tune` to the person's own references.
 
-    From then on it tells of what that network needs, at whatever input size.
+    From then on it tells of what that network needs, at whatever input size, and a little of what
+    others need.
 
     Raises:
         OptionError: the folder is no such output, or its best rate is not known well enough: there
@@ -77,7 +79,7 @@ def reference_of(folder: Path) -> ReferenceTable:
         prototypes_from=origin_of(measured),
         extractor=measured.extractor,
         weights_sha256=config.weights_sha256,
-        trust_ratio=None,
+        trust_ratio=_trust_ratio(folder),
         rows=(
             ReferenceRow(
                 target=measured.target,
@@ -91,6 +93,13 @@ def reference_of(folder: Path) -> ReferenceTable:
             ),
         ),
     )
+
+
+def _trust_ratio(folder: Path) -> float | None:
+    """Of the network at the input size that was searched with; None where nothing was recommended
+    for that search."""
+    path = folder / "recommendation.json"
+    return Recommendation.read(path).trust_ratio if path.exists() else None
 
 
 def best_inside(folder: Path, results: Sequence[RunResult]) -> RunResult:

@@ -2,13 +2,14 @@
 
 Two rates are comparable once batch size and network are taken out: `place` is the logarithm of
 η' / (batch size · trust ratio). In proportion to the batch size (Goyal et al. 2017,
-arXiv:1706.02677), and to the rate at which the network's fastest layer would turn by about a radian
-in a step (`kintune.backbones.trust_ratio`). What is left is to be explained by how far the target
+arXiv:1706.02677), and to the rate at which a step would change the network's fastest layer by its
+own length (`kintune.backbones.trust_ratio`). What is left is to be explained by how far the target
 lies from the source and by how many images training sees.
 
 Published and measured references are two studies to the model. A published table ranks its targets
-among each other, with networks that nobody can weigh and a search of its own; measured ones lie on
-one scale of distances. What is published sets what to expect, and what is measured corrects it.
+among each other, with networks that cannot be measured any more and a search of its own; measured
+ones lie on one scale of distances. What is published sets what to expect, and what is measured
+corrects it.
 """
 
 import math

@@ -52,6 +52,9 @@ RANGE = 0.8
 """Nominal share of cases in which the best rate lies in the range."""
 SURE, FAIRLY_SURE = 5.0, 15.0
 """Ratios of the range's ends up to which confidence is `high` and `medium`."""
+HIGHEST = 0.2
+"""Largest effective rate recommended, over the trust ratio: the best of the reference study reach
+0.13, and at 0.19 and 0.24 its first trainings break."""
 FEWEST_STEPS = 10
 """Optimisation steps below which there is no training to speak of."""
 
@@ -81,7 +84,7 @@ class TaskFacts(Record):
     batch_size: int = Field(ge=1)
     epochs: int = Field(ge=1)
     trust_ratio: float = Field(default=1.0, gt=0)
-    """Effective rate that turns the network's fastest layer by about a radian in a step:
+    """Effective rate that would change the network's fastest layer by its own length in a step:
     `kintune.backbones.trust_ratio`."""
     weights_sha256: str = ""
     """Of the network's weights (`Backbone.weights_sha256`): whose references are its own."""
@@ -149,6 +152,8 @@ class Recommendation(Record):
     all of the same target left out."""
     probe_top1_error: float | None = None
     """What a linear classifier on the frozen features errs on, a fraction."""
+    trust_ratio: float | None = None
+    """Of the network at its input size (`TaskFacts.trust_ratio`)."""
     explanation: str
     evidence: tuple[Evidence, ...]
     warnings: tuple[str, ...]
@@ -196,6 +201,7 @@ def recommend(
         confidence=confidence,
         reference_coverage=reference_coverage(),
         probe_top1_error=task.probe_top1_error,
+        trust_ratio=task.trust_ratio,
         explanation=explanation(
             similarity,
             reference_distances(origin_of(similarity)),
@@ -265,7 +271,7 @@ class _KnownRates:
         )
 
     def _carried(self, example: RateExample, task: TaskFacts) -> float:
-        """Its best rate for this task's batch size and weights, times what the model says that the
+        """Its best rate for this task's batch size and network, times what the model says that the
         other network, study and number of images make."""
         inputs = inputs_of(example.rank, task.images_seen)
         here = self.fit(inputs, self.network, MEASURED).place
@@ -286,11 +292,11 @@ def _log_unit_of(task: TaskFacts) -> float:
 
 
 def _rate_range(guess: Guess, task: TaskFacts) -> RateRange:
-    """The guess in the rates of this task's batch size and network, none above the one that turns
-    a layer by a radian in one step: proportion to the batch size ends somewhere."""
+    """The guess in the rates of this task's batch size and network, none above `HIGHEST`:
+    proportion to the batch size ends somewhere."""
     low, high = guess.interval(RANGE)
-    by = 10 ** _log_unit_of(task)
-    low, best, high = (min(by * rate, task.trust_ratio) for rate in (low, guess.rate, high))
+    by, most = 10 ** _log_unit_of(task), HIGHEST * task.trust_ratio
+    low, best, high = (min(by * rate, most) for rate in (low, guess.rate, high))
     return RateRange(low=low, best=best, high=high)
 
 
@@ -344,11 +350,11 @@ def _warnings(similarity: Similarity, task: TaskFacts, known: _KnownRates) -> tu
             f"The training sees {task.images_seen} images, fewer than any reference's "
             f"({known.fewest_images_seen}): its rate is extrapolated."
         )
-    if known.guess.place + _log_unit_of(task) > math.log10(task.trust_ratio):
+    most = HIGHEST * task.trust_ratio
+    if known.guess.place + _log_unit_of(task) > math.log10(most):
         found.append(
-            f"The references ask for a larger rate than {task.trust_ratio:.2g}, which turns the "
-            "network's fastest layer by about a radian in one step: there the range ends. A "
-            "smaller --batch-size would need less."
+            f"The references ask for a larger rate than {most:.2g}, near which the measured "
+            "networks break: there the range ends. A smaller --batch-size would need less."
         )
     if task.steps < defaults.SHORT_STEPS:
         found.append(

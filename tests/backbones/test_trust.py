@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from kintune.backbones import load_backbone, trust_ratio
+from kintune.backbones import load_backbone, trust_ratio, trust_ratios
 from kintune.backbones.backbone import Backbone
+from kintune.errors import ModelError
 from kintune.inputs import InputSpec
 
 
@@ -79,11 +80,24 @@ def test_it_is_the_same_each_time_and_leaves_the_network_as_it_is():
     assert all(parameter.grad is None for parameter in backbone.network.parameters())
 
 
+class DroppingNorm(nn.BatchNorm2d):
+    """As timm's, which hold an activation and what drops it."""
+
+    def __init__(self, width: int, share: float) -> None:
+        super().__init__(width)
+        self.drop = nn.Dropout(share)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.drop(super().forward(input))
+
+
 def test_nothing_is_dropped_while_it_is_measured():
     torch.manual_seed(0)
     layer = nn.Conv2d(3, 8, 3)
-    plain = trust_ratio(backbone_of(layer, width=8))
-    assert trust_ratio(backbone_of(layer, nn.Dropout(0.5), width=8)) == plain
+    plain, dropping = DroppingNorm(8, 0.0), DroppingNorm(8, 0.5)
+    expected = trust_ratio(backbone_of(layer, plain, nn.ReLU(), width=8))
+    found = trust_ratio(backbone_of(layer, dropping, nn.Dropout(0.5), nn.ReLU(), width=8))
+    assert found == expected
 
 
 def test_layers_that_nothing_depends_on_are_passed_over():
@@ -95,5 +109,19 @@ def test_layers_that_nothing_depends_on_are_passed_over():
     assert trust_ratio(network) == expected
 
 
-def test_a_network_without_layers_has_one():
-    assert trust_ratio(backbone_of(nn.Identity(), width=3)) == 1.0
+def test_a_network_of_which_nothing_can_be_measured_is_refused():
+    for layer in (nn.Identity(), nn.Conv2d(3, 3, 1)):
+        if isinstance(layer, nn.Conv2d):
+            scale(layer, 0)
+        with pytest.raises(ModelError, match=r"small: nothing can be recommended for it"):
+            trust_ratio(backbone_of(layer, width=3))
+
+
+def test_layers_are_measured_by_name_and_the_head_is_not():
+    first, _, backbone = two_layers()
+    before = trust_ratios(backbone)
+    assert set(before) == {"0", "3"}
+    scale(first, 2)
+    after = trust_ratios(backbone)
+    assert after["0"] == pytest.approx(4 * before["0"], rel=0.02)
+    assert after["3"] == pytest.approx(before["3"], rel=0.02)

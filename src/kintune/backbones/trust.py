@@ -9,19 +9,21 @@ from torch import Tensor, nn
 
 from kintune.backbones.backbone import Backbone
 from kintune.backbones.heads import penultimate_features
+from kintune.errors import ModelError
 
-BATCHES = 2
+BATCHES = 8
+"""One alone strays by a third where images are small."""
 IMAGES = 32
 """In a batch, as in a usual step: batch statistics of fewer make gradients larger."""
-FEWEST_IMAGES = 8
-MOST_PIXELS = IMAGES * 128**2
+FEWEST_IMAGES = 2
+MOST_PIXELS = IMAGES * 96**2
 """In a batch: of larger images there are fewer, and each brings more to the statistics."""
 DIGITS = 3
 """That are kept: processors round differently."""
 
 
 def trust_ratio(backbone: Backbone, device: str = "cpu") -> float:
-    """Effective rate at which one step would turn the network's fastest layer by about a radian:
+    """Effective rate at which one step would change the network's fastest layer by its own length:
     the least of `trust_ratios`.
 
     Args:
@@ -29,20 +31,28 @@ def trust_ratio(backbone: Backbone, device: str = "cpu") -> float:
         device: where it is measured.
 
     Returns:
-        A positive number, to three digits, in units of a learning rate; 1.0 for a network without
-        layers before its head.
+        A positive number, to three digits, in units of a learning rate.
+
+    Raises:
+        ModelError: no layer can be measured.
     """
-    least = min(trust_ratios(backbone, device).values(), default=1.0)
-    return float(f"{least:.{DIGITS}g}")
+    ratios = trust_ratios(backbone, device)
+    if not ratios:
+        raise ModelError(
+            f"{backbone.name}: nothing can be recommended for it, because the gradient of its "
+            "features is zero or not finite in every convolution and linear layer before the head. "
+            "Take another network, or choose the rates: kintune search --no-recommendation."
+        )
+    return float(f"{min(ratios.values()):.{DIGITS}g}")
 
 
 def trust_ratios(backbone: Backbone, device: str = "cpu") -> dict[str, float]:
     """‖W‖ / ‖∇W‖ of each convolution and linear layer before the head, by dotted path.
 
-    You et al. (2017, arXiv:1708.03888) call it a layer's trust ratio. A step of effective rate η'
-    changes W by η' ‖∇W‖ / ‖W‖ of its length. With normalisation behind, that is an angle, and all
-    that counts: c W has the gradient ∇W / c and bears c² times the rate (section 3.3: η' / |θ|²
-    acts). The layer that turns fastest is the first to lose what it has learnt.
+    This is what LARS scales a layer's rate with (You et al. 2017, arXiv:1708.03888), since called
+    its trust ratio. A step of effective rate η' changes W by η' ‖∇W‖ / ‖W‖ of its length. With
+    normalisation behind, that is an angle, and all that counts: c W has the gradient ∇W / c and
+    bears c² times the rate (section 3.3: η' / |θ|² acts).
 
     The images are noise with the spectrum of photographs (amplitude 1/f; Field 1987) and the loss
     is the features' product with random directions, over their length: this is a property of the
@@ -50,13 +60,14 @@ def trust_ratios(backbone: Backbone, device: str = "cpu") -> dict[str, float]:
 
     Args:
         backbone: stays as it is.
-        device: where the passes run, one forward and one backward for each of two batches.
+        device: where the passes run, one forward and one backward for each of eight batches.
 
     Returns:
-        Positive numbers in units of a learning rate, geometric means of the batches. Layers that
-        the features do not depend on are left out.
+        Positive numbers in units of a learning rate, geometric means of the batches. Layers whose
+        gradient is zero or not finite are left out, and those whose weight is computed from others.
     """
-    network = _with_batch_statistics(backbone.network).to(device)
+    network = _with_batch_statistics(backbone.network)
+    network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     weights = dict(_weights(network, backbone.head_name))
     logs = dict.fromkeys(weights, 0.0)
     generator = torch.Generator().manual_seed(0)
@@ -75,7 +86,7 @@ def _with_batch_statistics(network: nn.Module) -> nn.Module:
     found = copy.deepcopy(network).eval().requires_grad_(requires_grad=True)
     for module in found.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train()
+            module.training = True  # not train(): timm's hold what drops activations
     return found
 
 
@@ -83,7 +94,9 @@ def _weights(network: nn.Module, head_name: str) -> Iterator[tuple[str, Tensor]]
     """Of the layers that make features, with their names."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear) and name != head_name:
-            yield name, module.weight
+            weight = module.weight
+            if weight.is_leaf:  # else it is computed from others
+                yield name, weight
 
 
 def _noise(size: int, generator: torch.Generator) -> Tensor:
@@ -109,8 +122,8 @@ def _random_product(features: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _log_ratio(weight: Tensor) -> float:
-    """Infinite where nothing depends on it."""
+    """Infinite where it says nothing."""
     if weight.grad is None:
         return math.inf
     size, slope = float(weight.detach().norm()), float(weight.grad.norm())
-    return math.log(size / slope) if size > 0 and slope > 0 else math.inf
+    return math.log(size / slope) if 0 < size < math.inf and 0 < slope < math.inf else math.inf

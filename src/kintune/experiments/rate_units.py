@@ -4,36 +4,31 @@
 """
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import nn
 
-from kintune.backbones import Backbone, trust_ratio, trust_ratios
+from kintune.backbones import Backbone, trust_ratios
 
 SHIPPED_UNIT = "least trust ratio"
-NO_UNIT = "none"
+DIGITS = 3
 
 
 def rate_units(backbone: Backbone) -> dict[str, float]:
-    """By name, positive numbers; seconds on a processor."""
+    """By name, positive numbers to three digits; seconds on a processor."""
     ratios = np.array(list(trust_ratios(backbone).values()))
-    return {
-        SHIPPED_UNIT: trust_ratio(backbone),
-        **{name: float(f"{unit:.3g}") for name, unit in _other_units(backbone, ratios).items()},
-        NO_UNIT: 1.0,
-    }
-
-
-def _other_units(backbone: Backbone, ratios: np.ndarray) -> Mapping[str, float]:
-    return {
-        "tenth of the trust ratios": float(np.quantile(ratios, 0.1)),
-        "root mean square turn of a layer": float(np.mean(ratios**-2.0) ** -0.5),
-        "root of all squared turns": float(np.sum(ratios**-2.0) ** -0.5),
-        "median trust ratio": float(np.median(ratios)),
+    turns = 1 / ratios  # of each layer under a rate of 1, radians while they are small
+    units = {
+        SHIPPED_UNIT: ratios.min(),
+        "10th percentile of trust ratios": np.quantile(ratios, 0.1),
+        "1 / root mean square turn": 1 / np.sqrt(np.mean(turns**2)),
+        "1 / root of all squared turns": 1 / np.sqrt(np.sum(turns**2)),
+        "median trust ratio": np.median(ratios),
         "squared filter norm": squared_filter_norm(backbone.network),
+        "none": 1.0,
     }
+    return {name: float(f"{unit:.{DIGITS}g}") for name, unit in units.items()}
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ USUAL_RATE = effective_lr(USUAL_LR, MOMENTUM)
 RULE_DEVIATION = 0.5
 """Decades that a rule without a fit claims: it says nothing of its doubt."""
 
-LeftOut = Literal["target", "network"]
+LeftOut = Literal["target", "network", "architecture"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +38,8 @@ class Case:
     target: str
     network: str
     """Architecture and source domain."""
+    architecture: str = ""
+    """Of the network: what is alike in several."""
     inputs: Mapping[str, float]
     """What is known before training, by name."""
     place: float

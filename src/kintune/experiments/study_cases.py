@@ -26,6 +26,7 @@ from kintune.experiments.reference_study import (
     Point,
     SourceName,
     converged,
+    network_file,
     settings,
 )
 from kintune.rate_evidence import log_unit
@@ -136,6 +137,7 @@ def study_cases(
                 Case(
                     target=curve.target,
                     network=curve.source,
+                    architecture=network_file(curve.source).model,
                     budget=curve.budget,
                     inputs=known.inputs(SOURCES[curve.source].epochs[curve.budget] * known.images),
                     place=math.log10(validation.best_rate),
