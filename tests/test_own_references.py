@@ -72,6 +72,19 @@ def test_a_persons_own_run_draws_the_recommendation_for_the_same_network(
     assert other.effective_lr == before.effective_lr
 
 
+def test_the_trust_ratio_of_the_search_goes_with_it(finished_search, make_similarity):
+    """At another input size the network bears another rate, and a reference knows its own."""
+    folder = finished_search({0.003: 0.3, 0.02: 0.2, 0.1: 0.4})
+    assert reference_of(folder).trust_ratio is None
+    facts = TaskFacts(images=1000, classes=10, batch_size=32, epochs=30, trust_ratio=0.2)
+    advice = recommend(make_similarity("photos"), facts)
+    (folder / "recommendation.json").write_text(advice.model_dump_json())
+    assert reference_of(folder).trust_ratio == 0.2
+    before = recommend(make_similarity("new"), facts)
+    add_reference(folder)
+    assert recommend(make_similarity("new"), facts).effective_lr != before.effective_lr
+
+
 def test_a_damaged_file_of_own_references_is_named(own_file):
     own_file.parent.mkdir()
     own_file.write_text(json.dumps([{"source": "x"}]))
