@@ -11,13 +11,15 @@ from kintune.backbones.backbone import Backbone
 from kintune.backbones.heads import penultimate_features
 from kintune.errors import ModelError
 
-BATCHES = 8
-"""One alone strays by a third where images are small."""
+MOST_BATCHES = 8
+"""One alone strays by a third where images are small, by a twentieth where they are large."""
 IMAGES = 32
 """In a batch, as in a usual step: batch statistics of fewer make gradients larger."""
 FEWEST_IMAGES = 2
 MOST_PIXELS = IMAGES * 96**2
 """In a batch: of larger images there are fewer, and each brings more to the statistics."""
+PIXELS = 2**20
+"""In all batches, about: ten seconds of one core for a ResNet-50."""
 DIGITS = 3
 """That are kept: processors round differently."""
 
@@ -60,7 +62,7 @@ def trust_ratios(backbone: Backbone, device: str = "cpu") -> dict[str, float]:
 
     Args:
         backbone: stays as it is.
-        device: where the passes run, one forward and one backward for each of eight batches.
+        device: where the passes run, one forward and one backward for each of at most eight batches.
 
     Returns:
         Positive numbers in units of a learning rate, geometric means of the batches. Layers whose
@@ -71,13 +73,16 @@ def trust_ratios(backbone: Backbone, device: str = "cpu") -> dict[str, float]:
     weights = dict(_weights(network, backbone.head_name))
     logs = dict.fromkeys(weights, 0.0)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(BATCHES if weights else 0):
+    size = backbone.input.image_size
+    images = max(FEWEST_IMAGES, min(IMAGES, MOST_PIXELS // size**2))
+    batches = max(1, min(MOST_BATCHES, PIXELS // (images * size**2))) if weights else 0
+    for _ in range(batches):
         network.zero_grad()
-        images = _noise(backbone.input.image_size, generator).to(device)
-        features, _ = penultimate_features(network, backbone.head_name, images)
+        batch = _noise(images, size, generator).to(device)
+        features, _ = penultimate_features(network, backbone.head_name, batch)
         _random_product(features, generator).backward()
         for name, weight in weights.items():
-            logs[name] += _log_ratio(weight) / BATCHES
+            logs[name] += _log_ratio(weight) / batches
     return {name: math.exp(log) for name, log in logs.items() if math.isfinite(log)}
 
 
@@ -99,10 +104,9 @@ def _weights(network: nn.Module, head_name: str) -> Iterator[tuple[str, Tensor]]
                 yield name, weight
 
 
-def _noise(size: int, generator: torch.Generator) -> Tensor:
+def _noise(count: int, size: int, generator: torch.Generator) -> Tensor:
     """Images of noise with amplitudes in proportion to 1/f, float32 (b, 3, size, size), each with
     mean 0 and deviation 1, as a network's normalised input has."""
-    count = max(FEWEST_IMAGES, min(IMAGES, MOST_PIXELS // size**2))
     across, down = torch.fft.rfftfreq(size), torch.fft.fftfreq(size)
     squared = across.square() + down.square()[:, None]
     white = torch.randn(count, 3, size, size, generator=generator)
