@@ -62,7 +62,7 @@ def trust_ratios(backbone: Backbone, device: str = "cpu") -> dict[str, float]:
 
     Args:
         backbone: stays as it is.
-        device: where the passes run, one forward and one backward for each of at most eight batches.
+        device: where the passes run, one forward and one backward for each of up to eight batches.
 
     Returns:
         Positive numbers in units of a learning rate, geometric means of the batches. Layers whose
