@@ -123,6 +123,8 @@ class Evidence(Record):
     network: str
     target: str
     relative_distance: float | None
+    images_seen: int
+    """In the reference's training, each as often as it was seen."""
     reference_effective_lr: float
     """Best rate of the reference at its own batch size and budget."""
     effective_lr: float
@@ -262,6 +264,7 @@ class _KnownRates:
                 network=each.table.network,
                 target=each.row.target,
                 relative_distance=each.row.relative_distance,
+                images_seen=each.row.images_seen,
                 reference_effective_lr=each.row.effective_lr,
                 effective_lr=self._carried(each, task),
                 weight=share,

@@ -130,13 +130,17 @@ def recommendation_table(advice: "Recommendation") -> str:
             row.source,
             row.network,
             row.target,
+            f"{row.images_seen:,}",
             f"{row.reference_effective_lr:g}",
             f"{row.effective_lr:.3g}",
             f"{row.weight:.0%}",
         )
         for row in advice.evidence
     ]
-    head = ("source", "network", "reference", "its best rate", "carried to this task", "influence")
+    head = (
+        *("source", "network", "reference", "images seen"),
+        *("its best rate", "carried to this task", "influence"),
+    )
     reasons = [
         f"{name.replace('bn_', 'BN ').replace('_', ' ')}: {why}"
         for name, why in advice.reasons.items()

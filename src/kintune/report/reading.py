@@ -177,6 +177,7 @@ class EvidenceRow(Part):
     """Carried to this task."""
     reference_effective_lr: float | None = None
     relative_distance: float | None = None
+    images_seen: int | None = None
     weight: float
     origin: str = ""
 
