@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kintune.experiments.reference_study import network_file
 from kintune.experiments.similarity_sets import SERIES
 from kintune.experiments.similarity_study import MEASURES, NETWORKS
 from kintune.recommend import TaskFacts, recommend
@@ -99,7 +100,7 @@ def _orders_of_rates(results: Results) -> str:
         (heads[network], one, other)
         for table in shipped_reference_tables()
         for network in NETWORKS
-        if table.weights_sha256 and SOURCES[network] == table.source
+        if SOURCES[network] == table.source and table.network == network_file(network).model
         for one, other in combinations(table.rows, 2)
         if one.epochs == other.epochs and {one.target, other.target} <= set(heads[network])
     ]
