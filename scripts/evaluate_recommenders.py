@@ -2,13 +2,13 @@
 
     python scripts/evaluate_recommenders.py [--study results/reference_study] [--plot]
 
-Units first: what recommendations lose on the study with an architecture left out, all its networks
-and targets, by what rates are divided by (`kintune.experiments.rate_units`).
-
-Then the paper's Table 4: each target, then each column, is left out once. `decades` is the mean of
+First the paper's Table 4: each target, then each column, is left out once. `decades` is the mean of
 |log10(guess / best)|, `points` the mean top-1 error above the full search's that the paper's
 Tables 2 and 8 imply for ImageNet ResNet-101, `held` how many 80 % ranges hold the best rate, with a
 95 % interval. Seconds.
+
+Then units: what recommendations lose on the study with an architecture left out, all its networks
+and targets, by what rates are divided by (`kintune.experiments.rate_units`).
 
 Then the curves of the reference study that have their best rate inside, long and short budgets
 apart: `points` is regret on the smoothed test errors, with a 95 % bootstrap interval over targets;
@@ -19,9 +19,10 @@ Table 4; `after 2 runs` and `after 4 runs` is what is lost after so many runs of
 there, drawn on the curves (`kintune.experiments.few_runs`), and beside it the same search from 0.1.
 Below it what was really run (`scripts/run_baselines.py`): the test error of those runs
 above the least of the smoothed curve, on so many curves, and beside it what the recommendation
-loses on the same curves, and the interval over targets of what it is better by.
+loses on the same curves, and the interval over targets of what it is better by; then each curve.
 
-`--quick` leaves out the families that are not used; it takes seconds, all of it minutes.
+`--quick` leaves out, on the study, the families that are not used: two minutes instead of half an
+hour.
 
 `--plot` writes docs/_static/calibration.svg: the share of left-out best rates that ranges hold,
 against the share that they should hold.
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--plot", action="store_true", help="draw the calibration")
     parser.add_argument("--quick", action="store_true", help="rules and what is recommended alone")
     args = parser.parse_args()
-    plotted = {} if args.quick else on_table_4()
+    plotted = on_table_4()
     curves = list(study_curves(RunArchive(args.study), *map(RunArchive, args.beside)))
     facts = read_facts(args.study / FACTS)
     tried = [] if args.quick else candidates("rank", OTHER_INPUTS)
@@ -220,7 +221,8 @@ def print_baselines(
 ) -> None:
     print(f"{'really run':34}{'curves':>8}{'points':>8}{'interval':>16}{'chosen':>8}  better by")
     for method in METHODS:
-        row = compared(regrets(method, outcomes, curves, archive))
+        found = regrets(method, outcomes, curves, archive)
+        row = compared(found)
         if row is None:
             print(f"{method:34}{'not run':>8}")
             continue
@@ -228,6 +230,8 @@ def print_baselines(
             f"{method:34}{row.curves:8}{100 * row.regret:8.2f}{in_points(row.interval):>16}"
             f"{100 * row.recommended:8.2f}  {in_points(row.gain)}"
         )
+        for each in found:
+            print(f"    {each.curve:34}{100 * each.regret:8.2f}")
 
 
 def in_points(interval: tuple[float, float]) -> str:

@@ -153,7 +153,8 @@ def test_a_cut_reference_counts_the_images_that_it_saw():
     assert cut.inputs[1] == pytest.approx(math.log10(5 * row.batch_size))
 
 
-def test_a_reference_of_the_same_budget_is_carried_as_it_is():
+def test_a_reference_of_the_same_budget_is_carried_as_it_is(monkeypatch):
+    monkeypatch.setattr(module, "EVIDENCE", 1000)
     table = own_table()
     row = table.rows[0]
     advice = recommend(own_similarity(table, row), own_task(table, row))

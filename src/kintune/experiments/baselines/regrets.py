@@ -21,6 +21,8 @@ class Regret(NamedTuple):
     0 where chance or another update did better than any rate of the study."""
     recommended: float
     """Of the rate that was recommended with this target left out, read off the curve."""
+    curve: str
+    """Network, target and budget."""
 
 
 class Comparison(NamedTuple):
@@ -51,7 +53,8 @@ def regrets(
         errors = _test_errors(method, curve, archive)
         if errors:
             lost = mean(errors) - curve.test.least_error
-            found.append(Regret(case.target, lost, final_regret(case, outcome.guess)))
+            name = f"{case.network} {case.target} {case.budget}"
+            found.append(Regret(case.target, lost, final_regret(case, outcome.guess), name))
     return found
 
 
