@@ -88,7 +88,9 @@ def test_a_run_that_diverged_counts_as_an_error_of_1(curve, outcome, archives):
 
 
 def test_a_comparison_is_of_the_same_curves():
-    found = [Regret(str(index), 0.03 + 0.001 * (index % 3), 0.01, str(index)) for index in range(12)]
+    found = [
+        Regret(str(index), 0.03 + 0.001 * (index % 3), 0.01, str(index)) for index in range(12)
+    ]
     row = compared(found)
     assert row.curves == 12
     assert row.regret == pytest.approx(0.031)
