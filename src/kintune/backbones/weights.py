@@ -91,7 +91,8 @@ def weights_sha256(network: nn.Module) -> str:
 def _read_safetensors(path: Path) -> WeightsFile:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open gives a handle that cannot be iterated
+            names: list[str] = file.keys()  # the handle itself cannot be iterated
+            tensors = {name: file.get_tensor(name) for name in names}
             return WeightsFile(path, _without_prefix(tensors), file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: not a whole safetensors file ({error}).") from None

@@ -81,7 +81,8 @@ def decode_file(path: str, scale: ImageScale | None) -> DecodedFile:
         content = Path(path).read_bytes()
         image = _upright_rgb(content, scale)
         pixels = np.asarray(image if scale is None else _scaled(image, scale))
-    except Exception as error:  # noqa: BLE001 - decoders of bad files raise anything
+    # SyntaxError, struct.error, zlib.error, ...: a bad file is named and does not end the reading.
+    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise whatever parsing meets
         return DecodedFile(hashlib.sha256(content).digest(), None, _reason(content, error))
     return DecodedFile(hashlib.sha256(content).digest(), pixels)
 
@@ -119,7 +120,7 @@ def _upright_rgb(content: bytes, scale: ImageScale | None) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 - a corrupt block raises anything; the pixels are good
+    except Exception:  # noqa: BLE001 - parsing of a damaged block raises anything; pixels are good
         return 1
 
 

@@ -28,7 +28,7 @@ class Predictor(Protocol):
     """A fitted model: the guess for a target that is in none of its examples."""
 
     def __call__(
-        self, inputs: Sequence[float] | Floats, network: str, study: str = ""
+        self, inputs: Sequence[float] | Floats, network: str, study: str = "", /
     ) -> Guess: ...
 
 
@@ -77,11 +77,7 @@ def _with_left_out_deviation(make: Callable[[Examples], _Places], examples: Exam
     rms = math.sqrt(sum(miss**2 for miss in misses) / max(1, len(misses)))
     deviation = max(LEAST_DEVIATION, rms)
 
-    def guess(
-        inputs: Sequence[float] | Floats,
-        network: str,  # noqa: ARG001 - called as a Predictor; no offset is learnt
-        study: str = "",  # noqa: ARG001 - likewise
-    ) -> Guess:
+    def guess(inputs: Sequence[float] | Floats, _network: str, _study: str = "", /) -> Guess:
         return Guess(place(inputs), deviation)
 
     return guess

@@ -60,7 +60,8 @@ def load_prototypes(path: Path) -> Prototypes:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open gives a handle that cannot be iterated
+            names: list[str] = file.keys()  # the handle itself cannot be iterated
+            arrays = {name: file.get_tensor(name) for name in names}
             return _from_parts(arrays, file.metadata() or {})
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise DataError(

@@ -10,7 +10,8 @@ from kintune.errors import DataError
 
 _BROKEN = (
     *(OSError, ValueError, TypeError, LookupError, ArithmeticError, NameError, MemoryError),
-    *(NotImplementedError, zlib.error),  # a version that scipy does not read; broken compression
+    NotImplementedError,  # scipy's answer to a version that it does not read, MATLAB 7.3
+    zlib.error,  # broken compression
 )
 """What scipy raises, as found by damaging files."""
 
