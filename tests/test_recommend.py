@@ -75,11 +75,14 @@ def test_a_budget_that_is_hardly_one_is_told():
 
 
 def test_no_rate_is_recommended_near_which_the_measured_networks_break():
-    """Large batches ask for more."""
+    """Large batches ask for more; the range ends where it does, and is not surer for it."""
     large = task(epochs=4).model_copy(update={"batch_size": 4096, "trust_ratio": 0.1})
     advice = recommend(similarity(0.9), large)
     assert advice.effective_lr.best == advice.effective_lr.high == pytest.approx(0.02)
     assert any("ask for a larger rate than 0.02, near" in text for text in advice.warnings)
+    usual = large.model_copy(update={"batch_size": 32, "trust_ratio": 16.0})
+    assert advice.confidence == recommend(similarity(0.9), usual).confidence
+    assert advice.effective_lr.high / advice.effective_lr.low < 2
 
 
 def test_rates_are_in_proportion_to_batch_size_and_trust_ratio():
@@ -111,7 +114,7 @@ def own_task(table, row):
     )
 
 
-def test_references_of_the_same_network_narrow_the_range_and_lead_the_evidence(monkeypatch):
+def test_references_of_the_same_network_narrow_the_range_and_weigh_more(monkeypatch):
     monkeypatch.setattr(module, "EVIDENCE", 1000)
     table = own_table()
     near = min(table.rows, key=lambda row: row.relative_distance or 0)
@@ -124,7 +127,7 @@ def test_references_of_the_same_network_narrow_the_range_and_lead_the_evidence(m
     ]
     assert shares[0] > 1.3 * shares[1]
     spans = [advice.effective_lr.high / advice.effective_lr.low for advice in (known, other)]
-    assert spans[0] < 0.9 * spans[1]
+    assert spans[0] < 0.8 * spans[1]
     assert not any("No reference was measured" in warning for warning in known.warnings)
     assert any("No reference was measured" in warning for warning in other.warnings)
 
