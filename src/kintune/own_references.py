@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
+from pydantic import ConfigDict
+
 from kintune.errors import OptionError
 from kintune.rate_evidence import origin_of
-from kintune.recommend import Recommendation
 from kintune.records import Record
 from kintune.reference import (
     ReferenceRow,
@@ -20,6 +21,14 @@ from kintune.runs import RunConfig, RunResult, read_result, write_json
 from kintune.similarity import Similarity
 
 ORIGIN = "your own runs: lowest validation error"
+
+
+class _Recommended(Record):
+    """Of `recommendation.json`, what a reference needs; other versions say other things beside."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    trust_ratio: float | None = None
 
 
 class References(Record):
@@ -99,7 +108,7 @@ def _trust_ratio(folder: Path) -> float | None:
     """Of the network at the input size that was searched with; None where nothing was recommended
     for that search."""
     path = folder / "recommendation.json"
-    return Recommendation.read(path).trust_ratio if path.exists() else None
+    return _Recommended.read(path).trust_ratio if path.exists() else None
 
 
 def best_inside(folder: Path, results: Sequence[RunResult]) -> RunResult:
