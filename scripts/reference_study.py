@@ -38,6 +38,7 @@ from kintune.experiments.reference_study import (
     ORDER,
     SOURCES,
     STAGES,
+    TARGETS,
     THREADS,
     PlannedRun,
     SourceName,
@@ -59,7 +60,6 @@ RESULTS, REPRODUCTION = ROOT / "results/reference_study", ROOT / "results/iclr20
 TABLES = ROOT / "src/kintune/reference/study.json"
 WAIT_SECONDS = 30
 BUDGETS = ("long", "short")
-TARGETS = tuple(dict.fromkeys(name for plan in SOURCES.values() for name in plan.targets))
 MORE_RATES = 3
 """Beyond the first ones of a curve, usually: one outwards and two beside the best."""
 USUAL_RUNS: dict[Stage, int] = {"seeds": 8, "decays": 6}

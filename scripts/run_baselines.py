@@ -31,6 +31,7 @@ from kintune.experiments.reference_study import (
     BATCH_SIZE,
     IMAGES_PER_SECOND,
     SOURCES,
+    TARGETS,
     THREADS,
     BudgetName,
     SourceName,
@@ -41,7 +42,6 @@ from kintune.processor import keep_large_blocks
 
 ROOT = Path(__file__).parent.parent / "results"
 BUDGETS = ("short", "long")
-TARGETS = tuple(dict.fromkeys(name for plan in SOURCES.values() for name in plan.targets))
 WAIT_SECONDS = 30
 
 

@@ -87,6 +87,7 @@ SETS = (
 class Source(NamedTuple):
     """A network to start from, and the training that it gets."""
 
+    network: NetworkFile
     image_size: int
     epochs: Mapping[BudgetName, int]
     first: tuple[int, ...]
@@ -94,18 +95,34 @@ class Source(NamedTuple):
     targets: tuple[str, ...]
 
 
-_POCKET = Source(32, {"long": 60, "short": 12}, (-10, -8, -6, -4, -2, 0), (HELD_OUT, *SETS, DIGITS))
-_OTHER_KIND = _POCKET._replace(epochs={"short": 12})
-_MOBILENET = Source(64, {"long": 40, "short": 8}, (-10, -8, -6, -4), SETS)
+def _mobilenet(domain: str) -> Source:
+    file = NetworkFile("mobilenetv2_100", f"mobilenetv2_100.{domain}.safetensors", 64)
+    return Source(file, 64, {"long": 40, "short": 8}, (-10, -8, -6, -4), SETS)
+
+
+def _other_kind(name: str) -> Source:
+    file = NetworkFile(name, f"{name}.safetensors")
+    return _POCKET._replace(network=file, epochs={"short": 12})
+
+
+_POCKET = Source(
+    NetworkFile("pocket"),
+    32,
+    {"long": 60, "short": 12},
+    (-10, -8, -6, -4, -2, 0),
+    (HELD_OUT, *SETS, DIGITS),
+)
 SOURCES: Mapping[SourceName, Source] = {
     "pocket": _POCKET,
     "scratch": _POCKET,
-    "in1k": _MOBILENET,
-    "inat_birds": _MOBILENET,
-    "inat_insects": _MOBILENET,
-    "dla46_c": _OTHER_KIND,
-    "tinynet_e": _OTHER_KIND,
+    "in1k": _mobilenet("in1k"),
+    "inat_birds": _mobilenet("inat_birds"),
+    "inat_insects": _mobilenet("inat_insects"),
+    "dla46_c": _other_kind("dla46_c"),
+    "tinynet_e": _other_kind("tinynet_e"),
 }
+TARGETS = tuple(dict.fromkeys(name for plan in SOURCES.values() for name in plan.targets))
+"""Of any source."""
 
 ORDER: tuple[tuple[SourceName, BudgetName, Stage], ...] = (
     ("pocket", "short", "curve"),
@@ -180,12 +197,7 @@ def quarter_of(effective_lr: float) -> int:
 
 def network_file(source: SourceName) -> NetworkFile:
     """Where the network of a source is."""
-    if source in ("pocket", "scratch"):
-        return NetworkFile("pocket")
-    if source in ("dla46_c", "tinynet_e"):
-        return NetworkFile(source, f"{source}.safetensors")
-    size = SOURCES[source].image_size
-    return NetworkFile("mobilenetv2_100", f"mobilenetv2_100.{source}.safetensors", size)
+    return SOURCES[source].network
 
 
 def settings(source: SourceName, budget: BudgetName, point: Point) -> Hyperparameters:

@@ -37,9 +37,9 @@ def data(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
     """The study is two epochs of one step on the grey set, a range test 14 steps."""
-    for name in SOURCES:
+    for name, source in SOURCES.items():
         targets = (TARGET,) if name == "pocket" else ()
-        tiny = Source(32, {"long": 2, "short": 1}, (-4,), targets)
+        tiny = Source(source.network, 32, {"long": 2, "short": 1}, (-4,), targets)
         monkeypatch.setitem(SOURCES, name, tiny)
     monkeypatch.setattr(rate_range, "STEPS", 14)
 
