@@ -32,7 +32,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from kintune.backbones import Backbone, build_network, load_backbone
+from kintune.backbones import Backbone, build_network, load_backbone, penultimate_features
 from kintune.backbones.pocket import POCKET_IMAGE_SIZE, PocketNet
 from kintune.features import Features
 from kintune.prototypes import Prototypes, class_prototypes, save_prototypes
@@ -125,7 +125,7 @@ def train(
 
 
 @torch.no_grad()
-def test_accuracy(network: nn.Module, data: Path) -> tuple[float, int]:
+def accuracy_on_test(network: nn.Module, data: Path) -> tuple[float, int]:
     """Top-1 on the test images of the classes kept, and how many these are."""
     images, labels, _ = read_parquet(data / "test.parquet")
     network.eval()
@@ -137,12 +137,8 @@ def test_accuracy(network: nn.Module, data: Path) -> tuple[float, int]:
 def penultimate(network: PocketNet, images: torch.Tensor) -> torch.Tensor:
     """Features (n, 192) before the head, batch statistics frozen."""
     network.eval()
-    features: list[torch.Tensor] = []
-    hook = network.fc.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
-    for part in images.split(500):
-        network(normalised(part))
-    hook.remove()
-    return torch.cat(features)
+    parts = [penultimate_features(network, "fc", normalised(part)) for part in images.split(500)]
+    return torch.cat([features for features, _ in parts])
 
 
 def main() -> None:
@@ -171,7 +167,7 @@ def main() -> None:
     }
     # What is measured from here on is what ships: the weights after rounding to 16 bits.
     network.load_state_dict({key: value.float() for key, value in weights.items()}, strict=False)
-    accuracy, test_images = test_accuracy(network, args.data)
+    accuracy, test_images = accuracy_on_test(network, args.data)
     print(f"test top-1 accuracy {accuracy:.4f} on {test_images} images, {minutes:.0f} minutes")
 
     facts = {

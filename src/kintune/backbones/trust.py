@@ -12,14 +12,14 @@ from kintune.backbones.heads import penultimate_features
 from kintune.errors import ModelError
 
 MOST_BATCHES = 8
-"""One alone strays by a third where images are small, by a twentieth where they are large."""
+"""One alone strays, the more the smaller the images."""
 IMAGES = 32
 """In a batch, as in a usual step: batch statistics of fewer make gradients larger."""
 FEWEST_IMAGES = 2
 MOST_PIXELS = IMAGES * 96**2
 """In a batch: of larger images there are fewer, and each brings more to the statistics."""
 PIXELS = 2**20
-"""In all batches, about: ten seconds of one core for a ResNet-50."""
+"""In all batches, about."""
 DIGITS = 3
 """That are kept: processors round differently."""
 
@@ -105,8 +105,8 @@ def _weights(network: nn.Module, head_name: str) -> Iterator[tuple[str, Tensor]]
 
 
 def _noise(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Images of noise with amplitudes in proportion to 1/f, float32 (b, 3, size, size), each with
-    mean 0 and deviation 1, as a network's normalised input has."""
+    """`count` images of noise with amplitudes in proportion to 1/f, float32 (b, 3, size, size),
+    each with mean 0 and deviation 1, as a network's normalised input has."""
     across, down = torch.fft.rfftfreq(size), torch.fft.fftfreq(size)
     squared = across.square() + down.square()[:, None]
     white = torch.randn(count, 3, size, size, generator=generator)
@@ -117,8 +117,8 @@ def _noise(count: int, size: int, generator: torch.Generator) -> Tensor:
 
 
 def _random_product(features: Tensor, generator: torch.Generator) -> Tensor:
-    """Of each image's features, in units of their length, with a random direction: their gradient
-    is as large as that of one image."""
+    """Of each image's features (b, d), in units of their length, with a random direction: a scalar
+    whose gradient is as large as that of one image."""
     directions = torch.randn(features.shape, generator=generator).to(features)
     directions = nn.functional.normalize(directions, dim=1)
     lengths = features.detach().norm(dim=1, keepdim=True).clamp(min=1e-12)
