@@ -8,7 +8,8 @@ Tables 2 and 8 imply for ImageNet ResNet-101, `held` how many 80 % ranges hold t
 95 % interval. Seconds.
 
 Then units: what recommendations lose on the study with an architecture left out, all its networks
-and targets, by what rates are divided by (`kintune.experiments.rate_units`).
+and targets, by what rates are divided by (`kintune.experiments.rate_units`); and how large best
+rates are over the trust ratio, and rates at which the first trainings break.
 
 Then the curves of the reference study that have their best rate inside, long and short budgets
 apart: `points` is regret on the smoothed test errors, with a 95 % bootstrap interval over targets;
@@ -41,6 +42,7 @@ from kintune.experiments.calibration import calibration_chart
 from kintune.experiments.few_runs import mean_lost_after
 from kintune.experiments.known_facts import FACTS, FactsFile, read_facts
 from kintune.experiments.paper_cases import paper_cases
+from kintune.experiments.rate_units import SHIPPED_UNIT
 from kintune.experiments.recommenders import (
     SHIPPED,
     Candidate,
@@ -74,6 +76,8 @@ PLOT = ROOT / "docs/_static/calibration.svg"
 OTHER_INPUTS = ("log_images_seen", "log_trust_ratio", "log_images_per_class", "probe")
 CHOSE_UNIT = ("pocket", "mobilenetv2_100")
 """Architectures whose curves chose what rates are divided by; those of others only judge it."""
+BROKEN = 0.3
+"""Validation error above the best run's, at a larger rate than the best."""
 LEAST_LEFT_OUT: dict[LeftOut, int] = {"target": 4, "architecture": 3}
 """So many there have to be before one is left out."""
 
@@ -91,6 +95,7 @@ def main() -> None:
     facts = read_facts(args.study / FACTS)
     tried = [] if args.quick else candidates("rank", OTHER_INPUTS)
     on_units(curves, facts)
+    on_ends(curves, facts)
     plotted |= on_study(curves, facts, BaselineArchive(args.baselines), tried)
     if args.plot:
         PLOT.write_text(as_svg(drawn(calibration_chart(plotted))))
@@ -154,6 +159,27 @@ def on_units(curves: Sequence[StudyCurve], facts: FactsFile) -> None:
             kept = [o for o in found if (o.case.architecture not in CHOSE_UNIT) == is_judge]
             if kept:
                 print_row(unit, kept)
+
+
+def on_ends(curves: Sequence[StudyCurve], facts: FactsFile) -> None:
+    """Where in units of the trust ratio best rates end and trainings begin to break."""
+    best: list[float] = []
+    broken: list[tuple[float, str]] = []
+    for curve in curves:
+        known = facts.find(curve.source, curve.target)
+        if known is not None and curve.is_inside:
+            unit, place = known.units[SHIPPED_UNIT], curve.validation.best_rate
+            most = min(run.validation_error for run in curve.runs) + BROKEN
+            best.append(place / unit)
+            broken += [
+                (run.result.effective_lr / unit, f"{curve.source} {curve.target} {curve.budget}")
+                for run in curve.runs
+                if run.validation_error > most and run.result.effective_lr > place
+            ]
+    print(f"\nlargest best rate over the trust ratio {max(best):.2f}; broken first at")
+    first = {name: min(rate for rate, at in broken if at == name) for _, name in broken}
+    for name in sorted(first, key=lambda name: first[name])[:5]:
+        print(f"    {name:34}{first[name]:8.2f}")
 
 
 def print_floor(curves: Sequence[StudyCurve]) -> None:

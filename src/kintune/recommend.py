@@ -54,7 +54,8 @@ SURE, FAIRLY_SURE = 5.0, 15.0
 """Ratios of the range's ends up to which confidence is `high` and `medium`."""
 HIGHEST = 0.2
 """Largest effective rate recommended, over the trust ratio: the best of the reference study reach
-0.13, and at 0.19 and 0.20 its first trainings break."""
+0.13, and from 0.19 on trainings break, those of a network on its own domain from 0.04
+(`scripts/evaluate_recommenders.py`)."""
 FEWEST_STEPS = 10
 """Optimisation steps below which there is no training to speak of."""
 
