@@ -11,7 +11,7 @@ cores; finished runs in RUNS are not repeated. `priors` asks `recommend` again f
 are there, in seconds: after references or their model have changed.
 
 `replay` asks each engine for rates and answers with one seed's error at the nearest rate of the
-grid. After n runs the engine's choice is the rate with the lowest error it has seen. Its regret is
+grid. After n runs the choice is what `kintune search` keeps (`kintune.search.kept`). Its regret is
 read off a smoothed surface (all seeds pooled, a Gaussian process in log rate), never off the
 minimum of noisy values: how far the choice lies above the surface's lowest point, in points of
 error. The noise floor is the regret of who runs the whole grid with one seed and takes the lowest.
@@ -38,12 +38,13 @@ from kintune.backbones import Backbone, load_backbone, trust_ratio
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.defaults import EngineName
 from kintune.experiment import at_rates
+from kintune.experiments.few_runs import kept_point
 from kintune.hyperparameters import Hyperparameters, RateRange
 from kintune.recommend import Recommendation, TaskFacts, recommend
 from kintune.reference import ReferenceTable, load_reference_tables
 from kintune.runners import LocalRunner
 from kintune.runs import RunConfig, write_json
-from kintune.search import ENGINES, History, Observation, Point, SearchSpace
+from kintune.search import ENGINES, History, Observation, SearchSpace
 from kintune.task import Task, measure
 from kintune.training import start_of, versions
 
@@ -246,12 +247,8 @@ def replay(surface: Surface, engine: EngineName, *, aided: bool, seed: int) -> I
         index = surface.index(point.place)
         error = errors[index]
         history = history.told(Observation(point=point, error=error, is_lost=error == 1.0))
-        yield surface.regret(surface.index(chosen(history).place))
-
-
-def chosen(history: History) -> Point:
-    assert history.best is not None
-    return history.best.point
+        kept = kept_point(history, space.prior and space.prior.best, space.validation_images)
+        yield surface.regret(surface.index(kept.place))
 
 
 def floor(surface: Surface) -> float:

@@ -14,13 +14,11 @@ import pytest
 from PIL import Image
 
 from kintune.cli import main
-from kintune.hyperparameters import Hyperparameters
 from kintune.options import SearchOptions
 from kintune.pipeline import command as repeating_command
-from kintune.results import SettingResult
 from kintune.runs import RunResult, read_result
 from kintune.search import Asked
-from kintune.tuning import best_setting, lowest_seed, task_source, ties
+from kintune.tuning import task_source
 
 
 @pytest.fixture
@@ -192,41 +190,6 @@ def test_a_real_search_with_workers_survives_kills_and_ends_as_one_that_was_not_
 
 def untimed(result: RunResult | None) -> RunResult | None:
     return result and result.model_copy(update={"seconds": 0.0})
-
-
-def setting(rate: float, error: float | None, *others: float) -> SettingResult:
-    def run(value: float | None, seed: int) -> RunResult:
-        return RunResult(
-            id=f"{rate} {seed}",
-            hyperparameters=Hyperparameters(lr=rate, momentum=0, batch_size=1, epochs=1),
-            effective_lr=rate,
-            status="diverged" if value is None else "complete",
-            validation_top1_error=value,
-            seed=seed,
-            seconds=1,
-        )
-
-    errors = [error, *others]
-    mean = None if error is None else sum(errors) / len(errors)
-    repeats = tuple(run(value, seed) for seed, value in enumerate(others, start=1))
-    first = run(error, 0)
-    return SettingResult(**first.to_json(), repeats=repeats, mean_validation_top1_error=mean)
-
-
-def test_the_mean_over_seeds_decides_and_the_lowest_seed_is_kept():
-    settings = [setting(0.1, 0.1, 0.5), setting(0.2, 0.25, 0.2), setting(0.3, None)]
-    best = best_setting(settings)
-    assert best.effective_lr == 0.2
-    assert lowest_seed(best).seed == 1
-    assert ties(settings) == ()
-
-
-def test_ties_go_to_the_smaller_rate_and_are_said():
-    settings = [setting(0.3, 0.2), setting(0.1, 0.2), setting(0.2, 0.3)]
-    assert best_setting(settings).effective_lr == 0.1
-    [note] = ties(settings)
-    assert "0.3 gave the same validation error as 0.1" in note
-    assert best_setting([setting(0.3, None)]) is None
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 from kintune.backbones import trust_ratio
 from kintune.candidates import measure_candidates, write_prototypes
+from kintune.choosing import Choice, choose, lowest_seed
 from kintune.datasets import absolute_source
 from kintune.errors import OptionError
 from kintune.options import (
@@ -45,15 +46,12 @@ from kintune.task import Task, load_task, measure, probe, resolve_device, source
 from kintune.training import exclusive, joined_replicas, replicas, versions
 from kintune.tuning import (
     alone,
-    best_setting,
-    lowest_seed,
     retrained,
     runner_for,
     search_plan,
     search_space,
     setting_results,
     template,
-    ties,
     usual_default,
     with_divided_cores,
 )
@@ -99,7 +97,9 @@ def _walk(options: SearchOptions, said: TuneOptions) -> TrainingSummary | Plan:
             [usual] = runner.run([usual_default(template(task, options, space))])
             results += [] if usual.id in {run.id for run in results} else [alone(usual)]
             labels.setdefault(usual.id, "usual default")
-        return _conclude(task, said, folder, results, labels, found.notes)
+        choice = choose(results, space)
+        choice = replace(choice, notes=found.notes + choice.notes)
+        return _conclude(task, said, folder, results, choice, labels)
 
 
 def _advice(task: Task, options: SearchOptions, folder: Path) -> Recommendation:
@@ -130,7 +130,8 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
     result = run_guarded(task.backbone, task.dataset, config, folder, device=task.device)
     if options.from_config is not None:
         say_repeated(read_result(options.from_config.parent), result)
-    return _conclude(task, options, folder, [alone(result)], {})
+    settings = [alone(result)]
+    return _conclude(task, options, folder, settings, choose(settings), {})
 
 
 def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:
@@ -209,14 +210,14 @@ def _conclude(
     options: TuneOptions | FinetuneOptions,
     folder: Path,
     results: list[SettingResult],
+    choice: Choice,
     labels: dict[str, str],
-    notes: tuple[str, ...] = (),
 ) -> TrainingSummary:
-    """Choose, test, keep and report; of several replicas the first does."""
+    """Test, keep and report; of several replicas the first does."""
     here = replicas()
     if not here.is_first:
         return here.from_first(None)  # pyright: ignore[reportReturnType] - the first has a summary
-    best, model_path = _keep_best(task, options, folder, best_setting(results))
+    best, model_path = _keep_best(task, options, folder, choice.setting)
     summary = TrainingSummary(
         status="no run completed" if best is None else "complete",
         runs=tuple(results),
@@ -228,7 +229,7 @@ def _conclude(
         labels=labels,
         versions=versions(),
         device=task.device,
-        notes=notes + ties(results),
+        notes=choice.notes,
     )
     write_json(folder / "summary.json", summary.to_json())
     write_report(folder)

@@ -187,40 +187,6 @@ def setting_results(trials: Sequence[Trial], images: int | None) -> tuple[Settin
     )
 
 
-def best_setting(settings: Sequence[SettingResult]) -> SettingResult | None:
-    """Lowest mean validation error, ties to the smaller effective rate; None where none has one."""
-    complete = [each for each in settings if each.mean_validation_top1_error is not None]
-    return min(
-        complete,
-        key=lambda each: (each.mean_validation_top1_error, each.effective_lr),
-        default=None,
-    )
-
-
-def lowest_seed(setting: SettingResult) -> RunResult:
-    """The run of a setting whose model is kept: lowest validation error, the first of equals."""
-    first = RunResult(**setting.model_dump(include=set(RunResult.model_fields)))
-    return min((first, *setting.repeats), key=lambda run: run.validation_top1_error or 0.0)
-
-
-def ties(settings: Sequence[SettingResult]) -> tuple[str, ...]:
-    """A note where another setting has the same error as the chosen one."""
-    best = best_setting(settings)
-    tied = [
-        f"{each.effective_lr:.4g}"
-        for each in settings
-        if best and each.mean_validation_top1_error == best.mean_validation_top1_error
-        if each.id != best.id
-    ]
-    if not best or not tied:
-        return ()
-    note = (
-        f"Effective rates {', '.join(tied)} gave the same validation error as "
-        f"{best.effective_lr:.4g}; the smallest was chosen."
-    )
-    return (note,)
-
-
 def retrained(task: Task, run_folder: Path, folder: Path) -> Path:
     """Train a run's settings once more on training and validation images together.
 

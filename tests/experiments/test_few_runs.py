@@ -40,6 +40,12 @@ def test_few_validation_images_mislead():
     assert lost_after(outcome)[4] > lost_after(Outcome(valley(0.1), Guess(-1.0, 0.2), None))[4]
 
 
+def test_a_good_guess_loses_by_following_the_lowest_error():
+    outcome = Outcome(valley(0.1, images=200), Guess(-1.0, 0.4), None)
+    kept, followed = lost_after(outcome), lost_after(outcome, keeps_lowest=True)
+    assert kept[4] < 0.5 * followed[4]
+
+
 def test_the_mean_is_over_cases():
     outcomes = [Outcome(valley(best), Guess(-1.0, 0.4), None) for best in (0.1, 0.3)]
     each = [lost_after(outcome) for outcome in outcomes]

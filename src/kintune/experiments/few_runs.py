@@ -11,10 +11,10 @@ from statistics import fmean
 
 import numpy as np
 
-from kintune.experiments.recommenders import SHARE, Case, Outcome, final_regret
+from kintune.experiments.recommenders import SHARE, Outcome, final_regret
 from kintune.hyperparameters import Hyperparameters, RateRange
 from kintune.rate_models import Guess
-from kintune.search import ENGINES, History, Observation, SearchSpace
+from kintune.search import ENGINES, History, Observation, Point, SearchSpace, kept
 
 ENGINE = "bracket"
 AFTER = (2, 4)
@@ -22,19 +22,26 @@ AFTER = (2, 4)
 DRAWS = 20
 
 
-def lost_after(outcome: Outcome, draws: int = DRAWS) -> dict[int, float]:
-    """Mean test regret, a fraction, of the rate that validation chooses after so many runs.
+def lost_after(
+    outcome: Outcome, draws: int = DRAWS, *, keeps_lowest: bool = False
+) -> dict[int, float]:
+    """Mean test regret, a fraction, of the rate that is kept after so many runs.
+
+    Args:
+        outcome: the guess to begin at.
+        draws: of the errors that runs have.
+        keeps_lowest: keep the lowest error, whatever was recommended (`kintune.search.kept`).
 
     Raises:
         ValueError: the case has no curve.
     """
-    case, guess = outcome.case, outcome.guess
-    curves = [_losses(case, guess, seed) for seed in range(draws)]
+    curves = [_losses(outcome, seed, keeps_lowest=keeps_lowest) for seed in range(draws)]
     return {runs: fmean(curve[runs - 1] for curve in curves) for runs in AFTER}
 
 
-def _losses(case: Case, guess: Guess, seed: int) -> list[float]:
+def _losses(outcome: Outcome, seed: int, *, keeps_lowest: bool) -> list[float]:
     """After one run, two, ..."""
+    case, guess = outcome.case, outcome.guess
     if case.validation is None:
         raise ValueError(f"{case.target} on {case.network}: no curve is known")
     curve, images = case.validation
@@ -50,16 +57,21 @@ def _losses(case: Case, guess: Guess, seed: int) -> list[float]:
         point = ENGINES[ENGINE].ask(space, history).point
         error = generator.binomial(images, curve(point.effective_lr)) / images
         history = history.told(Observation(point=point, error=error))
-        losses.append(_loss_of_best(case, history))
+        expected = None if keeps_lowest else guess.rate
+        losses.append(final_regret(case, Guess(kept_point(history, expected, images).place, 0.0)))
     return losses
 
 
-def _loss_of_best(case: Case, history: History) -> float:
-    assert history.best is not None  # a run has been told
-    return final_regret(case, Guess(history.best.point.place, 0.0))
+def kept_point(history: History, expected: float | None, images: int | None) -> Point:
+    """What a search that ended here would keep (`kintune.search.kept`)."""
+    points = [each.point for each in history.finished]
+    rates, errors = [p.effective_lr for p in points], [each.error for each in history.finished]
+    return points[kept(rates, errors, expected, images)]
 
 
-def mean_lost_after(outcomes: Sequence[Outcome], draws: int = DRAWS) -> dict[int, float]:
+def mean_lost_after(
+    outcomes: Sequence[Outcome], draws: int = DRAWS, *, keeps_lowest: bool = False
+) -> dict[int, float]:
     """Over several cases."""
-    each = [lost_after(outcome, draws) for outcome in outcomes]
+    each = [lost_after(outcome, draws, keeps_lowest=keeps_lowest) for outcome in outcomes]
     return {runs: fmean(losses[runs] for losses in each) for runs in AFTER}

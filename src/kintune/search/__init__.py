@@ -1,5 +1,6 @@
 """Search in effective learning rate: a space around the recommendation, engines, the loop."""
 
+from kintune.search.choice import kept, standard_error
 from kintune.search.engines import ENGINES
 from kintune.search.grids import Grid, appendix_d_grid, distinct, paper_grid, scratch_grid
 from kintune.search.history import History, Observation, Proposal, SearchEngine
@@ -36,9 +37,11 @@ __all__ = [
     "appendix_d_grid",
     "describe",
     "distinct",
+    "kept",
     "lessons",
     "live_table",
     "paper_grid",
     "scratch_grid",
     "search",
+    "standard_error",
 ]

@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from kintune.hyperparameters import outward_step
+from kintune.search.choice import standard_error
 from kintune.search.history import WORTH, History, Observation, Proposal, is_new
 from kintune.search.space import Point, SearchSpace
 from kintune.search.valley import Floats, Valley, fit_valley
@@ -25,8 +26,6 @@ GROWTH, LONGEST_STEP = 1.5, 1.0
 """Each further step on the same side is longer, up to this."""
 SETTLED_RUNS = 4
 """The other variants are tried when the first has been bracketed, or has had so many runs."""
-TELLING = 1.0
-"""Standard deviations of a difference beyond which one rate counts as worse than another."""
 FINE = 0.02
 """Decades between the places that the fit is asked about."""
 
@@ -76,9 +75,9 @@ class _Look:
 
     @property
     def worse(self) -> list[float]:
-        """Places whose error lies above the lowest by more than noise."""
-        lowest, images = self.finished[self.best].error, self.space.validation_images
-        noise = TELLING * (2 * lowest * (1 - lowest) / images) ** 0.5 if images else 0.0
+        """Places whose error lies above the lowest by more than a standard error."""
+        lowest = self.finished[self.best].error
+        noise = standard_error(lowest, self.space.validation_images)
         return [o.point.place for o in self.finished if o.error > lowest + noise]
 
     @property

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
+from kintune.search.choice import standard_error
 from kintune.search.trials import Trial
-
-ALIKE = 2.0
-"""Standard errors within which two errors are not told apart."""
 
 
 def lessons(trials: Sequence[Trial], validation_images: int | None) -> tuple[str | None, ...]:
@@ -24,7 +22,7 @@ def _lesson(trial: Trial, before: Sequence[Trial], images: int | None) -> str:
         return _loss(trial, lost.status, best)
     if best is None:
         return f"A first error to compare with: {trial.error:.1%}."
-    noise = _noise(best.error, images)
+    noise = standard_error(best.error, images)
     difference = f"{trial.error:.1%} against {best.error:.1%} at {best.point.effective_lr:.3g}"
     if trial.error < best.error - noise:
         return f"The lowest so far: {difference}."
@@ -50,7 +48,3 @@ def _side(trial: Trial, best: Trial) -> str:
 
 def _rate(trial: Trial) -> str:
     return f"{trial.point.effective_lr:.3g}"
-
-
-def _noise(error: float, images: int | None) -> float:
-    return ALIKE * (error * (1 - error) / images) ** 0.5 if images else 0.0

@@ -1,0 +1,94 @@
+"""Which setting of a search is kept, and what is said of it."""
+
+import pytest
+
+from kintune.choosing import choose, lowest_seed
+from kintune.hyperparameters import Hyperparameters, RateRange
+from kintune.results import SettingResult
+from kintune.runs import RunResult
+from kintune.search import Choices, SearchSpace
+
+BASE = Hyperparameters(lr=0.03, momentum=0, batch_size=10, epochs=1)
+
+
+@pytest.fixture
+def space():
+    """Where 0.03 is recommended; errors are of 100 images."""
+    prior = RateRange(low=0.01, best=0.03, high=0.1)
+    choices = Choices(batch_size=(10, 20))
+    return SearchSpace(base=BASE, prior=prior, choices=choices, validation_images=100)
+
+
+def setting(rate: float, error: float | None, *others: float, **changes) -> SettingResult:
+    def run(value: float | None, seed: int) -> RunResult:
+        return RunResult(
+            id=f"{rate} {changes} {seed}",
+            hyperparameters=BASE.model_copy(update={"lr": rate, **changes}),
+            effective_lr=rate,
+            status="diverged" if value is None else "complete",
+            validation_top1_error=value,
+            seed=seed,
+            seconds=1,
+        )
+
+    errors = [error, *others]
+    mean = None if error is None else sum(errors) / len(errors)
+    repeats = tuple(run(value, seed) for seed, value in enumerate(others, start=1))
+    first = run(error, 0)
+    return SettingResult(**first.to_json(), repeats=repeats, mean_validation_top1_error=mean)
+
+
+def test_the_mean_over_seeds_decides_and_the_lowest_seed_is_kept():
+    settings = [setting(0.1, 0.1, 0.5), setting(0.2, 0.25, 0.2), setting(0.3, None)]
+    choice = choose(settings)
+    assert choice.setting.effective_lr == 0.2
+    assert lowest_seed(choice.setting).seed == 1
+    assert choice.notes == ()
+
+
+def test_ties_go_to_the_smaller_rate_and_are_said():
+    choice = choose([setting(0.3, 0.2), setting(0.1, 0.2), setting(0.2, 0.3)])
+    assert choice.setting.effective_lr == 0.1
+    [note] = choice.notes
+    assert "0.3 (20.0%) gave the same validation error as 0.1 (20.0%)" in note
+    assert choose([setting(0.3, None)]).setting is None
+
+
+def test_what_chance_may_explain_stays_with_the_recommendation_and_is_said(space):
+    choice = choose([setting(0.03, 0.22), setting(0.06, 0.2), setting(0.1, 0.21)], space)
+    assert choice.setting.effective_lr == 0.03
+    [note] = choice.notes
+    assert "0.03 (22.0%) is kept" in note
+    assert "0.06 (20.0%), 0.1 (21.0%) did no worse" in note
+    assert "5.7 points on 100 validation images" in note
+
+
+def test_a_clear_difference_is_followed_without_a_word(space):
+    choice = choose([setting(0.03, 0.4), setting(0.06, 0.2)], space)
+    assert choice.setting.effective_lr == 0.06
+    assert choice.notes == ()
+
+
+def test_seeds_tell_smaller_differences(space):
+    once = [setting(0.03, 0.24), setting(0.06, 0.2)]
+    thrice = [setting(0.03, *[0.24] * 3), setting(0.06, *[0.2] * 3)]
+    assert choose(once, space).setting.effective_lr == 0.03
+    assert choose(thrice, space).setting.effective_lr == 0.06
+
+
+def test_other_batch_sizes_are_compared_by_their_errors(space):
+    choice = choose([setting(0.03, 0.21), setting(0.06, 0.2, batch_size=20)], space)
+    assert choice.setting.hyperparameters.batch_size == 20
+
+
+def test_with_another_batch_size_the_recommendation_is_in_proportion_to_it(space):
+    rates = {0.03: 0.2, 0.07: 0.21, 0.2: 0.22}
+    choice = choose([setting(r, error, batch_size=20) for r, error in rates.items()], space)
+    assert choice.setting.effective_lr == 0.07
+
+
+def test_a_tie_with_another_momentum_goes_to_the_smaller_rate_and_is_said(space):
+    choice = choose([setting(0.03, 0.2), setting(0.04, 0.2, momentum=0.5)], space)
+    assert choice.setting.effective_lr == 0.03
+    [note] = choice.notes
+    assert "0.04 (20.0%) gave the same validation error" in note
