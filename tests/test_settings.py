@@ -62,6 +62,7 @@ def test_every_flag_reaches_the_hyperparameters():
         "exempt_bias_and_norm": True,
         "schedule": "cosine",
         "warmup_epochs": 3,
+        "head_start": "random",
         "head_lr_factor": 10.0,
         "augmentation": "flip",
         "freeze_bn_stats": True,
@@ -72,6 +73,11 @@ def test_every_flag_reaches_the_hyperparameters():
     assert {name: getattr(found, name) for name in flags} == flags
 
 
+def test_a_head_starts_from_features_where_there_are_any():
+    assert settings().head_start == "probe"
+    assert settings(from_scratch=True).head_start == "random"
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
@@ -80,6 +86,7 @@ def test_every_flag_reaches_the_hyperparameters():
         ({"new_part_decay": 0.1, "regularizer": "none"}, "--new-part-decay"),
         ({"bn_momentum": 0.9, "freeze_bn_stats": True}, "--bn-momentum and --freeze-bn-stats"),
         ({"freeze_bn_stats": True, "from_scratch": True}, "--from-scratch"),
+        ({"head_start": "probe", "from_scratch": True}, "--head-start probe and --from-scratch"),
         ({"head_lr_factor": 10.0, "head_only": True}, "--head-lr-factor and --head-only"),
     ],
 )

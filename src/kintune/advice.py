@@ -84,6 +84,11 @@ def reasons(
         if settings.weight_decay:
             found["weight_decay"] = _decay_reason(settings, steps)
         found["regularizer"] = _regularizer_reason(settings, rank)
+    if settings.head_start == "probe":
+        found["head_start"] = (
+            "a classifier of the frozen features is known in seconds; a random head needs steps "
+            "before it says anything, and moves the features meanwhile (Kumar et al. 2022)."
+        )
     share = bn_momentum_for(steps_per_epoch)
     found["bn_momentum"] = (
         f"the network's own; for {steps_per_epoch} steps an epoch the rule of Kornblith et al. "

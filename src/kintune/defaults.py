@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from kintune.hyperparameters import AugmentationName
+from kintune.hyperparameters import AugmentationName, HeadStart
 
 EngineName = Literal["bracket", "tpe", "gp", "random", "grid"]
 """What proposes the next setting: `kintune.search.ENGINES`."""
@@ -11,6 +11,8 @@ RunnerName = Literal["local", "ray"]
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
+HEAD_START: HeadStart = "probe"
+"""Of pretrained weights (`scripts/head_start_study.py`)."""
 USUAL_LR = 0.01
 """Learning rate that most fine-tuning uses, with `MOMENTUM` and `WEIGHT_DECAY` (section 3.1)."""
 

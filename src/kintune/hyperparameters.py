@@ -13,6 +13,7 @@ from kintune.records import Record
 RegularizerName = Literal["l2", "l2-sp", "none"]
 ScheduleName = Literal["step", "cosine", "constant"]
 AugmentationName = Literal["random_resized_crop", "random_crop", "flip", "none"]
+HeadStart = Literal["probe", "random"]
 UpdateConvention = Literal["paper", "torch"]
 
 LEAST_STEP, MOST_STEP = 0.3, 0.7
@@ -60,6 +61,9 @@ class Hyperparameters(Record):
     """Decay λ2, or β, of the new head; None is the same as the rest for L2 and 0.01 for L2-SP."""
     exempt_bias_and_norm: bool = False
     """Biases and the parameters of normalisation do not decay. In the paper everything does."""
+    head_start: HeadStart = "random"
+    """The new head's weights at the start: drawn from N(0, 0.01^2) as in the paper, or a linear
+    classifier of the frozen features (`kintune.training.head_start`)."""
     head_lr_factor: float = Field(default=1, gt=0)
     """The new head learns at this multiple of the rate."""
     bn_momentum: float | None = Field(default=None, ge=0, lt=1)

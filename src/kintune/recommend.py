@@ -19,6 +19,7 @@ from kintune import defaults
 from kintune.advice import explanation, reasons
 from kintune.hyperparameters import (
     AugmentationName,
+    HeadStart,
     Hyperparameters,
     RateRange,
     RegularizerName,
@@ -72,6 +73,7 @@ SETTINGS = (
     "regularizer",
     "schedule",
     "augmentation",
+    "head_start",
 )
 """Of `Hyperparameters`, those that are recommended."""
 
@@ -115,6 +117,7 @@ class Recipe(Record):
     schedule: ScheduleName = "step"
     augmentation: AugmentationName | None = None
     """None leaves it to `kintune.defaults.augmentation_for`."""
+    head_start: HeadStart = defaults.HEAD_START
 
 
 class Evidence(Record):
@@ -148,6 +151,7 @@ class Recommendation(Record):
     regularizer: RegularizerName
     schedule: ScheduleName
     augmentation: AugmentationName
+    head_start: HeadStart = "random"
     confidence: Confidence
     """How wide the range is: `high` up to a factor of 5, `medium` up to 15."""
     reference_coverage: float
@@ -196,6 +200,7 @@ def recommend(
         regularizer=recipe.regularizer,
         schedule=recipe.schedule,
         augmentation=recipe.augmentation or defaults.augmentation_for(task.steps),
+        head_start=recipe.head_start,
     )
     return Recommendation(
         similarity=similarity,

@@ -4,8 +4,8 @@ import math
 
 from kintune import defaults
 from kintune.errors import OptionError
-from kintune.hyperparameters import MILESTONES, Hyperparameters, bn_momentum_for
-from kintune.options import FinetuneOptions, TrainingOptions, TuneOptions
+from kintune.hyperparameters import MILESTONES, HeadStart, Hyperparameters, bn_momentum_for
+from kintune.options import FinetuneOptions, SearchOptions, TrainingOptions, TuneOptions
 from kintune.progress import announce
 from kintune.recommend import TaskFacts
 from kintune.runs import RunConfig
@@ -75,15 +75,22 @@ def training_settings(options: TrainingOptions, facts: TaskFacts, lr: float) -> 
         convention=options.convention,
         new_part_decay=options.new_part_decay,
         exempt_bias_and_norm=options.exempt_bias_and_norm,
+        head_start=head_start(options),
         head_lr_factor=options.head_lr_factor,
         bn_momentum=bn_momentum,
         freeze_bn_stats=options.freeze_bn_stats,
     )
 
 
+def head_start(options: TrainingOptions) -> HeadStart:
+    """How the new head starts: as asked, else the default of pretrained weights."""
+    from_scratch = isinstance(options, FinetuneOptions | SearchOptions) and options.from_scratch
+    return options.head_start or ("random" if from_scratch else defaults.HEAD_START)
+
+
 def _refuse_contradictions(options: TrainingOptions, epochs: int) -> None:
     """An option that could have no effect is a mistake, not a wish."""
-    from_scratch = isinstance(options, FinetuneOptions) and options.from_scratch
+    from_scratch = isinstance(options, FinetuneOptions | SearchOptions) and options.from_scratch
     head_only = isinstance(options, FinetuneOptions) and options.head_only
     rules = {
         f"--warmup-epochs {options.warmup_epochs:g}: training ends after {epochs} epochs, before "
@@ -98,6 +105,8 @@ def _refuse_contradictions(options: TrainingOptions, epochs: int) -> None:
         ),
         "--freeze-bn-stats and --from-scratch: there are no statistics of a source to keep. Leave "
         "one of the two away.": options.freeze_bn_stats and from_scratch,
+        "--head-start probe and --from-scratch: there are no features to fit a head to. Leave one "
+        "of the two away.": options.head_start == "probe" and from_scratch,
         "--head-lr-factor and --head-only: the head is all that learns. Say its rate with --lr.": (
             options.head_lr_factor != 1 and head_only
         ),

@@ -153,8 +153,10 @@ def _devices(options: SearchOptions, task: Task) -> tuple[str, ...]:
 
 
 def usual_default(config: RunConfig) -> RunConfig:
-    """What most fine-tuning uses whatever the data: lr 0.01, momentum 0.9, decay 0.0001."""
+    """What most fine-tuning uses whatever the data: lr 0.01, momentum 0.9, decay 0.0001, a random
+    head."""
     usual = {
+        "head_start": "random",
         "lr": defaults.USUAL_LR,
         "momentum": defaults.MOMENTUM,
         "weight_decay": defaults.WEIGHT_DECAY,

@@ -10,6 +10,7 @@ from kintune import defaults
 from kintune.errors import OptionError
 from kintune.hyperparameters import (
     AugmentationName,
+    HeadStart,
     RegularizerName,
     ScheduleName,
     UpdateConvention,
@@ -119,6 +120,9 @@ class TrainingOptions(Options):
     5/6."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0
     """Epochs over which the rate grows linearly at the start."""
+    head_start: HeadStart | None = None
+    """The new head starts as a classifier of the frozen features (probe) or from random weights; by
+    default random with --from-scratch, else probe."""
     head_lr_factor: Annotated[float, Field(gt=0)] = 1
     """The new head learns at this multiple of the rate."""
     augmentation: AugmentationName | None = None

@@ -194,6 +194,7 @@ class Recommendation(Part):
     regularizer: str | None = None
     schedule: str = ""
     augmentation: str = ""
+    head_start: str = ""
     confidence: Literal["low", "medium", "high"] | None = None
     reference_coverage: float | None = Field(default=None, ge=0, le=1)
     """Share of the measured references whose best rate such a range holds, each target left out in

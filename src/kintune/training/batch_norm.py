@@ -25,5 +25,16 @@ def train_mode(network: nn.Module, config: RunConfig) -> None:
             module.eval()
 
 
+def measuring_mode(network: nn.Module, config: RunConfig) -> nn.Module:
+    """The network as training will see its features: batches are normalised as in `train_mode`, and
+    nothing is left out at random."""
+    train_mode(network, config)
+    uses_batch = [module for module in _batch_norms(network) if module.training]
+    network.eval()
+    for module in uses_batch:
+        module.train()
+    return network
+
+
 def _batch_norms(network: nn.Module) -> list[_BatchNorm]:
     return [module for module in network.modules() if isinstance(module, _BatchNorm)]

@@ -59,7 +59,7 @@ def _seconds_per_image(
 ) -> float:
     """Of augmentation and training step together, after one step to warm up."""
     with run_conditions(config, device):
-        state = starting_state(backbone, len(dataset.classes), config, device)
+        state = starting_state(backbone, dataset, config, device)
         train_mode(state.network, config)
         epochs = (
             training_batches(dataset, config, epoch, 0, torch.device(device)) for epoch in count()

@@ -69,7 +69,7 @@ def fine_tune(
             notes = note_environment(folder, this_environment(device, backbone, dataset))
         with run_conditions(config, device):
             state, end = _train_within_memory(
-                partial(starting_state, backbone, len(dataset.classes), config, device),
+                partial(starting_state, backbone, dataset, config, device),
                 partial(train, dataset=dataset, config=config, folder=folder, watch=watch),
                 share=-(-config.hyperparameters.batch_size // here.count),
             )

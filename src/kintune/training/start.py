@@ -17,6 +17,7 @@ from kintune.inputs import InputSpec
 from kintune.runs import RunConfig
 from kintune.training.batch_norm import set_bn_momentum
 from kintune.training.checkpoint import TrainingState
+from kintune.training.head_start import start_head
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.regularizers import regularizer_for
 from kintune.training.replicas import replicas
@@ -74,6 +75,11 @@ def check_start(backbone: Backbone, dataset: ImageDataset, config: RunConfig, de
         raise OptionError(
             "--regularizer l2-sp pulls towards pretrained weights, and this run starts from random "
             "ones. Use --regularizer l2."
+        )
+    if config.initialization == "random" and config.hyperparameters.head_start == "probe":
+        raise OptionError(
+            "--head-start probe fits the head to pretrained features, and this run starts from "
+            "random weights. Use --head-start random."
         )
     _check_length(dataset, config.hyperparameters)
     _check_devices(config)
@@ -151,10 +157,12 @@ def parameter_groups(
 
 
 def starting_state(
-    backbone: Backbone, num_classes: int, config: RunConfig, device: str
+    backbone: Backbone, dataset: ImageDataset, config: RunConfig, device: str
 ) -> TrainingState:
     """Network and optimiser before the first step."""
-    network = starting_network(backbone, num_classes, config, device)
+    network = starting_network(backbone, len(dataset.classes), config, device)
+    if config.hyperparameters.head_start == "probe":
+        start_head(network, backbone, dataset, config)
     return TrainingState(
         network=network,
         optimizer=starting_optimizer(network, backbone.head_name, config),

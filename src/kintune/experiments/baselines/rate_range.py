@@ -98,7 +98,7 @@ def range_test(
     began = time.monotonic()
     lrs, losses = growing_rates(STEPS), list[float]()
     with run_conditions(config, device):
-        state = starting_state(backbone, len(dataset.classes), config, device)
+        state = starting_state(backbone, dataset, config, device)
         train_mode(state.network, config)
         batches = _endless_batches(dataset, config, device)
         for lr, batch in zip(lrs, batches, strict=False):

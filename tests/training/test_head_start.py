@@ -1,0 +1,112 @@
+"""A head that starts as a classifier of the frozen features."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from kintune.backbones import normalised
+from kintune.datasets.transforms import centre_crops
+from kintune.errors import OptionError
+from kintune.training import fine_tune, load_model_folder
+from kintune.training.batch_norm import measuring_mode
+from kintune.training.head_start import PENALTY, logistic_regression
+from kintune.training.start import starting_network, starting_state
+
+
+def started(backbone, dataset, config):
+    return starting_state(backbone, dataset, config, "cpu").network
+
+
+def training_error(network, backbone, dataset, config):
+    """Of the network as training sees it."""
+    indices = dataset.splits["train"]
+    batch = normalised(centre_crops(dataset.images, indices, 16), backbone.input)
+    with torch.inference_mode():
+        guesses = measuring_mode(copy.deepcopy(network), config)(batch).argmax(dim=1)
+    return (guesses.numpy() != dataset.labels[indices]).mean()
+
+
+def scaled(backbone, factor):
+    """With running variances of another scale, as images unlike the source's would have."""
+    network = copy.deepcopy(backbone.network)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var *= factor
+    return replace(backbone, network=network)
+
+
+def test_the_head_knows_the_classes_before_the_first_step(backbone, dataset, make_config):
+    errors = {}
+    for start in ("random", "probe"):
+        config = make_config(head_start=start)
+        errors[start] = training_error(
+            started(backbone, dataset, config), backbone, dataset, config
+        )
+    assert errors["probe"] < 0.1 < 0.3 < errors["random"]
+
+
+def test_nothing_but_the_head_is_touched(backbone, dataset, make_config):
+    config = make_config(head_start="probe")
+    before = starting_network(backbone, 3, config, "cpu").state_dict()
+    after = started(backbone, dataset, config).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_features_are_normalised_as_training_does(backbone, dataset, make_config):
+    """Batch statistics do not know the source's; frozen ones are the source's."""
+    for frozen in (False, True):
+        config = make_config(head_start="probe", freeze_bn_stats=frozen)
+        one, other = (
+            started(each, dataset, config).get_parameter("fc.weight")
+            for each in (backbone, scaled(backbone, 100.0))
+        )
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-4) is not frozen
+
+
+def test_where_the_head_alone_learns_features_are_those_of_evaluation(
+    backbone, dataset, make_config
+):
+    config = make_config(head_start="probe", trainable="head")
+    one, other = (
+        started(each, dataset, config).get_parameter("fc.weight")
+        for each in (backbone, scaled(backbone, 100.0))
+    )
+    assert not torch.allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_the_same_configuration_gives_the_same_head(backbone, dataset, make_config):
+    config = make_config(head_start="probe")
+    one, other = (started(backbone, dataset, config).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_random_weights_have_no_features_to_fit_a_head_to(backbone, dataset, make_config, tmp_path):
+    config = make_config(head_start="probe", initialization="random", weights_sha256="")
+    with pytest.raises(OptionError, match="--head-start probe"):
+        fine_tune(backbone, dataset, config, tmp_path)
+
+
+def test_a_training_that_hardly_moves_knows_the_classes(backbone, dataset, make_config, tmp_path):
+    errors = {}
+    for start in ("random", "probe"):
+        config = make_config(head_start=start, lr=1e-5, epochs=1)
+        fine_tune(backbone, dataset, config, tmp_path / start)
+        network = load_model_folder(tmp_path / start / "model").network
+        errors[start] = training_error(network, backbone, dataset, config)
+    assert errors["probe"] < 0.1 < 0.3 < errors["random"]
+
+
+def test_the_fit_is_that_of_scikit_learn():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(60, 5)) / 5**0.5
+    labels = (features @ generator.normal(size=(5, 3))).argmax(axis=1)
+    weight, bias = logistic_regression(torch.from_numpy(features), torch.from_numpy(labels), 3)
+    expected = LogisticRegression(C=1 / PENALTY, tol=1e-8, max_iter=1000).fit(features, labels)
+    np.testing.assert_allclose(weight, expected.coef_, atol=0.02)
+    np.testing.assert_allclose(bias - bias.mean(), expected.intercept_, atol=0.02)
