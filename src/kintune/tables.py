@@ -171,7 +171,7 @@ def summary_table(summary: TrainingSummary | Plan) -> str:
     )
     lines = [table]
     if summary.best is not None:
-        lines.append(_best_text(summary.best))
+        lines.append(_kept_text(summary.best))
         lines.append(f"model   {summary.model_path}")
     else:
         lines.append("no run completed: see the reasons above and in the report")
@@ -197,11 +197,11 @@ def _run_row(run: RunResult, label: str) -> tuple[str, ...]:
     )
 
 
-def _best_text(best: BestRun) -> str:
+def _kept_text(best: BestRun) -> str:
     tested = best.test_top1_error
     test = "no test split to read" if tested is None else f"test error {tested:.2%}"
     return (
-        f"best    effective lr {best.effective_lr:.4g}: "
+        f"kept    effective lr {best.effective_lr:.4g}: "
         f"validation error {best.validation_top1_error:.2%}, {test}"
     )
 

@@ -262,9 +262,13 @@ class Output:
     model: str
 
     def name_of(self, run: Run) -> str:
-        """What sets a run apart: its label, and whether it is the best; mostly nothing."""
-        best = "best" if run == self.winner else ""
-        return ", ".join(name for name in (best, self.summary.labels.get(run.id, "")) if name)
+        """What sets a run apart: its label, and whether it is kept; mostly nothing."""
+        kept = "best so far" if self.is_going else "kept"
+        return ", ".join(
+            name
+            for name in (kept if run == self.winner else "", self.summary.labels.get(run.id, ""))
+            if name
+        )
 
 
 def read_output(folder: Path) -> Output:
