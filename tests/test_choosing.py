@@ -51,6 +51,7 @@ def test_ties_go_to_the_smaller_rate_and_are_said():
     assert choice.setting.effective_lr == 0.1
     [note] = choice.notes
     assert "0.3 (20.0%) gave the same validation error as 0.1 (20.0%)" in note
+    assert note.endswith("which is kept, the smallest.")
     assert choose([setting(0.3, None)]).setting is None
 
 
@@ -59,7 +60,7 @@ def test_what_chance_may_explain_stays_with_the_recommendation_and_is_said(space
     assert choice.setting.effective_lr == 0.03
     [note] = choice.notes
     assert "0.03 (22.0%) is kept" in note
-    assert "0.06 (20.0%), 0.1 (21.0%) did no worse" in note
+    assert "0.06 (20.0%), 0.1 (21.0%) did better" in note
     assert "5.7 points on 100 validation images" in note
 
 
@@ -69,11 +70,23 @@ def test_a_clear_difference_is_followed_without_a_word(space):
     assert choice.notes == ()
 
 
-def test_seeds_tell_smaller_differences(space):
-    once = [setting(0.03, 0.24), setting(0.06, 0.2)]
+def test_seeds_share_their_images_and_so_make_no_more_of_them(space):
     thrice = [setting(0.03, *[0.24] * 3), setting(0.06, *[0.2] * 3)]
-    assert choose(once, space).setting.effective_lr == 0.03
-    assert choose(thrice, space).setting.effective_lr == 0.06
+    assert choose(thrice, space).setting.effective_lr == 0.03
+
+
+def test_the_usual_default_has_to_be_clearly_better_too(space):
+    usual = setting(0.1, 0.19, head_start="random")
+    assert choose([setting(0.03, 0.2, head_start="probe"), usual], space).setting is not usual
+    assert choose([setting(0.03, 0.3, head_start="probe"), usual], space).setting is usual
+
+
+def test_a_tie_with_the_lowest_is_not_said_of_what_is_kept(space):
+    settings = [setting(0.03, 0.22), setting(0.06, 0.2), setting(0.1, 0.2, momentum=0.5)]
+    choice = choose(settings, space)
+    assert choice.setting.effective_lr == 0.03
+    [note] = choice.notes
+    assert "0.06 (20.0%) did better" in note
 
 
 def test_other_batch_sizes_are_compared_by_their_errors(space):

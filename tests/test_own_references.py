@@ -4,7 +4,7 @@ import pytest
 
 from kintune.errors import OptionError
 from kintune.own_references import add_reference, list_references, reference_of
-from kintune.recommend import TaskFacts, recommend
+from kintune.recommend import Recipe, TaskFacts, recommend
 from kintune.reference import own_references_path, shipped_reference_tables
 
 
@@ -77,12 +77,22 @@ def test_the_trust_ratio_of_the_search_goes_with_it(finished_search, make_simila
     folder = finished_search({0.003: 0.3, 0.02: 0.2, 0.1: 0.4})
     assert reference_of(folder).trust_ratio is None
     facts = TaskFacts(images=1000, classes=10, batch_size=32, epochs=30, trust_ratio=0.2)
-    advice = recommend(make_similarity("photos"), facts)
+    advice = recommend(make_similarity("photos"), facts, Recipe(head_start="random"))
     (folder / "recommendation.json").write_text(advice.model_dump_json())
     assert reference_of(folder).trust_ratio == 0.2
     before = recommend(make_similarity("new"), facts)
     add_reference(folder)
     assert recommend(make_similarity("new"), facts).effective_lr != before.effective_lr
+
+
+def test_runs_of_another_start_than_was_recommended_are_another_curve(finished_search):
+    folder = finished_search({0.01: 0.3, 0.05: 0.2, 0.3: None})
+    recommended = folder / "recommendation.json"
+    recommended.write_text(json.dumps({"head_start": "random", "lr": 0.1}))
+    assert reference_of(folder).rows[0].effective_lr == 0.05
+    recommended.write_text(json.dumps({"head_start": "probe"}))
+    with pytest.raises(OptionError, match="no worse run on both sides"):
+        reference_of(folder)
 
 
 def test_a_damaged_file_of_own_references_is_named(own_file):

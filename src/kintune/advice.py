@@ -86,7 +86,7 @@ def reasons(
         found["regularizer"] = _regularizer_reason(settings, rank)
     if settings.head_start == "probe":
         found["head_start"] = (
-            "a classifier of the frozen features is known in seconds; a random head needs steps "
+            "a classifier of the frozen features (probe) is soon known; a random head needs steps "
             "before it says anything, and moves the features meanwhile (Kumar et al. 2022)."
         )
     share = bn_momentum_for(steps_per_epoch)

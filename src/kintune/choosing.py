@@ -31,8 +31,10 @@ class _Scored:
 
     @property
     def but_rate(self) -> Hyperparameters:
-        """All but the rate."""
-        return self.setting.hyperparameters.model_copy(update={"lr": 1.0})
+        """All but the rate, and the start of the head, which no search varies but which sets the
+        usual default apart."""
+        same = {"lr": 1.0, "head_start": "random"}
+        return self.setting.hyperparameters.model_copy(update=same)
 
 
 def choose(settings: Sequence[SettingResult], space: SearchSpace | None = None) -> Choice:
@@ -52,14 +54,21 @@ def choose(settings: Sequence[SettingResult], space: SearchSpace | None = None) 
         return Choice(setting=None)
     lowest = min(scored, key=lambda each: (each.error, each.rate))
     alike = [each for each in scored if each.but_rate == lowest.but_rate]
-    images = _images_behind(lowest, space)
-    expected = _expected(lowest, space)
+    images, expected = space and space.validation_images, _expected(lowest, space)
     best = alike[kept([each.rate for each in alike], [e.error for e in alike], expected, images)]
-    no_worse = [each for each in alike if each.error <= best.error and each is not best]
-    ties = [e for e in scored if e.error == lowest.error and e.but_rate != lowest.but_rate]
-    notes = [_say_no_worse(best, no_worse, images)] if no_worse and expected else []
-    if ties or (no_worse and not expected):
-        notes.append(_say_ties(lowest, [*ties, *([] if expected else no_worse)]))
+    notes: list[str] = []
+    if expected and best.error > lowest.error:
+        better = [each for each in alike if each.error < best.error]
+        notes.append(_say_better(best, better, images))
+    ties = [each for each in scored if each.error == best.error and each is not best]
+    if ties:
+        reason = ", the smallest" if expected is None else ""
+        if expected and all(each in alike for each in ties):
+            reason = ", the nearest to the recommendation"
+        notes.append(
+            f"Effective rates {_rates(ties)} gave the same validation error as {_rates([best])}, "
+            f"which is kept{reason}."
+        )
     return Choice(setting=best.setting, notes=tuple(notes))
 
 
@@ -69,13 +78,6 @@ def lowest_seed(setting: SettingResult) -> RunResult:
     return min((first, *setting.repeats), key=lambda run: run.validation_top1_error or 0.0)
 
 
-def _images_behind(scored: _Scored, space: SearchSpace | None) -> int | None:
-    """What its error was measured on, all seeds together."""
-    if space is None or space.validation_images is None:
-        return None
-    return space.validation_images * (1 + len(scored.setting.repeats))
-
-
 def _expected(scored: _Scored, space: SearchSpace | None) -> float | None:
     """The recommended effective rate, in proportion to the batch size."""
     if space is None or space.prior is None:
@@ -83,19 +85,12 @@ def _expected(scored: _Scored, space: SearchSpace | None) -> float | None:
     return space.prior.best * scored.setting.hyperparameters.batch_size / space.base.batch_size
 
 
-def _say_no_worse(best: _Scored, others: Sequence[_Scored], images: int | None) -> str:
+def _say_better(best: _Scored, others: Sequence[_Scored], images: int | None) -> str:
     noise = standard_error(min(each.error for each in others), images)
     return (
         f"Effective rate {_rates([best])} is kept, the nearest to the recommendation: that "
-        f"{_rates(others)} did no worse may be chance (the standard error of a difference is "
+        f"{_rates(others)} did better may be chance (the standard error of a difference is "
         f"{100 * noise:.1f} points on {images} validation images)."
-    )
-
-
-def _say_ties(chosen: _Scored, others: Sequence[_Scored]) -> str:
-    return (
-        f"Effective rates {_rates(others)} gave the same validation error as {_rates([chosen])}; "
-        "the smallest was chosen."
     )
 
 

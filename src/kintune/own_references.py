@@ -7,6 +7,7 @@ from statistics import mean
 from pydantic import ConfigDict
 
 from kintune.errors import OptionError
+from kintune.hyperparameters import HeadStart
 from kintune.rate_evidence import origin_of
 from kintune.records import Record
 from kintune.reference import (
@@ -29,6 +30,7 @@ class _Recommended(Record):
     model_config = ConfigDict(extra="ignore")
 
     trust_ratio: float | None = None
+    head_start: HeadStart = "random"
 
 
 class References(Record):
@@ -79,7 +81,8 @@ def reference_of(folder: Path) -> ReferenceTable:
             "folder that its --output named."
         )
     measured = Similarity.read(folder / "similarity.json")
-    best = best_inside(folder, _results(folder))
+    recommended = _recommended(folder)
+    best = best_inside(folder, _results(folder, recommended and recommended.head_start))
     used, config = best.hyperparameters, RunConfig.read(folder / "runs" / best.id / "config.json")
     return ReferenceTable(
         source=measured.source,
@@ -88,7 +91,7 @@ def reference_of(folder: Path) -> ReferenceTable:
         prototypes_from=origin_of(measured),
         extractor=measured.extractor,
         weights_sha256=config.weights_sha256,
-        trust_ratio=_trust_ratio(folder),
+        trust_ratio=recommended and recommended.trust_ratio,
         rows=(
             ReferenceRow(
                 target=measured.target,
@@ -104,11 +107,10 @@ def reference_of(folder: Path) -> ReferenceTable:
     )
 
 
-def _trust_ratio(folder: Path) -> float | None:
-    """Of the network at the input size that was searched with; None where nothing was recommended
-    for that search."""
+def _recommended(folder: Path) -> _Recommended | None:
+    """None where nothing was recommended for that search."""
     path = folder / "recommendation.json"
-    return _Recommended.read(path).trust_ratio if path.exists() else None
+    return _Recommended.read(path) if path.exists() else None
 
 
 def best_inside(folder: Path, results: Sequence[RunResult]) -> RunResult:
@@ -133,10 +135,12 @@ def best_inside(folder: Path, results: Sequence[RunResult]) -> RunResult:
     return at[best][0]
 
 
-def _results(folder: Path) -> list[RunResult]:
-    """Of runs that trained to their end or diverged; a diverged one is worse than any."""
+def _results(folder: Path, head_start: HeadStart | None) -> list[RunResult]:
+    """Of runs that trained to their end or diverged, which is worse than any error. Those of another
+    start than was recommended (an earlier version, the usual default) are another curve."""
     found = [read_result(run) for run in sorted((folder / "runs").glob("*"))]
-    return [run for run in found if run is not None and run.status in ("complete", "diverged")]
+    ended = [run for run in found if run is not None and run.status in ("complete", "diverged")]
+    return [run for run in ended if head_start in (None, run.hyperparameters.head_start)]
 
 
 def _error(result: RunResult) -> float:

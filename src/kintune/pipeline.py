@@ -98,6 +98,8 @@ def _walk(options: SearchOptions, said: TuneOptions) -> TrainingSummary | Plan:
             results += [] if usual.id in {run.id for run in results} else [alone(usual)]
             labels.setdefault(usual.id, "usual default")
         choice = choose(results, space)
+        for note in choice.notes if replicas().is_first else ():
+            announce(note)
         choice = replace(choice, notes=found.notes + choice.notes)
         return _conclude(task, said, folder, results, choice, labels)
 

@@ -47,6 +47,7 @@ def plan_runs(
         regularizer=settings.regularizer,
         schedule=settings.schedule,
         augmentation=settings.augmentation,
+        head_start=settings.head_start,
         epochs=settings.epochs,
         steps=total_steps(settings, len(batch_bounds(images, settings.batch_size, config.devices))),
         seconds=None if seconds is None else runs * seconds,
@@ -74,9 +75,9 @@ def say_plan(plan: Plan) -> None:
     announce(
         f"plan: {plan.runs} x {plan.epochs} epochs of {plan.training_images} images, batch size "
         f"{plan.batch_size}, momentum {plan.momentum:g}, weight decay {plan.weight_decay:g} "
-        f"({plan.regularizer}), {plan.schedule} schedule, {plan.augmentation}, first lr "
-        f"{plan.lr:.3g}; {duration(plan.seconds)} on {plan.device}, up to "
-        f"{plan.disk_bytes / 1e6:.0f} MB in {plan.output}"
+        f"({plan.regularizer}), {plan.schedule} schedule, {plan.augmentation}, head start "
+        f"{plan.head_start}, first lr {plan.lr:.3g}; {duration(plan.seconds)} on {plan.device}, up "
+        f"to {plan.disk_bytes / 1e6:.0f} MB in {plan.output}"
     )
     if (plan.seconds or 0) > defaults.LONG_SECONDS and plan.device == "cpu":
         announce(

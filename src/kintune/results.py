@@ -50,7 +50,7 @@ class TrainingSummary(Record):
     versions: dict[str, str]
     device: str
     notes: tuple[str, ...] = ()
-    """Of the search: what ended it, what was left out, how ties were broken."""
+    """Of the search: what ended it, what was left out, why others that did as well are not kept."""
 
     @property
     def succeeded(self) -> bool:
@@ -98,6 +98,7 @@ class Plan(Record):
     regularizer: str
     schedule: str
     augmentation: str
+    head_start: str
     epochs: int
     steps: int
     """Of one run."""

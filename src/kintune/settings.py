@@ -91,7 +91,7 @@ def head_start(options: TrainingOptions) -> HeadStart:
 def _refuse_contradictions(options: TrainingOptions, epochs: int) -> None:
     """An option that could have no effect is a mistake, not a wish."""
     from_scratch = isinstance(options, FinetuneOptions | SearchOptions) and options.from_scratch
-    head_only = isinstance(options, FinetuneOptions) and options.head_only
+    head_only = isinstance(options, FinetuneOptions | SearchOptions) and options.head_only
     rules = {
         f"--warmup-epochs {options.warmup_epochs:g}: training ends after {epochs} epochs, before "
         "the rate is reached. Give fewer.": options.warmup_epochs >= epochs,

@@ -123,7 +123,7 @@ def recommendation_table(advice: "Recommendation") -> str:
         ("epochs", str(advice.epochs)),
         ("schedule", advice.schedule),
         ("augmentation", advice.augmentation),
-        ("head starts from", advice.head_start),
+        ("head start", advice.head_start),
         ("confidence", f"{advice.confidence} ({coverage})"),
     ]
     evidence = [

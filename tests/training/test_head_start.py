@@ -14,7 +14,7 @@ from kintune.datasets.transforms import centre_crops
 from kintune.errors import OptionError
 from kintune.training import fine_tune, load_model_folder
 from kintune.training.batch_norm import measuring_mode
-from kintune.training.head_start import PENALTY, logistic_regression
+from kintune.training.head_start import PENALTY, first_of_each_class, logistic_regression
 from kintune.training.start import starting_network, starting_state
 
 
@@ -100,6 +100,14 @@ def test_a_training_that_hardly_moves_knows_the_classes(backbone, dataset, make_
         network = load_model_folder(tmp_path / start / "model").network
         errors[start] = training_error(network, backbone, dataset, config)
     assert errors["probe"] < 0.1 < 0.3 < errors["random"]
+
+
+def test_every_class_is_among_those_that_are_drawn():
+    labels = np.r_[np.zeros(90, int), np.ones(9, int), 2]
+    places = first_of_each_class(labels, 12)
+    assert np.bincount(labels[places]).tolist() == [6, 5, 1]
+    assert list(places) == sorted(places)
+    assert np.bincount(labels[first_of_each_class(labels, 1)]).tolist() == [1, 1, 1]
 
 
 def test_the_fit_is_that_of_scikit_learn():

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from kintune.runs import read_result
-from kintune.training import evaluate, fine_tune, loop
+from kintune.training import evaluate, fine_tune, head_start, loop
 from kintune.training.memory import halved_micro_batch, is_out_of_memory
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.start import starting_network
-from kintune.training.steps import Batch, training_step
+from kintune.training.steps import Batch, batch_bounds, training_step
 
 
 @pytest.fixture
@@ -78,6 +78,22 @@ def test_memory_too_small_halves_the_parts_and_says_so(
     assert "micro-batches of at most 2 images" in result.notes[0]
     assert result.hyperparameters.batch_size == 8
     assert "Going on from the last checkpoint in micro-batches of 4" in capsys.readouterr().err
+
+
+def test_the_start_of_the_head_is_halved_too(backbone, dataset, make_config, tmp_path, monkeypatch):
+    tried = []
+
+    def batches(images, size):
+        tried.append(size)
+        if size > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return batch_bounds(images, size)
+
+    monkeypatch.setattr(head_start, "batch_bounds", batches)
+    result = fine_tune(backbone, dataset, make_config(head_start="probe"), tmp_path)
+    assert result.status == "complete"
+    assert tried == [8, 4]
+    assert "micro-batches of at most 4 images" in result.notes[0]
 
 
 def test_parts_that_cannot_be_halved_end_the_run_with_advice(

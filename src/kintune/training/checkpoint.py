@@ -47,7 +47,7 @@ class TrainingState:
     step: int = 0
     """Steps done of the present epoch."""
     seconds: float = 0.0
-    """Wall-clock time spent on the steps so far, pauses left out."""
+    """Wall-clock time spent on the start and the steps so far, pauses left out."""
 
 
 def save_checkpoint(folder: Path, state: TrainingState) -> None:

@@ -10,6 +10,7 @@ from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.runs import RunConfig
 from kintune.training.batch_norm import train_mode
+from kintune.training.head_start import head_start_images
 from kintune.training.loop import epochs_between_evaluations, forward_share
 from kintune.training.memory import halved_micro_batch, is_out_of_memory
 from kintune.training.schedules import total_steps
@@ -24,8 +25,8 @@ def estimate_seconds(
 ) -> float | None:
     """Seconds that `fine_tune` will take, from a few real steps on a copy that is thrown away.
 
-    Loading and decoding are not in it, nor what replicas say to each other; what else the machine
-    is doing now is.
+    Loading and decoding are not in it, nor fitting a head to features once they are there, nor what
+    replicas say to each other; what else the machine is doing now is.
 
     Returns:
         None where not even micro-batches fit into the device's memory.
@@ -35,7 +36,8 @@ def estimate_seconds(
     steps_per_epoch = len(batch_bounds(train_images, settings.batch_size, devices))
     seen = train_images * total_steps(settings, steps_per_epoch) / steps_per_epoch
     evaluations = math.ceil(settings.epochs / epochs_between_evaluations(dataset, config))
-    work = seen / devices + evaluations * val_images * forward_share(config)
+    forward = evaluations * val_images + head_start_images(dataset, config)
+    work = seen / devices + forward * forward_share(config)
     micro_batch_size = config.micro_batch_size
     while True:
         try:
@@ -58,6 +60,8 @@ def _seconds_per_image(
     micro_batch_size: int | None,
 ) -> float:
     """Of augmentation and training step together, after one step to warm up."""
+    random_head = config.hyperparameters.model_copy(update={"head_start": "random"})
+    config = config.model_copy(update={"hyperparameters": random_head})
     with run_conditions(config, device):
         state = starting_state(backbone, dataset, config, device)
         train_mode(state.network, config)

@@ -3,7 +3,7 @@
 From random weights a head needs steps before it says anything, at rates that a pretrained network
 bears often more of them than there are; and until it does, what flows back through it moves the
 features anyhow (Kumar et al. 2022, "Fine-tuning can distort pretrained features"). A classifier of
-the features as they are is known in seconds.
+the features as they are takes about as long as an epoch of forward passes.
 
 The features have to be those that training sees. Where batches are normalised by their own
 statistics and the images are unlike the source's, these differ from the features of evaluation in
@@ -12,10 +12,12 @@ scale: a head for the one would be far too large for the other.
 
 import copy
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kintune.arrays import IndexArray
 from kintune.backbones import Backbone, normalised, penultimate_features
 from kintune.datasets import ImageDataset
 from kintune.datasets.transforms import centre_crops, shuffled
@@ -25,12 +27,21 @@ from kintune.training.replicas import replicas
 from kintune.training.steps import batch_bounds, labels_of
 
 MOST_IMAGES = 5000
-"""Of more, so many are drawn: the head only starts from them."""
+"""Of more, so many are drawn, evenly from the classes: the head only starts from them."""
 PENALTY = 0.1
 """Weight of half the squared norm of the head against the summed loss, for features whose mean
 squared distance from their mean is 1."""
 MOST_STEPS = 100
 """Of L-BFGS, which needs fewer on most images."""
+REMEMBERED_STEPS = 10
+"""Of those before, two copies of the head each."""
+
+
+def head_start_images(dataset: ImageDataset, config: RunConfig) -> int:
+    """How many images pass through the network before the first step."""
+    if config.hyperparameters.head_start == "random":
+        return 0
+    return min(MOST_IMAGES, len(dataset.splits["train"]))
 
 
 def start_head(
@@ -38,8 +49,8 @@ def start_head(
 ) -> None:
     """Give the network's head the weights of multinomial logistic regression on its features.
 
-    The features are of central crops in one pass over the training images, in the order and the
-    batches of the first epoch. Replicas take the first one's head.
+    The features are of central crops in one pass over the training images, in the order of the
+    first epoch and in batches of a device's size. Replicas take the first one's head.
 
     Args:
         network: with a head for the data set's classes, on the device it trains on. Nothing but
@@ -49,9 +60,9 @@ def start_head(
         config: of the run.
     """
     here, head = replicas(), network.get_submodule(backbone.head_name)
-    found = here.from_first(_fit(network, backbone, dataset, config) if here.is_first else None)
+    found = here.from_first(_fit(network, backbone, dataset, config) if here.is_first else {})
     with torch.no_grad():
-        for name, value in found.items() if found else ():
+        for name, value in found.items():
             parameter = head.get_parameter(name)
             parameter.copy_(value.reshape(parameter.shape))
 
@@ -74,8 +85,10 @@ def _features(
     """float64 (n, d) and their labels int64 (n,)."""
     measured = measuring_mode(copy.deepcopy(network), config)
     device = next(network.parameters()).device
-    order = shuffled(dataset.splits["train"], config.seed, 0)[:MOST_IMAGES]
-    size = min(config.micro_batch_size or len(order), config.hyperparameters.batch_size)
+    order = shuffled(dataset.splits["train"], config.seed, 0)
+    order = order[first_of_each_class(dataset.labels[order], MOST_IMAGES)]
+    share = -(-config.hyperparameters.batch_size // replicas().count)
+    size = min(config.micro_batch_size or share, share)
     found: list[Tensor] = []
     with torch.inference_mode():
         for first, last in batch_bounds(len(order), size):
@@ -84,6 +97,20 @@ def _features(
             features, _ = penultimate_features(measured, backbone.head_name, batch)
             found.append(features.double())
     return torch.cat(found), labels_of(dataset, order).to(device)
+
+
+def first_of_each_class(labels: IndexArray, most: int) -> IndexArray:
+    """Places of the first labels of each class, equally many where there are, `most` in all but at
+    least one of each; in their order.
+
+    >>> first_of_each_class(np.array([7, 7, 7, 5, 7, 5]), 3)
+    array([0, 1, 3])
+    """
+    by_class = np.argsort(labels, kind="stable")
+    _, starts, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    number = np.empty_like(by_class)
+    number[by_class] = np.arange(len(labels)) - np.repeat(starts, counts)
+    return np.sort(np.argsort(number, kind="stable")[: max(most, len(counts))])
 
 
 def logistic_regression(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -102,7 +129,10 @@ def logistic_regression(features: Tensor, labels: Tensor, classes: int) -> tuple
     weight = features.new_zeros(classes, width, requires_grad=True)
     bias = features.new_zeros(classes, requires_grad=True)
     optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=MOST_STEPS, line_search_fn="strong_wolfe"
+        [weight, bias],
+        max_iter=MOST_STEPS,
+        history_size=REMEMBERED_STEPS,
+        line_search_fn="strong_wolfe",
     )
 
     def loss() -> Tensor:

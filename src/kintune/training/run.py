@@ -69,8 +69,11 @@ def fine_tune(
             notes = note_environment(folder, this_environment(device, backbone, dataset))
         with run_conditions(config, device):
             state, end = _train_within_memory(
-                partial(starting_state, backbone, dataset, config, device),
+                lambda most: starting_state(
+                    backbone, dataset, config.model_copy(update={"micro_batch_size": most}), device
+                ),
                 partial(train, dataset=dataset, config=config, folder=folder, watch=watch),
+                config.micro_batch_size,
                 share=-(-config.hyperparameters.batch_size // here.count),
             )
         notes += _memory_notes(state, config)
@@ -90,20 +93,25 @@ def fine_tune(
 
 
 def _train_within_memory(
-    begin: Callable[[], TrainingState], train: Callable[[TrainingState], None], share: int
+    begin: Callable[[int | None], TrainingState],
+    train: Callable[[TrainingState], None],
+    micro_batch_size: int | None,
+    share: int,
 ) -> tuple[TrainingState, DivergedError | GivenUpError | None]:
     """Train to the end, or to what ended it before; where memory is too small, begin again from the
     checkpoint in micro-batches of half the size."""
-    state = begin()
     while True:
+        state = None
         try:
-            train(state)
-        except (DivergedError, GivenUpError) as end:
-            return state, end
+            state = begin(micro_batch_size)
+            try:
+                train(state)
+            except (DivergedError, GivenUpError) as end:
+                return state, end
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            before = state.micro_batch_size or share
+            before = (state and state.micro_batch_size) or micro_batch_size or share
             micro_batch_size = halved_micro_batch(before, error)
         else:
             return state, None
@@ -113,10 +121,8 @@ def _train_within_memory(
             "those of a micro-batch."
         )
         # Out of the handler, whose traceback holds on to the tensors of the step that failed.
-        del state
+        state = None
         torch.cuda.empty_cache()
-        state = begin()
-        state.micro_batch_size = micro_batch_size
 
 
 def _memory_notes(state: TrainingState, config: RunConfig) -> tuple[str, ...]:

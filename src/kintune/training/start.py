@@ -1,6 +1,7 @@
 """The network and the optimiser with which a run begins, and the conditions it runs under."""
 
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypedDict
@@ -159,7 +160,8 @@ def parameter_groups(
 def starting_state(
     backbone: Backbone, dataset: ImageDataset, config: RunConfig, device: str
 ) -> TrainingState:
-    """Network and optimiser before the first step."""
+    """Network and optimiser before the first step; the time that the head took counts."""
+    began = time.monotonic()
     network = starting_network(backbone, len(dataset.classes), config, device)
     if config.hyperparameters.head_start == "probe":
         start_head(network, backbone, dataset, config)
@@ -168,6 +170,7 @@ def starting_state(
         optimizer=starting_optimizer(network, backbone.head_name, config),
         loss_sum=torch.zeros((), dtype=torch.float64, device=device),
         micro_batch_size=config.micro_batch_size,
+        seconds=time.monotonic() - began,
     )
 
 
