@@ -70,10 +70,21 @@ def test_what_the_decay_takes_away_is_counted():
 
 def test_nothing_is_said_of_a_decay_that_there_is_not():
     found = reasons(settings(regularizer="none"), rank=0.2, steps=900, steps_per_epoch=15)
-    assert set(found) == {"momentum", "bn_momentum"}
+    assert set(found) == {"momentum", "head_start", "bn_momentum"}
     assert "weight_decay" not in reasons(
         settings(weight_decay=0.0), rank=0.2, steps=900, steps_per_epoch=15
     )
+
+
+def test_the_start_of_the_head_follows_the_rate_or_what_was_asked():
+    def why(**changes):
+        found = settings(momentum=0.0, **changes)
+        return reasons(found, rank=0.2, steps=900, steps_per_epoch=15)["head_start"]
+
+    assert "measured 3 to 5 points better" in why(lr=0.01, head_start="probe")
+    assert "quickly learnt" in why(lr=0.1, head_start="random")
+    assert why(lr=0.01, head_start="random").startswith("as asked; at such a rate probe")
+    assert why(lr=0.1, head_start="probe").startswith("as asked; at such a rate random")
 
 
 def test_the_rule_for_batch_statistics_follows_the_steps_of_an_epoch():

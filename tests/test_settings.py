@@ -73,9 +73,12 @@ def test_every_flag_reaches_the_hyperparameters():
     assert {name: getattr(found, name) for name in flags} == flags
 
 
-def test_a_head_starts_from_features_where_there_are_any():
-    assert settings().head_start == "probe"
-    assert settings(from_scratch=True).head_start == "random"
+def test_a_head_starts_from_features_where_the_rate_is_small():
+    """At effective rates of 0.01 and, where a random one is quickly learnt, of 0.1."""
+    assert settings(momentum=0.0).head_start == "probe"
+    assert settings(momentum=0.9).head_start == "random"
+    assert settings(momentum=0.0, from_scratch=True).head_start == "random"
+    assert settings(momentum=0.9, head_start="probe").head_start == "probe"
 
 
 @pytest.mark.parametrize(

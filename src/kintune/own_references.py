@@ -136,8 +136,11 @@ def best_inside(folder: Path, results: Sequence[RunResult]) -> RunResult:
 
 
 def _results(folder: Path, head_start: HeadStart | None) -> list[RunResult]:
-    """Of runs that trained to their end or diverged, which is worse than any error. Those of another
-    start than was recommended (an earlier version, the usual default) are another curve."""
+    """Of runs that trained to their end or diverged, which is worse than any error.
+
+    Those of another start than was recommended (an earlier version, the usual default) are another
+    curve.
+    """
     found = [read_result(run) for run in sorted((folder / "runs").glob("*"))]
     ended = [run for run in found if run is not None and run.status in ("complete", "diverged")]
     return [run for run in ended if head_start in (None, run.hyperparameters.head_start)]

@@ -40,7 +40,7 @@ from kintune.runners import run_guarded
 from kintune.runs import RunConfig, read_result, write_json
 from kintune.search import StudyView, live_table
 from kintune.search import search as run_search
-from kintune.settings import head_start, run_config, task_facts, training_settings
+from kintune.settings import asked_head_start, run_config, task_facts, training_settings
 from kintune.similarity import Similarity, SourceRanking
 from kintune.task import Task, load_task, measure, probe, resolve_device, source_spec, threads
 from kintune.training import exclusive, joined_replicas, replicas, versions
@@ -203,7 +203,7 @@ def _recommendation(
             regularizer=options.regularizer,
             schedule=options.schedule,
             augmentation=options.augmentation,
-            head_start=head_start(options),
+            head_start=asked_head_start(options),
         ),
     )
 

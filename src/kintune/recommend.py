@@ -117,7 +117,8 @@ class Recipe(Record):
     schedule: ScheduleName = "step"
     augmentation: AugmentationName | None = None
     """None leaves it to `kintune.defaults.augmentation_for`."""
-    head_start: HeadStart = defaults.HEAD_START
+    head_start: HeadStart | None = None
+    """None leaves it to `kintune.defaults.head_start_for`."""
 
 
 class Evidence(Record):
@@ -200,7 +201,7 @@ def recommend(
         regularizer=recipe.regularizer,
         schedule=recipe.schedule,
         augmentation=recipe.augmentation or defaults.augmentation_for(task.steps),
-        head_start=recipe.head_start,
+        head_start=recipe.head_start or defaults.head_start_for(rates.best),
     )
     return Recommendation(
         similarity=similarity,

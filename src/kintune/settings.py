@@ -4,7 +4,13 @@ import math
 
 from kintune import defaults
 from kintune.errors import OptionError
-from kintune.hyperparameters import MILESTONES, HeadStart, Hyperparameters, bn_momentum_for
+from kintune.hyperparameters import (
+    MILESTONES,
+    HeadStart,
+    Hyperparameters,
+    bn_momentum_for,
+    effective_lr,
+)
 from kintune.options import FinetuneOptions, SearchOptions, TrainingOptions, TuneOptions
 from kintune.progress import announce
 from kintune.recommend import TaskFacts
@@ -75,17 +81,18 @@ def training_settings(options: TrainingOptions, facts: TaskFacts, lr: float) -> 
         convention=options.convention,
         new_part_decay=options.new_part_decay,
         exempt_bias_and_norm=options.exempt_bias_and_norm,
-        head_start=head_start(options),
+        head_start=asked_head_start(options)
+        or defaults.head_start_for(effective_lr(lr, options.momentum)),
         head_lr_factor=options.head_lr_factor,
         bn_momentum=bn_momentum,
         freeze_bn_stats=options.freeze_bn_stats,
     )
 
 
-def head_start(options: TrainingOptions) -> HeadStart:
-    """How the new head starts: as asked, else the default of pretrained weights."""
+def asked_head_start(options: TrainingOptions) -> HeadStart | None:
+    """How the new head starts where options say it; None leaves it to the rate."""
     from_scratch = isinstance(options, FinetuneOptions | SearchOptions) and options.from_scratch
-    return options.head_start or ("random" if from_scratch else defaults.HEAD_START)
+    return options.head_start or ("random" if from_scratch else None)
 
 
 def _refuse_contradictions(options: TrainingOptions, epochs: int) -> None:

@@ -122,7 +122,7 @@ class TrainingOptions(Options):
     """Epochs over which the rate grows linearly at the start."""
     head_start: HeadStart | None = None
     """The new head starts as a classifier of the frozen features (probe) or from random weights; by
-    default random with --from-scratch, else probe."""
+    default probe below an effective rate of 0.07, random from there on and with --from-scratch."""
     head_lr_factor: Annotated[float, Field(gt=0)] = 1
     """The new head learns at this multiple of the rate."""
     augmentation: AugmentationName | None = None
