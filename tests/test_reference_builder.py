@@ -57,6 +57,7 @@ def plan(options: SearchOptions) -> Plan:
         regularizer="l2",
         schedule="step",
         augmentation="flip",
+        head_start="random",
         epochs=20,
         steps=500,
         seconds=None if "huge" in options.data else 90.0,
