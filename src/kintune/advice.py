@@ -98,7 +98,7 @@ def reasons(
 def _head_reason(settings: Hyperparameters) -> str:
     default = head_start_for(settings.effective_lr)
     if settings.head_start != default:
-        return f"as asked; at such a rate {default} was measured to be better."
+        return f"not the default: with pretrained weights {default} was better at such a rate."
     if default == "probe":
         return (
             "at so small a rate a random head is slow to say anything, and moves the features "
