@@ -52,11 +52,34 @@ def test_the_range_holds_the_best_guess_and_lr_follows_momentum():
     assert usual.hyperparameters.effective_lr == pytest.approx(usual.effective_lr.best)
 
 
-def test_a_training_that_sees_fewer_images_gets_a_larger_rate():
-    bests = [
+def bests_by_budget():
+    return [
         recommend(similarity(0.7), task(epochs=epochs)).effective_lr.best for epochs in (4, 40, 400)
     ]
-    assert bests[0] > bests[1] > bests[2]  # by how much is for the references to say
+
+
+def test_a_training_that_sees_fewer_images_gets_a_larger_rate():
+    bests = bests_by_budget()
+    assert bests[0] > bests[1] > bests[2]
+
+
+def test_how_much_larger_is_what_the_references_say(monkeypatch):
+    """Those of one network, each a second time in a tenfold training at a third of the rate."""
+    table = own_table()
+    longer = {"target": "longer", "iterations": None}
+    rows = [
+        row.model_copy(
+            update=longer | {"epochs": 10 * row.epochs, "effective_lr": row.effective_lr / 3}
+        )
+        for row in table.rows
+    ]
+    both = table.model_copy(update={"rows": (*table.rows, *rows)})
+    monkeypatch.setattr(module, "load_reference_tables", lambda: (both,))
+    bests = bests_by_budget()
+    assert bests[0] > 1.2 * bests[1] > 1.2**2 * bests[2]
+    monkeypatch.setattr(module, "load_reference_tables", lambda: (table,))
+    alone = bests_by_budget()
+    assert bests[0] / bests[2] > 1.5 * alone[0] / alone[2]
 
 
 def test_steps_that_cut_the_last_epoch_short_count_as_seen():

@@ -34,7 +34,7 @@ squared distance from their mean is 1."""
 MOST_STEPS = 100
 """Of L-BFGS, which needs fewer on most images."""
 REMEMBERED_STEPS = 10
-"""Of those before, two copies of the head each."""
+"""From which L-BFGS estimates curvature; each takes twice the memory of the head, in float64."""
 
 
 def head_start_images(dataset: ImageDataset, config: RunConfig) -> int:

@@ -100,8 +100,8 @@ def _train_within_memory(
 ) -> tuple[TrainingState, DivergedError | GivenUpError | None]:
     """Train to the end, or to what ended it before; where memory is too small, begin again from the
     checkpoint in micro-batches of half the size."""
+    state: TrainingState | None = None
     while True:
-        state = None
         try:
             state = begin(micro_batch_size)
             try:
