@@ -3,12 +3,13 @@ import pytest
 from kintune.defaults import batch_size_for, epochs_for
 
 
-@pytest.mark.parametrize("images", [1, 40, 1280, 2559, 2560, 5000, 10**6])
+@pytest.mark.parametrize("images", [1, 40, 319, 320, 1280, 2559, 2560, 5000, 10**6])
 def test_an_epoch_has_forty_steps_where_the_least_batch_allows(images):
     size = batch_size_for(images)
-    assert 32 <= size <= 256
+    assert 16 <= size <= 256
+    assert (size == 16) == (images < 320)
     assert size & (size - 1) == 0
-    assert size == 32 or images / size >= 40
+    assert size <= 32 or images / size >= 40
     assert size == 256 or images / (2 * size) < 40
 
 

@@ -26,6 +26,8 @@ MAX_BATCH_SIZE = 256
 MIN_BATCH_SIZE = 32
 """What the references have. With 16 MobileNetV2 at 64 pixels, whose batch statistics are of few
 values, errs by 6 to 9 points more on three of four sets (`results/LOG.md`)."""
+TINY_BATCH_SIZE, FEW_STEPS_PER_EPOCH = 16, 10
+"""Where 32 images a step leave fewer steps than these, an epoch is too few of them."""
 MIN_STEPS_PER_EPOCH = 40
 STEP_BUDGET = 2000
 MAX_EPOCHS = 100
@@ -38,15 +40,16 @@ LONG_SECONDS = 3600
 
 
 def batch_size_for(images: int) -> int:
-    """Largest power of two up to 256 that leaves 40 steps an epoch, at least 32.
+    """Largest power of two up to 256 that leaves 40 steps an epoch, at least 32; 16 below 320
+    images.
 
-    >>> [batch_size_for(images) for images in (100, 1600, 50_000)]
-    [32, 32, 256]
+    >>> [batch_size_for(images) for images in (100, 1000, 1600, 50_000)]
+    [16, 32, 32, 256]
     """
     size = MAX_BATCH_SIZE
     while size > MIN_BATCH_SIZE and images / size < MIN_STEPS_PER_EPOCH:
         size //= 2
-    return size
+    return size if images / size >= FEW_STEPS_PER_EPOCH else TINY_BATCH_SIZE
 
 
 def epochs_for(images: int, batch_size: int) -> int:

@@ -30,7 +30,7 @@ def task_facts(task: Task, options: TrainingOptions) -> TaskFacts:
     """
     images = len(task.dataset.splits["train"])
     batch_size = options.batch_size or defaults.batch_size_for(images)
-    if batch_size > max(images, defaults.MIN_BATCH_SIZE):
+    if batch_size > max(images, defaults.TINY_BATCH_SIZE):
         raise OptionError(
             f"--batch-size {batch_size}: there are {images} training images; at most {images}."
         )
