@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -138,7 +138,10 @@ def finished_search(
     from kintune.runs import RunConfig, RunResult
 
     def write(
-        errors: Mapping[float, float | None], target: str = "photos", folder: Path | None = None
+        errors: Mapping[float, float | None],
+        target: str = "photos",
+        folder: Path | None = None,
+        **settings: Any,
     ) -> Path:
         folder = folder or tmp_path / target
         folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +152,9 @@ def finished_search(
                 weights_sha256="w1",
                 input=InputSpec(image_size=224, mean=(0, 0, 0), std=(1, 1, 1)),
                 data_sha256="d1",
-                hyperparameters=Hyperparameters(lr=lr_for(rate, 0.9), batch_size=32, epochs=30),
+                hyperparameters=Hyperparameters(
+                    lr=lr_for(rate, 0.9), batch_size=32, epochs=30, **settings
+                ),
             )
             result = RunResult(
                 id=config.id,

@@ -33,6 +33,12 @@ def test_a_best_rate_without_a_worse_run_on_both_sides_is_refused(
     assert not own_file.exists()
 
 
+def test_runs_of_another_augmentation_are_another_curve(finished_search):
+    folder = finished_search({0.01: 0.3, 0.05: 0.2, 0.3: 0.4})
+    finished_search({0.05: 0.7, 0.01: 0.25}, folder=folder, augmentation="none")
+    assert reference_of(folder).rows[0].effective_lr == 0.05
+
+
 def test_a_folder_that_holds_no_search_is_refused(tmp_path):
     with pytest.raises(OptionError, match=r"no finished search of kintune tune"):
         add_reference(tmp_path)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from kintune.cli import main
+from kintune.hyperparameters import Hyperparameters
 from kintune.options import SearchOptions
 from kintune.pipeline import command as repeating_command
 from kintune.runs import RunResult, read_result
@@ -57,6 +58,37 @@ def test_it_searches_and_says_why_and_what_it_learnt(words, tmp_path, capsys):
     assert all(run["proposed_because"] and run["taught"] for run in answer["runs"])
     assert "run 3 of 3" in err
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"best", "study.log", "runs"}
+
+
+def test_a_long_training_tries_both_augmentations_at_the_first_rate(words, capsys, monkeypatch):
+    monkeypatch.setattr("kintune.defaults.SHORT_STEPS", 1)
+    code, answer, err = call(capsys, *words, "--runs", "3")
+    assert code == 0
+    assert "flip or random_resized_crop" in err
+    tried = [(run["effective_lr"], augmentation_of(run)) for run in answer["runs"]]
+    [(first, one), (second, other), (third, _)] = tried
+    assert (one, other) == ("flip", "random_resized_crop")
+    assert first == second != third
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--augmentation", "flip"),
+        ("--augmentations", "flip"),
+        ("--engine", "random"),
+        ("--no-recommendation",),
+    ],
+)
+def test_what_was_said_or_is_to_be_even_is_augmented_in_one_way(words, capsys, monkeypatch, flags):
+    monkeypatch.setattr("kintune.defaults.SHORT_STEPS", 1)
+    code, answer, _ = call(capsys, *words, "--runs", "2", *flags)
+    assert code == 0
+    assert [augmentation_of(run) for run in answer["runs"]] == ["flip", "flip"]
+
+
+def augmentation_of(run):
+    return Hyperparameters(**run["hyperparameters"]).augmentation
 
 
 def test_the_winners_configuration_gives_its_score_again(words, tmp_path, capsys):

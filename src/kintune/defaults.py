@@ -32,7 +32,7 @@ MIN_STEPS_PER_EPOCH = 40
 STEP_BUDGET = 2000
 MAX_EPOCHS = 100
 SHORT_STEPS = 1000
-"""Below it the paper's augmentation leaves too few looks at each image: see `augmentation_for`."""
+"""Below it the paper's augmentation leaves too few looks at each image: see `augmentations_for`."""
 SLOW_RATE = 0.07
 """Effective rate below which a new head starts from the features: see `head_start_for`."""
 LONG_SECONDS = 3600
@@ -62,14 +62,16 @@ def epochs_for(images: int, batch_size: int) -> int:
     return min(MAX_EPOCHS, max(1, round(STEP_BUDGET / steps_per_epoch)))
 
 
-def augmentation_for(steps: int) -> AugmentationName:
-    """The paper's random resized crop where the budget is long enough to learn from it, else
-    mirrored central crops (`results/LOG.md` has the comparison).
+def augmentations_for(steps: int) -> tuple[AugmentationName, ...]:
+    """What is worth a run, the one for a single run first.
 
-    >>> augmentation_for(400), augmentation_for(2000)
-    ('flip', 'random_resized_crop')
+    Mirrored central crops, and where the budget is long enough to learn from it the paper's random
+    resized crop: which is better depends on the images (`scripts/augmentation_study.py`).
+
+    >>> augmentations_for(400), augmentations_for(2000)
+    (('flip',), ('flip', 'random_resized_crop'))
     """
-    return "flip" if steps < SHORT_STEPS else "random_resized_crop"
+    return ("flip",) if steps < SHORT_STEPS else ("flip", "random_resized_crop")
 
 
 def head_start_for(effective_lr: float) -> HeadStart:

@@ -7,7 +7,7 @@ from statistics import mean
 from pydantic import ConfigDict
 
 from kintune.errors import OptionError
-from kintune.hyperparameters import HeadStart
+from kintune.hyperparameters import HeadStart, Hyperparameters
 from kintune.rate_evidence import origin_of
 from kintune.records import Record
 from kintune.reference import (
@@ -116,11 +116,14 @@ def _recommended(folder: Path) -> _Recommended | None:
 def best_inside(folder: Path, results: Sequence[RunResult]) -> RunResult:
     """A run at the rate with the lowest mean validation error, of equal ones the smallest.
 
+    Runs that differ from the lowest error of all in more than the rate are another curve.
+
     Raises:
         OptionError: no worse run lies below it, or none above.
     """
     at: dict[float, list[RunResult]] = {}
-    for result in results:
+    lowest = min(results, key=_error, default=None)
+    for result in (each for each in results if lowest and _but_rate(each) == _but_rate(lowest)):
         at.setdefault(float(f"{result.effective_lr:.10g}"), []).append(result)
     errors = {rate: mean(map(_error, each)) for rate, each in sorted(at.items())}
     best = min(errors, key=lambda rate: (errors[rate], rate), default=None)
@@ -144,6 +147,10 @@ def _results(folder: Path, head_start: HeadStart | None) -> list[RunResult]:
     found = [read_result(run) for run in sorted((folder / "runs").glob("*"))]
     ended = [run for run in found if run is not None and run.status in ("complete", "diverged")]
     return [run for run in ended if head_start in (None, run.hyperparameters.head_start)]
+
+
+def _but_rate(result: RunResult) -> Hyperparameters:
+    return result.hyperparameters.model_copy(update={"lr": 1.0})
 
 
 def _error(result: RunResult) -> float:

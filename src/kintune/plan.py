@@ -64,6 +64,8 @@ def plan_search(task: Task, options: SearchOptions, search: SearchPlan, output: 
     first = store.config_at(space.at(Point(effective_lr=best)))
     runs = search.budget.runs * options.repeats + options.compare_default
     plan = plan_runs(task, first, runs, output, RunStore(store.root).finished(first))
+    tried = " or ".join(dict.fromkeys(variant.augmentation for variant in space.variants))
+    plan = plan.model_copy(update={"augmentation": tried})
     if plan.seconds is not None:
         plan = plan.model_copy(update={"seconds": plan.seconds / options.workers})
     say_plan(plan)

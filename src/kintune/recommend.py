@@ -116,7 +116,7 @@ class Recipe(Record):
     regularizer: RegularizerName = "l2"
     schedule: ScheduleName = "step"
     augmentation: AugmentationName | None = None
-    """None leaves it to `kintune.defaults.augmentation_for`."""
+    """None leaves it to `kintune.defaults.augmentations_for`."""
     head_start: HeadStart | None = None
     """None leaves it to `kintune.defaults.head_start_for`."""
 
@@ -200,7 +200,7 @@ def recommend(
         epochs=task.epochs,
         regularizer=recipe.regularizer,
         schedule=recipe.schedule,
-        augmentation=recipe.augmentation or defaults.augmentation_for(task.steps),
+        augmentation=recipe.augmentation or defaults.augmentations_for(task.steps)[0],
         head_start=recipe.head_start or defaults.head_start_for(rates.best),
     )
     return Recommendation(

@@ -77,7 +77,7 @@ def training_settings(options: TrainingOptions, facts: TaskFacts, lr: float) -> 
         milestones=_milestones(options, facts.epochs),
         warmup_epochs=options.warmup_epochs,
         iterations=options.iterations,
-        augmentation=options.augmentation or defaults.augmentation_for(facts.steps),
+        augmentation=options.augmentation or defaults.augmentations_for(facts.steps)[0],
         convention=options.convention,
         new_part_decay=options.new_part_decay,
         exempt_bias_and_norm=options.exempt_bias_and_norm,

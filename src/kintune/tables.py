@@ -165,13 +165,15 @@ def summary_table(summary: TrainingSummary | Plan) -> str:
     """All runs, the best one, where the model is; the report's path alone on the last line."""
     if isinstance(summary, Plan):
         return _plan_text(summary)
+    differ = len({run.hyperparameters.augmentation for run in summary.runs}) > 1
+    varied = ("augmentation",) if differ else ()
     table = _table(
-        ("run", "effective lr", "lr", "momentum", "validation error", "seconds", "status"),
-        [_run_row(run, summary.labels.get(run.id, "")) for run in summary.runs],
+        ("run", "effective lr", "lr", "momentum", *varied, "validation error", "seconds", "status"),
+        [_run_row(run, summary.labels.get(run.id, ""), varied) for run in summary.runs],
     )
     lines = [table]
     if summary.best is not None:
-        lines.append(_kept_text(summary.best))
+        lines.append(_kept_text(summary.best, varied))
         lines.append(f"model   {summary.model_path}")
     else:
         lines.append("no run completed: see the reasons above and in the report")
@@ -184,24 +186,29 @@ def _plan_text(plan: Plan) -> str:
     return _table(("plan", ""), rows)
 
 
-def _run_row(run: RunResult, label: str) -> tuple[str, ...]:
+def _run_row(run: RunResult, label: str, varied: Sequence[str]) -> tuple[str, ...]:
     error = run.validation_top1_error
     return (
         f"{run.id} {label}".strip(),
         f"{run.effective_lr:.4g}",
         f"{run.hyperparameters.lr:.4g}",
         f"{run.hyperparameters.momentum:g}",
+        *_values(run, varied),
         "-" if error is None else f"{error:.2%}",
         f"{run.seconds:.0f}",
         run.status if run.reason is None else f"{run.status}: {run.reason}",
     )
 
 
-def _kept_text(best: BestRun) -> str:
+def _values(run: RunResult, varied: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(getattr(run.hyperparameters, name)) for name in varied)
+
+
+def _kept_text(best: BestRun, varied: Sequence[str]) -> str:
     tested = best.test_top1_error
     test = "no test split to read" if tested is None else f"test error {tested:.2%}"
     return (
-        f"kept    effective lr {best.effective_lr:.4g}: "
+        f"kept    {', '.join([f'effective lr {best.effective_lr:.4g}', *_values(best, varied)])}: "
         f"validation error {best.validation_top1_error:.2%}, {test}"
     )
 

@@ -10,6 +10,7 @@ from kintune import defaults
 from kintune.backbones import BackboneOverrides
 from kintune.datasets import absolute_source, with_validation_trained
 from kintune.errors import OptionError
+from kintune.hyperparameters import AugmentationName
 from kintune.options import SearchOptions
 from kintune.progress import announce
 from kintune.recommend import Recommendation
@@ -51,19 +52,27 @@ def search_space(
             f"--batch-sizes {max(options.batch_sizes)}: there are {images} training images; at "
             f"most {images}."
         )
+    facts = task_facts(task, options)
     lr = recommendation.lr if recommendation else defaults.USUAL_LR
+    is_left_to_us = recommendation is not None and options.engine == "bracket"
     return SearchSpace(
-        base=training_settings(options, task_facts(task, options), lr),
+        base=training_settings(options, facts, lr),
         prior=recommendation.effective_lr if recommendation else None,
         choices=Choices(
             momentum=options.momenta,
             weight_decay=options.weight_decays,
             batch_size=options.batch_sizes,
             regularizer=options.regularizers,
-            augmentation=options.augmentations,
+            augmentation=options.augmentations
+            or (_augmentations(options, facts.steps) if is_left_to_us else ()),
         ),
         validation_images=len(task.dataset.splits["val"]),
     )
+
+
+def _augmentations(options: SearchOptions, steps: int) -> tuple[AugmentationName, ...]:
+    """What a search tries where nothing is said."""
+    return () if options.augmentation else defaults.augmentations_for(steps)
 
 
 def search_plan(task: Task, options: SearchOptions, space: SearchSpace, folder: Path) -> SearchPlan:

@@ -91,3 +91,52 @@ def test_the_better_variant_is_refined():
     other = Observation(point=Point(effective_lr=0.1, variant=1), error=0.05)
     finished = (observed(0.03, 0.3), observed(0.1, 0.1), observed(0.4, 0.3), other)
     assert Bracket().ask(space, History(finished=finished)).point.variant == 1
+
+
+AUGMENTED = SPACE.model_copy(
+    update={"choices": Choices(augmentation=("flip", "none"), momentum=(0.9, 0.0))}
+)
+
+
+def variant(augmentation, momentum):
+    return next(
+        index
+        for index, each in enumerate(AUGMENTED.variants)
+        if (each.augmentation, each.momentum) == (augmentation, momentum)
+    )
+
+
+def test_another_augmentation_is_tried_second_at_the_same_rate():
+    proposal = Bracket().ask(AUGMENTED, History(finished=(observed(0.1, 0.3),)))
+    assert proposal.point == Point(effective_lr=0.1, variant=variant("none", 0.9))
+    assert "none" in proposal.reason
+
+
+def test_the_better_augmentation_is_searched_on_and_the_other_left():
+    worse = Observation(point=Point(effective_lr=0.1, variant=variant("none", 0.9)), error=0.4)
+    better = worse.model_copy(update={"error": 0.2})
+    for second, expected in ((worse, variant("flip", 0.9)), (better, variant("none", 0.9))):
+        history = History(finished=(observed(0.1, 0.3), second))
+        point = Bracket().ask(AUGMENTED, history).point
+        assert (point.variant, point.effective_lr == 0.1) == (expected, False)
+
+
+def test_a_second_worker_begins_with_the_other_augmentation():
+    history = History(pending=(Point(effective_lr=0.1),))
+    assert Bracket().ask(AUGMENTED, history).point.variant == variant("none", 0.9)
+    history = history.asked(Point(effective_lr=0.1, variant=variant("none", 0.9)))
+    assert Bracket().ask(AUGMENTED, history).point.variant == variant("flip", 0.9)
+
+
+def test_a_lost_first_run_is_fled_before_augmentations_are_compared():
+    lost = observed(0.1, 1.0, is_lost=True, too_fast=True)
+    point = Bracket().ask(AUGMENTED, History(finished=(lost,))).point
+    assert (point.variant, point.effective_lr < 0.1) == (0, True)
+    history = History(finished=(lost, observed(0.02, 0.3)))
+    point = Bracket().ask(AUGMENTED, history).point
+    assert point == Point(effective_lr=0.02, variant=variant("none", 0.9))
+
+
+def test_without_a_recommendation_rates_come_before_augmentations():
+    space = AUGMENTED.model_copy(update={"prior": None})
+    assert Bracket().ask(space, History(finished=(observed(0.03, 0.3),))).point.variant == 0

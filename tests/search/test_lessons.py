@@ -1,15 +1,15 @@
 import pytest
 
-from kintune.search import lessons, search
+from kintune.search import Choices, lessons, search
 
-from .conftest import failed, finished
+from .conftest import SPACE, failed, finished
 
 
 @pytest.fixture
 def taught(make_plan, runner):
     """What runs teach whose errors, or statuses, come in this order."""
 
-    def teach(*ends):
+    def teach(*ends, space=SPACE):
         ends = iter(ends)
 
         def outcome(config):
@@ -19,7 +19,7 @@ def taught(make_plan, runner):
             return failed(config).model_copy(update={"status": end})
 
         runner.outcome = outcome
-        found = search(make_plan(runs=3), runner)
+        found = search(make_plan(runs=3, space=space), runner)
         return lessons(found.trials, 100)
 
     return teach
@@ -46,3 +46,19 @@ def test_a_lost_run_says_where_the_best_does_not_lie(taught):
 
 def test_a_failed_run_taught_nothing(taught):
     assert "taught nothing" in taught(0.2, "failed", 0.3)[1]
+
+
+AUGMENTED = SPACE.model_copy(update={"choices": Choices(augmentation=("flip", "none"))})
+
+
+@pytest.mark.parametrize(
+    ("end", "lesson"),
+    [
+        (0.2, "The lowest so far: 20.0% against 50.0% with augmentation flip."),
+        (0.52, "Not told apart from the best: 52.0% against 50.0% with augmentation flip."),
+        (0.9, "Worse: 90.0% against 50.0% with augmentation flip."),
+        ("stopped", "Stopped as lost against 50.0% with augmentation flip."),
+    ],
+)
+def test_another_augmentation_says_nothing_about_the_rate(taught, end, lesson):
+    assert taught(0.5, end, 0.5, space=AUGMENTED)[1] == lesson

@@ -152,6 +152,7 @@ def describe_run(run: Run, name: str = "") -> str:
         f"effective learning rate {number(run.effective_lr)}",
         outcome,
         f"momentum {number(settings.momentum)}",
+        settings.augmentation,
         counted(settings.epochs, "epoch"),
         f"run {run.id}",
     )

@@ -261,14 +261,21 @@ class Output:
     evaluation: Evaluation | None
     model: str
 
+    @property
+    def augmentations_differ(self) -> bool:
+        """Whether runs were augmented in several ways."""
+        return len({run.hyperparameters.augmentation for run in self.runs}) > 1
+
     def name_of(self, run: Run) -> str:
-        """What sets a run apart: its label, and whether it is kept; mostly nothing."""
+        """What sets a run apart: its label, whether it is kept, and its augmentation where these
+        differ; mostly nothing."""
         kept = "best so far" if self.is_going else "kept"
-        return ", ".join(
-            name
-            for name in (kept if run == self.winner else "", self.summary.labels.get(run.id, ""))
-            if name
+        names = (
+            kept if run == self.winner else "",
+            self.summary.labels.get(run.id, ""),
+            run.hyperparameters.augmentation if self.augmentations_differ else "",
         )
+        return ", ".join(name for name in names if name)
 
 
 def read_output(folder: Path) -> Output:

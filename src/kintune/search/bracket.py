@@ -3,7 +3,8 @@
 Training does not converge on one side of it; on the other it damages what the network knows, and in
 the end diverges. From the floor both are a rise. So: start at the recommendation's best guess, step
 outward by the recommendation's interval until the best rate has a worse one on either side, then go
-where a smooth fit through all runs expects most, and say so when it expects next to nothing.
+where a smooth fit through all runs expects most, and say so when it expects next to nothing. Other
+augmentations come second, other variants when the first is bracketed.
 """
 
 import math
@@ -110,6 +111,8 @@ class _Look:
     def proposals(self) -> Iterator[Proposal]:
         """The most promising first; they do not end."""
         yield from self._first()
+        yield from self._other_augmentations()
+        yield from self._beside()
         yield from self._outward()
         yield from self._other_variants()
         yield from self._inside()
@@ -119,7 +122,25 @@ class _Look:
         if not self.history.finished:
             known = "the recommendation's best guess" if self.space.prior else "the middle"
             yield self._propose(self.centre, f"{known}, to begin with")
-            # Other workers need something to do before the first result is there.
+
+    def _other_augmentations(self) -> Iterator[Proposal]:
+        """Each once, at the best rate so far, and before other rates: which one is better depends
+        on the images, and moves the error by more than the rate does within a recommended range
+        (`scripts/augmentation_study.py`)."""
+        best, now = self.history.best, self.space.variants[self.variant]
+        if self.space.prior is None or (best is not None and best.is_lost):
+            return
+        rate = best.point.effective_lr if best else self.space.prior.best
+        tried = {point.variant for point in self.history.points}
+        for index, variant in enumerate(self.space.variants):
+            is_other = variant.model_copy(update={"augmentation": now.augmentation}) == now
+            if is_other and index not in tried:
+                point = Point(effective_lr=rate, variant=index)
+                yield Proposal(point=point, reason=f"the same with {variant.augmentation}")
+
+    def _beside(self) -> Iterator[Proposal]:
+        """Other workers need something to do before the first result is there."""
+        if not self.history.finished:
             for count in range(1, 1 + len(self.history.pending)):
                 for place in (self.centre + count * self.step, self.centre - count * self.step):
                     yield from self._if_apart(place, "beside the best guess, while it runs")

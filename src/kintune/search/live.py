@@ -24,13 +24,15 @@ def table_of(trials: Sequence[Trial]) -> Table:
     """One row a setting in the order in which they were tried."""
     complete = [trial for trial in trials if trial.is_complete]
     best = min(complete, key=lambda trial: (trial.error, trial.point.effective_lr), default=None)
-    table = Table("run", "effective lr", "momentum", "validation error", "status", box=None)
+    columns = ("run", "effective lr", "momentum", "augmentation", "validation error", "status")
+    table = Table(*columns, box=None)
     for number, trial in enumerate(trials, start=1):
         setting = trial.asked.config.hyperparameters
         row = (
             str(number),
             f"{setting.effective_lr:.4g}",
             f"{setting.momentum:g}",
+            setting.augmentation,
             f"{trial.error:.2%}" if trial.is_complete else "",
             "best so far" if trial is best else _status(trial),
         )
