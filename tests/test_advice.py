@@ -91,3 +91,15 @@ def test_the_rule_for_batch_statistics_follows_the_steps_of_an_epoch():
     found = reasons(settings(), rank=0.2, steps=900, steps_per_epoch=500)["bn_momentum"]
     assert "500 steps an epoch" in found
     assert "keeps 0.98 of" in found
+
+
+def test_a_long_training_is_told_of_the_other_augmentation():
+    def reason(steps, **flags):
+        found = reasons(settings(**flags), rank=0.2, steps=steps, steps_per_epoch=15)
+        return found.get("augmentation")
+
+    assert "400 steps" in reason(400, augmentation="flip")
+    assert "flip or random_resized_crop" in reason(2000, augmentation="flip")
+    assert "random_resized_crop or flip" in reason(2000, augmentation="random_resized_crop")
+    assert reason(400, augmentation="random_resized_crop") is None
+    assert reason(2000, augmentation="none") is None

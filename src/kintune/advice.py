@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from kintune.defaults import head_start_for
+from kintune.defaults import augmentations_for, head_start_for
 from kintune.hyperparameters import Hyperparameters, RateRange, bn_momentum_for, lr_for
 from kintune.reference import rank_among
 from kintune.similarity import Similarity
@@ -85,6 +85,8 @@ def reasons(
         if settings.weight_decay:
             found["weight_decay"] = _decay_reason(settings, steps)
         found["regularizer"] = _regularizer_reason(settings, rank)
+    if settings.augmentation in augmentations_for(steps):
+        found["augmentation"] = _augmentation_reason(settings, steps)
     found["head_start"] = _head_reason(settings)
     share = bn_momentum_for(steps_per_epoch)
     found["bn_momentum"] = (
@@ -93,6 +95,20 @@ def reasons(
         "no significant difference above 0.9 (appendix C)."
     )
     return found
+
+
+def _augmentation_reason(settings: Hyperparameters, steps: int) -> str:
+    others = [name for name in augmentations_for(steps) if name != settings.augmentation]
+    if not others:
+        return (
+            f"in {steps} steps the paper's random_resized_crop leaves the network unfinished; "
+            "mirrored central crops do not."
+        )
+    return (
+        f"whether {settings.augmentation} or {' or '.join(others)} is better depends on the "
+        "images, and by more than the rate does within its range: worth a run, and a search "
+        "without --augmentation gives it one."
+    )
 
 
 def _head_reason(settings: Hyperparameters) -> str:

@@ -366,9 +366,4 @@ def _warnings(similarity: Similarity, task: TaskFacts, known: _KnownRates) -> tu
             f"The references ask for a larger rate than {most:.2g}, near which the measured "
             "networks break: there the range ends. A smaller --batch-size would need less."
         )
-    if task.steps < defaults.SHORT_STEPS:
-        found.append(
-            f"A short training ({task.steps} steps): mirrored central crops (flip) instead of the "
-            "paper's random_resized_crop, unless --augmentation says otherwise."
-        )
     return tuple(found)

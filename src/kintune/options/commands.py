@@ -155,7 +155,7 @@ class SearchOptions(TuneOptions):
     regularizers: tuple[RegularizerName, ...] = ()
     """Regularisers to choose from."""
     augmentations: tuple[AugmentationName, ...] = ()
-    """Augmentations to choose from."""
+    """Augmentations to choose from; see --augmentation."""
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     """Begin no run that would probably end later than this after the start of the command."""
     max_epochs: Annotated[int, Field(ge=1)] | None = None
