@@ -141,6 +141,7 @@ def finished_search(
         errors: Mapping[float, float | None],
         target: str = "photos",
         folder: Path | None = None,
+        seed: int = 0,
         **settings: Any,
     ) -> Path:
         folder = folder or tmp_path / target
@@ -155,6 +156,7 @@ def finished_search(
                 hyperparameters=Hyperparameters(
                     lr=lr_for(rate, 0.9), batch_size=32, epochs=30, **settings
                 ),
+                seed=seed,
             )
             result = RunResult(
                 id=config.id,

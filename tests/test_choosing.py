@@ -82,11 +82,30 @@ def test_the_usual_default_has_to_be_clearly_better_too(space):
 
 
 def test_a_tie_with_the_lowest_is_not_said_of_what_is_kept(space):
-    settings = [setting(0.03, 0.22), setting(0.06, 0.2), setting(0.1, 0.2, momentum=0.5)]
-    choice = choose(settings, space)
+    choice = choose([setting(0.03, 0.22), setting(0.06, 0.2), setting(0.1, 0.2)], space)
     assert choice.setting.effective_lr == 0.03
     [note] = choice.notes
-    assert "0.06 (20.0%) did better" in note
+    assert "0.06 (20.0%), 0.1 (20.0%) did better" in note
+
+
+def test_augmentations_are_compared_at_the_rates_that_they_keep(space):
+    """A second rate must not win for an augmentation what its first did not."""
+    flip = setting(0.03, 0.2, augmentation="flip")
+    crops = [setting(0.03, 0.21, augmentation="none"), setting(0.1, 0.19, augmentation="none")]
+    choice = choose([flip, *crops], space)
+    assert choice.setting is flip
+    [note] = choice.notes
+    assert "0.1 (19.0% with augmentation none) did better may be chance" in note
+
+
+def test_a_tie_of_two_augmentations_names_them_and_keeps_the_first(space):
+    flip, none = (setting(0.03, 0.2, augmentation=name) for name in ("flip", "none"))
+    for first, second in ((flip, none), (none, flip)):
+        choice = choose([first, second], space)
+        assert choice.setting is first
+        [note] = choice.notes
+        name = first.hyperparameters.augmentation
+        assert f"as 0.03 (20.0% with augmentation {name}), which is kept." in note
 
 
 def test_other_batch_sizes_are_compared_by_their_errors(space):
@@ -104,4 +123,4 @@ def test_a_tie_with_another_momentum_goes_to_the_smaller_rate_and_is_said(space)
     choice = choose([setting(0.03, 0.2), setting(0.04, 0.2, momentum=0.5)], space)
     assert choice.setting.effective_lr == 0.03
     [note] = choice.notes
-    assert "0.04 (20.0%) gave the same validation error" in note
+    assert "0.04 (20.0% with momentum 0.5) gave the same validation error" in note

@@ -39,6 +39,22 @@ def test_runs_of_another_augmentation_are_another_curve(finished_search):
     assert reference_of(folder).rows[0].effective_lr == 0.05
 
 
+def test_of_two_augmentations_with_equal_errors_the_one_with_more_rates_is_the_curve(
+    finished_search,
+):
+    folder = finished_search({0.01: 0.3, 0.05: 0.2, 0.3: 0.4})
+    for name in ("flip", "none"):
+        finished_search({0.05: 0.2}, folder=folder, augmentation=name)
+    assert reference_of(folder).rows[0].effective_lr == 0.05
+
+
+def test_a_lucky_seed_makes_no_curve(finished_search):
+    folder = finished_search({0.01: 0.3, 0.05: 0.2, 0.3: 0.4})
+    finished_search({0.1: 0.19}, folder=folder, augmentation="none")
+    finished_search({0.1: 0.27}, folder=folder, augmentation="none", seed=1)
+    assert reference_of(folder).rows[0].effective_lr == 0.05
+
+
 def test_a_folder_that_holds_no_search_is_refused(tmp_path):
     with pytest.raises(OptionError, match=r"no finished search of kintune tune"):
         add_reference(tmp_path)

@@ -87,6 +87,7 @@ def test_every_bracketed_best_rate_becomes_a_reference_and_the_others_are_said(
         tmp_path / "built" / name for name in ("photos", "drawings", "maps")
     ]
     assert {each.runs_at_most for each in searched} == {8}
+    assert {each.augmentation for each in searched} == {"flip"}
 
 
 def test_the_cost_is_told_first_and_nothing_is_added(searched, own_file):

@@ -76,15 +76,25 @@ def test_a_long_training_tries_both_augmentations_at_the_first_rate(words, capsy
     [
         ("--augmentation", "flip"),
         ("--augmentations", "flip"),
+        ("--momenta", "0.9", "0.5"),
         ("--engine", "random"),
         ("--no-recommendation",),
     ],
 )
-def test_what_was_said_or_is_to_be_even_is_augmented_in_one_way(words, capsys, monkeypatch, flags):
+def test_one_augmentation_where_something_else_is_chosen_or_no_engine_begins_with_them(
+    words, capsys, monkeypatch, flags
+):
     monkeypatch.setattr("kintune.defaults.SHORT_STEPS", 1)
     code, answer, _ = call(capsys, *words, "--runs", "2", *flags)
     assert code == 0
     assert [augmentation_of(run) for run in answer["runs"]] == ["flip", "flip"]
+
+
+def test_a_plan_names_the_augmentations_that_it_has_runs_for(words, capsys, monkeypatch):
+    monkeypatch.setattr("kintune.defaults.SHORT_STEPS", 1)
+    for runs, tried in (("1", "flip"), ("2", "flip or random_resized_crop")):
+        _, answer, _ = call(capsys, *words, "--runs", runs, "--dry-run")
+        assert answer["augmentation"] == tried
 
 
 def augmentation_of(run):

@@ -1,12 +1,13 @@
 """Which run of a command is kept, and what a person should know about that choice."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kintune.hyperparameters import Hyperparameters
 from kintune.results import SettingResult
 from kintune.runs import RunResult
-from kintune.search import SearchSpace, kept, standard_error
+from kintune.search import SearchSpace, kept, standard_error, what_differs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +34,12 @@ class _Scored:
     def but_rate(self) -> Hyperparameters:
         """All but the rate, and the start of the head, which no search varies but which sets the
         usual default apart."""
-        same = {"lr": 1.0, "head_start": "random"}
-        return self.setting.hyperparameters.model_copy(update=same)
+        return self.setting.hyperparameters.but_rate.model_copy(update={"head_start": "random"})
 
 
 def choose(settings: Sequence[SettingResult], space: SearchSpace | None = None) -> Choice:
-    """The setting with the lowest mean validation error; of those that differ from it in the rate
-    alone, the one that `kintune.search.kept` keeps.
+    """The setting with the lowest mean validation error, of those that each `kintune.search.kept`
+    keeps among the ones that differ from it in the rate alone.
 
     Args:
         settings: those that did not train to their end are passed over.
@@ -52,24 +52,43 @@ def choose(settings: Sequence[SettingResult], space: SearchSpace | None = None) 
     ]
     if not scored:
         return Choice(setting=None)
-    lowest = min(scored, key=lambda each: (each.error, each.rate))
-    alike = [each for each in scored if each.but_rate == lowest.but_rate]
-    images, expected = space and space.validation_images, _expected(lowest, space)
-    best = alike[kept([each.rate for each in alike], [e.error for e in alike], expected, images)]
+    images = space and space.validation_images
+    curves: dict[Hyperparameters, list[_Scored]] = {}
+    for each in scored:
+        curves.setdefault(each.but_rate, []).append(each)
+    best = min(
+        (_kept(curve, space) for curve in curves.values()),
+        key=lambda each: (each.error, _decades_off(each, space), each.rate),
+    )
+    expected = _expected(best, space)
     notes: list[str] = []
-    if expected and best.error > lowest.error:
-        better = [each for each in alike if each.error < best.error]
+    better = [each for each in scored if each.error < best.error]
+    if better:
         notes.append(_say_better(best, better, images))
     ties = [each for each in scored if each.error == best.error and each is not best]
     if ties:
-        reason = ", the smallest" if expected is None else ""
-        if expected and all(each in alike for each in ties):
+        alike = all(each.but_rate == best.but_rate for each in ties)
+        reason = ", the smallest" if expected is None and alike else ""
+        if expected and alike:
             reason = ", the nearest to the recommendation"
         notes.append(
-            f"Effective rates {_rates(ties)} gave the same validation error as {_rates([best])}, "
-            f"which is kept{reason}."
+            f"Effective rates {_rates(ties, best)} gave the same validation error as "
+            f"{_rates([best], ties[0])}, which is kept{reason}."
         )
     return Choice(setting=best.setting, notes=tuple(notes))
+
+
+def _kept(curve: Sequence[_Scored], space: SearchSpace | None) -> _Scored:
+    """Of settings that differ in the rate alone."""
+    rates, errors = [each.rate for each in curve], [each.error for each in curve]
+    images = space and space.validation_images
+    return curve[kept(rates, errors, _expected(curve[0], space), images)]
+
+
+def _decades_off(scored: _Scored, space: SearchSpace | None) -> float:
+    """Between its rate and the recommended one; 0 where none was."""
+    expected = _expected(scored, space)
+    return abs(math.log10(scored.rate / expected)) if expected else 0.0
 
 
 def lowest_seed(setting: SettingResult) -> RunResult:
@@ -89,10 +108,18 @@ def _say_better(best: _Scored, others: Sequence[_Scored], images: int | None) ->
     noise = standard_error(min(each.error for each in others), images)
     return (
         f"Effective rate {_rates([best])} is kept, the nearest to the recommendation: that "
-        f"{_rates(others)} did better may be chance (the standard error of a difference is "
+        f"{_rates(others, best)} did better may be chance (the standard error of a difference is "
         f"{100 * noise:.1f} points on {images} validation images)."
     )
 
 
-def _rates(scored: Sequence[_Scored]) -> str:
-    return ", ".join(f"{each.rate:.4g} ({each.error:.1%})" for each in scored)
+def _rates(scored: Sequence[_Scored], beside: _Scored | None = None) -> str:
+    """Each with its error, and with what sets it apart from another setting but for the rate."""
+    return ", ".join(f"{each.rate:.4g} ({each.error:.1%}{_apart(each, beside)})" for each in scored)
+
+
+def _apart(scored: _Scored, beside: _Scored | None) -> str:
+    if beside is None:
+        return ""
+    words = what_differs(scored.setting.hyperparameters, beside.setting.hyperparameters)
+    return f" {words}" if words else ""

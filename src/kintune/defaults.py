@@ -31,7 +31,7 @@ TINY_BATCH_SIZE, FEW_STEPS_PER_EPOCH = 16, 10
 MIN_STEPS_PER_EPOCH = 40
 STEP_BUDGET = 2000
 MAX_EPOCHS = 100
-SHORT_STEPS = 1000
+SHORT_STEPS = 1500
 """Below it the paper's augmentation leaves too few looks at each image: see `augmentations_for`."""
 SLOW_RATE = 0.07
 """Effective rate below which a new head starts from the features: see `head_start_for`."""

@@ -101,6 +101,11 @@ class Hyperparameters(Record):
         return NEW_PART_DECAY if self.regularizer == "l2-sp" else self.weight_decay
 
     @property
+    def but_rate(self) -> "Hyperparameters":
+        """These at lr 1: equal for settings that differ in the learning rate alone."""
+        return self.model_copy(update={"lr": 1.0})
+
+    @property
     def equivalence(self) -> tuple[Any, ...]:
         """Equal for equivalent settings: η' and the decay per step, of the new head too, to the 10
         digits of identity; every field but these as it is."""

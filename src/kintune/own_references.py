@@ -1,6 +1,6 @@
 """`kintune reference`: what recommendations rest on, and a person's own runs added to it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -116,16 +116,21 @@ def _recommended(folder: Path) -> _Recommended | None:
 def best_inside(folder: Path, results: Sequence[RunResult]) -> RunResult:
     """A run at the rate with the lowest mean validation error, of equal ones the smallest.
 
-    Runs that differ from the lowest error of all in more than the rate are another curve.
+    Settings that differ in more than the rate are several curves: of these the one with the lowest
+    error, of equals the one with more rates.
 
     Raises:
         OptionError: no worse run lies below it, or none above.
     """
-    at: dict[float, list[RunResult]] = {}
-    lowest = min(results, key=_error, default=None)
-    for result in (each for each in results if lowest and _but_rate(each) == _but_rate(lowest)):
+    curves: dict[Hyperparameters, dict[float, list[RunResult]]] = {}
+    for result in results:
+        at = curves.setdefault(result.hyperparameters.but_rate, {})
         at.setdefault(float(f"{result.effective_lr:.10g}"), []).append(result)
-    errors = {rate: mean(map(_error, each)) for rate, each in sorted(at.items())}
+    means = {name: _means(at) for name, at in curves.items()}
+    lowest = min(
+        means, key=lambda name: (min(means[name].values()), -len(means[name])), default=None
+    )
+    at, errors = (curves[lowest], means[lowest]) if lowest else ({}, {})
     best = min(errors, key=lambda rate: (errors[rate], rate), default=None)
     worse = [rate for rate, error in errors.items() if best is not None and error > errors[best]]
     if best is None or not worse or not min(worse) < best < max(worse):
@@ -149,8 +154,9 @@ def _results(folder: Path, head_start: HeadStart | None) -> list[RunResult]:
     return [run for run in ended if head_start in (None, run.hyperparameters.head_start)]
 
 
-def _but_rate(result: RunResult) -> Hyperparameters:
-    return result.hyperparameters.model_copy(update={"lr": 1.0})
+def _means(at: Mapping[float, Sequence[RunResult]]) -> dict[float, float]:
+    """Error at each rate over the seeds, by rate."""
+    return {rate: mean(map(_error, each)) for rate, each in sorted(at.items())}
 
 
 def _error(result: RunResult) -> float:

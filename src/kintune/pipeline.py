@@ -1,6 +1,7 @@
 """The walk: from a folder of images and a network to a fine-tuned model with the evidence."""
 
 import shlex
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +93,7 @@ def _walk(options: SearchOptions, said: TuneOptions) -> TrainingSummary | Plan:
             watchers = (StudyView(folder, space), *live_table(display))
             found = run_search(replace(plan, watchers=watchers), runner)
         results = list(setting_results(found.trials, space.validation_images))
-        labels = {results[0].id: "recommended"} if recommendation and results else {}
+        labels = _labels(results, recommendation)
         if options.compare_default:
             [usual] = runner.run([usual_default(template(task, options, space))])
             results += [] if usual.id in {run.id for run in results} else [alone(usual)]
@@ -102,6 +103,18 @@ def _walk(options: SearchOptions, said: TuneOptions) -> TrainingSummary | Plan:
             announce(note)
         choice = replace(choice, notes=found.notes + choice.notes)
         return _conclude(task, said, folder, results, choice, labels)
+
+
+def _labels(
+    results: Sequence[SettingResult], recommendation: Recommendation | None
+) -> dict[str, str]:
+    """The first setting is the recommended one, but for a search of before that began with another
+    augmentation."""
+    if recommendation is None or not results:
+        return {}
+    first = results[0]
+    is_it = first.hyperparameters.augmentation == recommendation.augmentation
+    return {first.id: "recommended"} if is_it else {}
 
 
 def _advice(task: Task, options: SearchOptions, folder: Path) -> Recommendation:

@@ -56,6 +56,7 @@ def _searches(options: ReferenceOptions) -> list[SearchOptions]:
             weights=options.weights,
             image_size=options.image_size,
             epochs=options.epochs,
+            augmentation="flip",  # as the references that ship
             runs_at_most=options.runs_at_most,
             workers=options.workers,
             threads=options.threads,

@@ -10,7 +10,6 @@ from kintune import defaults
 from kintune.backbones import BackboneOverrides
 from kintune.datasets import absolute_source, with_validation_trained
 from kintune.errors import OptionError
-from kintune.hyperparameters import AugmentationName
 from kintune.options import SearchOptions
 from kintune.progress import announce
 from kintune.recommend import Recommendation
@@ -54,25 +53,29 @@ def search_space(
         )
     facts = task_facts(task, options)
     lr = recommendation.lr if recommendation else defaults.USUAL_LR
-    is_left_to_us = recommendation is not None and options.engine == "bracket"
     return SearchSpace(
         base=training_settings(options, facts, lr),
         prior=recommendation.effective_lr if recommendation else None,
-        choices=Choices(
-            momentum=options.momenta,
-            weight_decay=options.weight_decays,
-            batch_size=options.batch_sizes,
-            regularizer=options.regularizers,
-            augmentation=options.augmentations
-            or (_augmentations(options, facts.steps) if is_left_to_us else ()),
-        ),
+        choices=_choices(options, recommendation, facts.steps),
         validation_images=len(task.dataset.splits["val"]),
     )
 
 
-def _augmentations(options: SearchOptions, steps: int) -> tuple[AugmentationName, ...]:
-    """What a search tries where nothing is said."""
-    return () if options.augmentation else defaults.augmentations_for(steps)
+def _choices(options: SearchOptions, recommendation: Recommendation | None, steps: int) -> Choices:
+    """What is tried beside the rate: what was named. Where nothing was, both augmentations, if the
+    engine knows to begin with them and a run is left for it."""
+    named = Choices(
+        momentum=options.momenta,
+        weight_decay=options.weight_decays,
+        batch_size=options.batch_sizes,
+        regularizer=options.regularizers,
+        augmentation=options.augmentations,
+    )
+    is_open = named == Choices() and options.augmentation is None
+    begins_with_them = options.engine == "bracket" and recommendation is not None
+    if is_open and begins_with_them and (options.runs_at_most or options.runs) > 1:
+        return Choices(augmentation=defaults.augmentations_for(steps))
+    return named
 
 
 def search_plan(task: Task, options: SearchOptions, space: SearchSpace, folder: Path) -> SearchPlan:

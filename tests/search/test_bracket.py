@@ -140,3 +140,26 @@ def test_a_lost_first_run_is_fled_before_augmentations_are_compared():
 def test_without_a_recommendation_rates_come_before_augmentations():
     space = AUGMENTED.model_copy(update={"prior": None})
     assert Bracket().ask(space, History(finished=(observed(0.03, 0.3),))).point.variant == 0
+
+
+def test_an_augmentation_lost_at_a_rate_too_fast_for_both_is_tried_again():
+    lost = [
+        Observation(point=Point(effective_lr=0.1, variant=v), error=1.0, is_lost=True)
+        for v in (variant("flip", 0.9), variant("none", 0.9))
+    ]
+    history = History(finished=(*lost, observed(0.03, 0.3)))
+    point = Bracket().ask(AUGMENTED, history).point
+    assert point == Point(effective_lr=0.03, variant=variant("none", 0.9))
+
+
+def test_an_augmentation_lost_where_the_other_was_not_is_left():
+    lost = Observation(point=Point(effective_lr=0.1, variant=1), error=0.9, is_lost=True)
+    space = SPACE.model_copy(update={"choices": Choices(augmentation=("flip", "none"))})
+    history = History(finished=(observed(0.1, 0.3), lost))
+    assert Bracket().ask(space, history).point.variant == 0
+
+
+def test_of_three_workers_the_third_begins_beside_the_best_guess():
+    points = (Point(effective_lr=0.1), Point(effective_lr=0.1, variant=variant("none", 0.9)))
+    point = Bracket().ask(AUGMENTED, History(pending=points)).point
+    assert (point.variant, point.effective_lr != 0.1) == (0, True)

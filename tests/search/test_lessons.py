@@ -58,6 +58,7 @@ AUGMENTED = SPACE.model_copy(update={"choices": Choices(augmentation=("flip", "n
         (0.52, "Not told apart from the best: 52.0% against 50.0% with augmentation flip."),
         (0.9, "Worse: 90.0% against 50.0% with augmentation flip."),
         ("stopped", "Stopped as lost against 50.0% with augmentation flip."),
+        ("diverged", "Diverged, against 50.0% at 0.1 with augmentation flip."),
     ],
 )
 def test_another_augmentation_says_nothing_about_the_rate(taught, end, lesson):

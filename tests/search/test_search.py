@@ -186,5 +186,9 @@ def test_finished_runs_give_the_rule_that_stops_lost_ones(make_plan, tmp_path):
     assert rules[0].courses == ()
     assert rules[1].courses[0].errors == {1: 0.4, 2: 0.2}
     rules.clear()
+    augmented = SPACE.model_copy(update={"choices": Choices(augmentation=("flip", "none"))})
+    search(make_plan(runs=3, space=augmented), Recording(tmp_path / "runs"))
+    assert [len(rule.courses) for rule in rules] == [0, 0, 1]
+    rules.clear()
     search(dataclasses.replace(make_plan(runs=3), stops_early=False), Recording(tmp_path / "runs"))
     assert rules == [None]

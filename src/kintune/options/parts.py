@@ -127,7 +127,7 @@ class TrainingOptions(Options):
     """The new head learns at this multiple of the rate."""
     augmentation: AugmentationName | None = None
     """How training images are varied; by default flip, and a search also tries random_resized_crop
-    from 1000 steps on."""
+    from 1500 steps on."""
     bn_momentum: Annotated[float, Field(ge=0, lt=1)] | Literal["rule"] | None = None
     """Share of the batch statistics kept in each step, as in the paper (1 minus torch's and timm's
     number); rule is max(1 - 10 / steps an epoch, 0.9). By default the network's own."""

@@ -164,7 +164,10 @@ def _mark(output: Output, run: Run, x: float, y: float) -> Mark:
     kind = "best" if run == output.winner else "run"
     if run.validation_top1_error is None:
         kind = "lost"
-    return Mark(x=x, y=y, tip=describe_run(run, name), name=name, kind=kind)
+    tip = describe_run(run, name)
+    if output.augmentations_differ and kind != "best":
+        name = ", ".join(filter(None, (name, run.hyperparameters.augmentation)))
+    return Mark(x=x, y=y, tip=tip, name=name, kind=kind)
 
 
 def _ticks_for(width: int) -> int:
@@ -183,10 +186,11 @@ _Box = tuple[float, float, float, float]
 
 
 def _place_labels(marks: Sequence[Mark], frame: Frame) -> tuple[Label, ...]:
-    """Each name above, below or beside its point, where it covers nothing; else it is left out."""
+    """Each name above, below or beside its point, where it covers nothing; else it is left out. The
+    best comes first."""
     taken: list[_Box] = [(m.x - 5, m.y - 5, m.x + 5, m.y + 5) for m in marks]
     placed: list[Label] = []
-    for mark in marks:
+    for mark in sorted(marks, key=lambda mark: mark.kind != "best"):
         free = (label for label in _candidates(mark) if _is_free(_box(label), taken, frame))
         label = next(free, None)
         if mark.name and label:

@@ -267,14 +267,9 @@ class Output:
         return len({run.hyperparameters.augmentation for run in self.runs}) > 1
 
     def name_of(self, run: Run) -> str:
-        """What sets a run apart: its label, whether it is kept, and its augmentation where these
-        differ; mostly nothing."""
+        """What sets a run apart: its label, and whether it is kept; mostly nothing."""
         kept = "best so far" if self.is_going else "kept"
-        names = (
-            kept if run == self.winner else "",
-            self.summary.labels.get(run.id, ""),
-            run.hyperparameters.augmentation if self.augmentations_differ else "",
-        )
+        names = (kept if run == self.winner else "", self.summary.labels.get(run.id, ""))
         return ", ".join(name for name in names if name)
 
 

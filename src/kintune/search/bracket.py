@@ -4,7 +4,7 @@ Training does not converge on one side of it; on the other it damages what the n
 the end diverges. From the floor both are a rise. So: start at the recommendation's best guess, step
 outward by the recommendation's interval until the best rate has a worse one on either side, then go
 where a smooth fit through all runs expects most, and say so when it expects next to nothing. Other
-augmentations come second, other variants when the first is bracketed.
+augmentations come second where a rate is recommended, other variants when the first is bracketed.
 """
 
 import math
@@ -131,12 +131,19 @@ class _Look:
         if self.space.prior is None or (best is not None and best.is_lost):
             return
         rate = best.point.effective_lr if best else self.space.prior.best
-        tried = {point.variant for point in self.history.points}
+        tried = self._compared()
         for index, variant in enumerate(self.space.variants):
             is_other = variant.model_copy(update={"augmentation": now.augmentation}) == now
             if is_other and index not in tried:
                 point = Point(effective_lr=rate, variant=index)
                 yield Proposal(point=point, reason=f"the same with {variant.augmentation}")
+
+    def _compared(self) -> set[int]:
+        """Variants of which a run was, or is, worth comparing: at a rate that proved too fast for
+        the present one too, a lost run says nothing of the variant."""
+        sound = {o.point.effective_lr for o in self.finished if not (o.is_lost or o.too_fast)}
+        seen = (o for o in self.history.finished if not o.is_lost or o.point.effective_lr in sound)
+        return {o.point.variant for o in seen} | {p.variant for p in self.history.pending}
 
     def _beside(self) -> Iterator[Proposal]:
         """Other workers need something to do before the first result is there."""
@@ -178,7 +185,7 @@ class _Look:
         best = self.history.best
         if best is None or (len(self.finished) < SETTLED_RUNS and not self._is_bracketed()):
             return
-        tried = {point.variant for point in self.history.points}
+        tried = self._compared()
         images = self.space.variants[self.variant].batch_size
         for index, variant in enumerate(self.space.variants):
             if index not in tried:

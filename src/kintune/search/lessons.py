@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kintune.search.choice import standard_error
-from kintune.search.space import Choices
+from kintune.search.space import what_differs
 from kintune.search.trials import Trial
 
 
@@ -18,15 +18,16 @@ def lessons(trials: Sequence[Trial], validation_images: int | None) -> tuple[str
 
 def _lesson(trial: Trial, before: Sequence[Trial], images: int | None) -> str:
     best = min(before, key=lambda other: other.error, default=None)
-    apart = _what_differs(trial, best) if best else ""
+    apart = _apart(trial, best) if best else ""
     lost = next((result for result in trial.ended if result.status != "complete"), None)
     if lost is not None:
         return _loss(trial, lost.status, best, apart)
     if best is None:
         return f"A first error to compare with: {trial.error:.1%}."
     noise = standard_error(best.error, images)
-    where = apart or f"at {best.point.effective_lr:.3g}"
-    difference = f"{trial.error:.1%} against {best.error:.1%} {where}"
+    is_elsewhere = trial.point.effective_lr != best.point.effective_lr
+    at = f"at {_rate(best)}" if is_elsewhere or not apart else ""
+    difference = f"{trial.error:.1%} against {best.error:.1%} {f'{at} {apart}'.strip()}"
     if trial.error < best.error - noise:
         return f"The lowest so far: {difference}."
     if trial.error > best.error + noise:
@@ -38,18 +39,17 @@ def _lesson(trial: Trial, before: Sequence[Trial], images: int | None) -> str:
     return f"Not told apart from the best ({difference}): the floor spans {low:.3g} to {high:.3g}."
 
 
-def _what_differs(trial: Trial, best: Trial) -> str:
-    """The settings of the best that are others than those of a trial; empty where the rate alone
-    is, so that the two say where the best rate lies."""
-    if trial.point.variant == best.point.variant:
-        return ""
-    mine, theirs = (each.asked.config.hyperparameters for each in (trial, best))
-    names = (n for n in Choices.model_fields if getattr(mine, n) != getattr(theirs, n))
-    return "with " + ", ".join(f"{name} {getattr(theirs, name)}" for name in names)
+def _apart(trial: Trial, best: Trial) -> str:
+    """In what the best differs from a trial; empty where in the rate alone, so that the two say
+    where the best rate lies."""
+    here, there = (each.asked.config.hyperparameters for each in (trial, best))
+    return what_differs(there, here)
 
 
 def _loss(trial: Trial, status: str, best: Trial | None, apart: str) -> str:
     if status == "diverged":
+        if best and apart:
+            return f"Diverged, against {best.error:.1%} at {_rate(best)} {apart}."
         return f"Diverged: the best rate lies below {_rate(trial)}."
     if status == "failed" or best is None:
         return "Failed, and so taught nothing about the rate."

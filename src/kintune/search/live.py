@@ -24,15 +24,16 @@ def table_of(trials: Sequence[Trial]) -> Table:
     """One row a setting in the order in which they were tried."""
     complete = [trial for trial in trials if trial.is_complete]
     best = min(complete, key=lambda trial: (trial.error, trial.point.effective_lr), default=None)
-    columns = ("run", "effective lr", "momentum", "augmentation", "validation error", "status")
+    settings = [trial.asked.config.hyperparameters for trial in trials]
+    varied = ("augmentation",) if len({each.augmentation for each in settings}) > 1 else ()
+    columns = ("run", "effective lr", "momentum", *varied, "validation error", "status")
     table = Table(*columns, box=None)
-    for number, trial in enumerate(trials, start=1):
-        setting = trial.asked.config.hyperparameters
+    for number, (trial, setting) in enumerate(zip(trials, settings, strict=True), start=1):
         row = (
             str(number),
             f"{setting.effective_lr:.4g}",
             f"{setting.momentum:g}",
-            setting.augmentation,
+            *(str(getattr(setting, name)) for name in varied),
             f"{trial.error:.2%}" if trial.is_complete else "",
             "best so far" if trial is best else _status(trial),
         )

@@ -216,8 +216,9 @@ class _Loop:
             return ""
         return f"; about {left * self.plan.store.repeats * seconds:.0f} s of training to go"
 
-    def stop_rule(self, _: RunConfig) -> StopRule | None:
-        """What the finished runs say about the next."""
+    def stop_rule(self, config: RunConfig) -> StopRule | None:
+        """What the finished runs of its augmentation say about the next: harder augmentations fall
+        late, by more than others foretell (`results/LOG.md`)."""
         space, root = self.plan.store.space, self.plan.store.root
         if not self.plan.stops_early or space.validation_images is None:
             return None
@@ -226,6 +227,7 @@ class _Loop:
             for trial in self.trials
             for result in trial.ended
             if result.status == "complete"
+            and result.hyperparameters.augmentation == config.hyperparameters.augmentation
         ]
         return StopRule(
             courses=tuple(course for course in courses if course.errors),

@@ -169,8 +169,12 @@ class TrialStore:
 
     def differences(self, asked: Asked) -> set[str]:
         """Names of what sets a foreign proposal apart from this search."""
-        base, there = self.space.base, asked.config.hyperparameters
-        names = {name for name, value in there if value != getattr(base, name)} - {"lr"}
+        variants, there = self.space.variants, asked.config.hyperparameters
+        names = {
+            name
+            for name, value in there
+            if name != "lr" and all(value != getattr(variant, name) for variant in variants)
+        }
         others = {n for n, v in asked.config if v != getattr(self.template, n)}
         return names | (others - {"hyperparameters", "threads"})
 
