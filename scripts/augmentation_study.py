@@ -10,12 +10,13 @@ steps. Results go to `results/augmentation/`, one file a network and set; what i
 again, and a training that was killed goes on. Processes side by side need networks or sets of their
 own.
 
-`--show` prints test errors as Markdown, and the augmentation that validation errors choose. The
-test split is read once a run and chooses nothing.
+`--show` prints test errors as Markdown, the augmentation of the lower validation error, and the one
+that is kept if flips are unless crops are better by more than a standard error. The test split is
+read once a run and chooses nothing.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -25,6 +26,7 @@ from kintune.hyperparameters import AugmentationName, Hyperparameters
 from kintune.records import Record
 from kintune.results import TrainingSummary
 from kintune.runs import write_json
+from kintune.search import standard_error
 
 RESULTS = Path(__file__).parent.parent / "results/augmentation"
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -164,24 +166,41 @@ def show(runs: Sequence[AugmentedRun]) -> None:
         row = rows.setdefault((run.network, steps, run.target), {})
         row[run.hyperparameters.augmentation] = run
     whole = {key: row for key, row in sorted(rows.items()) if set(row) >= set(TRIED)}
-    print(f"| network | steps | set | epochs | {' | '.join(TRIED)} | validation chooses |")
-    print("|---|---|---|---|" + "---|" * len(TRIED) + "---|")
+    print(
+        f"| network | steps | set | epochs | {' | '.join(TRIED)} | lower validation error | kept |"
+    )
+    print("|---|---|---|---|" + "---|" * len(TRIED) + "---|---|")
     for (network, steps, target), row in whole.items():
         errors = " | ".join(f"{row[name].test_error:.1%}" for name in TRIED)
         epochs = row[TRIED[0]].hyperparameters.epochs
-        print(f"| {network} | {steps} | {target} | {epochs} | {errors} | {chosen(row)} |")
+        print(
+            f"| {network} | {steps} | {target} | {epochs} | {errors} "
+            f"| {lowest_of(row)} | {kept_of(row)} |"
+        )
     for network, steps in dict.fromkeys(key[:2] for key in whole):
         mine = [row for key, row in whole.items() if key[:2] == (network, steps)]
         always = ", ".join(f"{a} {mean(row[a].test_error for row in mine):.1%}" for a in TRIED)
-        by_validation = mean(row[chosen(row)].test_error for row in mine)
+        lowest = mean(row[lowest_of(row)].test_error for row in mine)
+        careful = mean(row[kept_of(row)].test_error for row in mine)
         print(
             f"\n{network}, {steps} steps, mean test error of {len(mine)} sets: {always}; "
-            f"the one that validation errors choose {by_validation:.1%}"
+            f"the lower validation error {lowest:.1%}, {TRIED[0]} but where the other's is lower "
+            f"by more than a standard error {careful:.1%}"
         )
 
 
-def chosen(row: dict[AugmentationName, AugmentedRun]) -> AugmentationName:
+Row = Mapping[AugmentationName, AugmentedRun]
+
+
+def lowest_of(row: Row) -> AugmentationName:
     return min(TRIED, key=lambda name: row[name].validation_error)
+
+
+def kept_of(row: Row) -> AugmentationName:
+    """The first of those that are at most a standard error worse than the lowest."""
+    least = row[lowest_of(row)]
+    most = least.validation_error + standard_error(least.validation_error, least.validation_images)
+    return next(name for name in TRIED if row[name].validation_error <= most)
 
 
 if __name__ == "__main__":
