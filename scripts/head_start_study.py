@@ -40,6 +40,7 @@ from kintune.processor import keep_large_blocks
 
 ROOT = Path(__file__).parent.parent
 STUDY, RESULTS = ROOT / "results/reference_study", ROOT / "results/head_start"
+REPRODUCTION = ROOT / "results/iclr2020"
 HALF_DECADE = 2
 """Quarters."""
 
@@ -72,7 +73,11 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="+", choices=("long", "short"), default=("short",))
     parser.add_argument("--targets", nargs="+")
     args = parser.parse_args()
-    curves = [curve for curve in study_curves(RunArchive(args.study)) if curve.is_inside]
+    curves = [
+        curve
+        for curve in study_curves(RunArchive(args.study), RunArchive(REPRODUCTION))
+        if curve.is_inside
+    ]
     archive = RunArchive(args.results)
     if args.show:
         show(list(pairs(curves, archive)))

@@ -118,7 +118,7 @@ def _augmentation_reason(name: AugmentationName, steps: int) -> str | None:
     return (
         f"whether {name} or {other} is better depends on the images, and matters more than the "
         "rate does within its range: worth a run, the second that kintune tune gives unless "
-        "--augmentation is said."
+        "--augmentation is given."
     )
 
 
@@ -134,7 +134,7 @@ def _head_reason(settings: Hyperparameters) -> str:
         )
     return (
         "at such rates a random head is quickly learnt; a start from the features was measured "
-        "about a point worse."
+        "1 to 2 points worse."
     )
 
 

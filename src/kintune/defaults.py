@@ -79,7 +79,7 @@ def head_start_for(effective_lr: float) -> HeadStart:
     for a random one to be learnt in time (`scripts/head_start_study.py`).
 
     Measured on MobileNetV2, whose best rates end at 0.06, and on `pocket`, where they begin at 0.1:
-    3 to 5 points of error less on the first, 1 more on the second.
+    3 to 5 points of error less on the first, 1 to 2 more on the second.
 
     >>> head_start_for(0.01), head_start_for(0.1)
     ('probe', 'random')
