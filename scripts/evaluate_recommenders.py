@@ -11,9 +11,10 @@ Then units: what recommendations lose on the study with an architecture left out
 and targets, by what rates are divided by (`kintune.experiments.rate_units`); and how large best
 rates are over the trust ratio, and rates at which the first trainings break.
 
-Then the curves of the reference study that have their best rate inside, long and short budgets
-apart: `points` is regret on the smoothed test errors, with a 95 % bootstrap interval over targets;
-the noise floor is printed where curves have several seeds. Models are chosen by validation errors.
+Then the curves of the reference study that have their best rate inside, and what of it falls to the
+long and to the short budget: `points` is regret on the smoothed test errors, with a 95 % bootstrap
+interval over targets; the noise floor is printed where curves have several seeds. Models are chosen
+by validation errors.
 
 `as recommended` is the model that `kintune recommend` uses, fitted to the rest of the study and to
 Table 4; `after 2 runs` and `after 4 runs` is what is lost after so many runs of `kintune tune` from
@@ -31,7 +32,7 @@ against the share that they should hold.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -79,8 +80,13 @@ CHOSE_UNIT = ("pocket", "mobilenetv2_100")
 """Architectures whose curves chose what rates are divided by; those of others only judge it."""
 BROKEN = 0.3
 """Validation error above the best run's, at a larger rate than the best."""
-LEAST_LEFT_OUT: dict[LeftOut, int] = {"target": 4, "architecture": 3}
-"""So many there have to be before one is left out."""
+LEFT_OUT: tuple[LeftOut, ...] = ("target", "architecture")
+BUDGETS = {
+    "both budgets": ("long", "short"),
+    "long budget": ("long",),
+    "short budget": ("short",),
+}
+RECOMMENDED, CHOSEN = "as recommended", "chosen inside each fold"
 
 
 def main() -> None:
@@ -110,39 +116,42 @@ def on_table_4() -> dict[str, list[Outcome]]:
         print_heading(f"Table 4, each {by} left out")
         rules = {"nearest reference": nearest_reference("unlikeness"), **shared_rules("rank")}
         tried = candidates("rank")
-        found[f"Table 4, {by} left out"] = print_rows(
-            paper_cases(), by, rules, tried, miss_in_decades
-        )
+        rows = outcome_rows(paper_cases(), by, rules, tried, miss_in_decades)
+        print_rows(rows, rules)
+        found[f"Table 4, {by} left out"] = rows[CHOSEN]
     return found
 
 
 def on_study(
-    every: Sequence[StudyCurve],
+    curves: Sequence[StudyCurve],
     facts: FactsFile,
     baselines: BaselineArchive,
     tried: Sequence[Candidate],
 ) -> dict[str, list[Outcome]]:
-    """The same on each budget and on both; the outcomes of both, by what was left out."""
+    """The same on all curves, and what of it falls to each budget; the outcomes of all, by what was
+    left out."""
     found: dict[str, list[Outcome]] = {}
-    for name, curves in budgets(every):
-        cases = study_cases(curves, facts)
-        for by, least in LEAST_LEFT_OUT.items():
-            if len({getattr(case, by) for case in cases}) < least:
-                continue
-            print_heading(f"Reference study, {name}, {len(cases)} curves, each {by} left out")
-            rules = {"nearest reference": nearest_reference("distance"), **shared_rules("distance")}
-            print_rows(cases, by, rules, tried, regret)
-            # Table 4 tells of longer trainings than any in the study, on targets of its own.
-            outcomes = nested(cases, [SHIPPED], by, regret, paper_cases())
-            print_row("as recommended", outcomes)
-            print_few_runs(outcomes)
-            print_each(outcomes)
+    cases = study_cases(curves, facts)
+    for by in LEFT_OUT:
+        rules = {"nearest reference": nearest_reference("distance"), **shared_rules("distance")}
+        rows = outcome_rows(cases, by, rules, tried, regret)
+        # Table 4 tells of longer trainings than any in the study, on targets of its own.
+        rows[RECOMMENDED] = nested(cases, [SHIPPED], by, regret, paper_cases())
+        searched = ruled(cases, always_usual, by)
+        for name, among in BUDGETS.items():
+            kept = {row: [o for o in each if o.case.budget in among] for row, each in rows.items()}
+            count = len(kept[RECOMMENDED])
+            print_heading(f"Reference study, {name}, {count} curves, each {by} left out")
+            print_rows(kept, rules)
+            print_few_runs(kept[RECOMMENDED])
+            print_each(kept[RECOMMENDED])
             print("always 0.1, searched on")
-            print_few_runs(ruled(cases, always_usual, by))
-            print_baselines(outcomes, curves, baselines)
-            if len(curves) == len(every):
-                found[f"Reference study, {by} left out"] = outcomes
-        print_floor(curves)
+            print_few_runs([o for o in searched if o.case.budget in among])
+            of_these = [curve for curve in curves if curve.budget in among]
+            print_baselines(kept[RECOMMENDED], of_these, baselines)
+        found[f"Reference study, {by} left out"] = rows[RECOMMENDED]
+    for name, among in BUDGETS.items():
+        print_floor(name, [curve for curve in curves if curve.budget in among])
     return found
 
 
@@ -183,19 +192,11 @@ def on_ends(curves: Sequence[StudyCurve], facts: FactsFile) -> None:
         print(f"    {name:34}{first[name]:8.2f}")
 
 
-def print_floor(curves: Sequence[StudyCurve]) -> None:
+def print_floor(name: str, curves: Sequence[StudyCurve]) -> None:
     floors = [curve.noise_floor for curve in curves]
     known = [floor for floor in floors if floor is not None]
     if known:
-        print(f"noise floor{100 * mean(known):39.2f} points, {len(known)} curves")
-
-
-def budgets(curves: Sequence[StudyCurve]) -> list[tuple[str, list[StudyCurve]]]:
-    return [
-        ("both budgets", list(curves)),
-        ("long budget", [curve for curve in curves if curve.budget == "long"]),
-        ("short budget", [curve for curve in curves if curve.budget == "short"]),
-    ]
+        print(f"noise floor, {name:24}{100 * mean(known):13.2f} points, {len(known)} curves")
 
 
 def shared_rules(distance: str) -> dict[str, Rule]:
@@ -226,23 +227,27 @@ def print_few_runs(outcomes: Sequence[Outcome]) -> None:
         print(f"   (by the lowest error alone {100 * lowest[runs]:.2f})")
 
 
-def print_rows(
+def outcome_rows(
     cases: Sequence[Case],
     by: LeftOut,
     rules: dict[str, Rule],
     tried: Sequence[Candidate],
     score: Score,
-) -> list[Outcome]:
-    """A row a rule and a family, and what is chosen among these: its outcomes."""
-    for name, rule in rules.items():
-        print_row(name, ruled(cases, rule, by), ranges=False)
+) -> dict[str, list[Outcome]]:
+    """The outcomes of each rule and family, and of what is chosen among these inside each fold."""
+    rows = {name: ruled(cases, rule, by) for name, rule in rules.items()}
     for family in dict.fromkeys(candidate.family for candidate in tried):
         only = [candidate for candidate in tried if candidate.family == family]
-        print_row(family, nested(cases, only, by, score))
-    outcomes = nested(cases, tried, by, score) if tried else []
-    if outcomes:
-        print_row("chosen inside each fold", outcomes)
-    return outcomes
+        rows[family] = nested(cases, only, by, score)
+    if tried:
+        rows[CHOSEN] = nested(cases, tried, by, score)
+    return rows
+
+
+def print_rows(rows: Mapping[str, Sequence[Outcome]], rules: Container[str]) -> None:
+    """Rules have no ranges."""
+    for name, outcomes in rows.items():
+        print_row(name, outcomes, ranges=name not in rules)
 
 
 def print_baselines(
