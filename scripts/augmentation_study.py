@@ -22,6 +22,7 @@ from statistics import mean
 from typing import Any
 
 import kintune
+from kintune.experiments.workshop import study_parser
 from kintune.hyperparameters import AugmentationName, Hyperparameters
 from kintune.records import Record
 from kintune.results import TrainingSummary
@@ -72,12 +73,7 @@ class AugmentedRuns(Record):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="a folder of image sets")
-    parser.add_argument("--models", type=Path, help="a folder of networks")
-    parser.add_argument("--runs", type=Path, help="where runs are computed")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--show", action="store_true", help="print what is there")
+    parser = study_parser(__doc__, RESULTS)
     parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=("pocket",))
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--iterations", nargs="+", type=int, default=(2000,))

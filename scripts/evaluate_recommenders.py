@@ -24,8 +24,7 @@ Below it what was really run (`scripts/run_baselines.py`): the test error of tho
 above the least of the smoothed curve, on so many curves, and beside it what the recommendation
 loses on the same curves, and the interval over targets of what it is better by; then each curve.
 
-`--quick` leaves out, on the study, the families that are not used: two minutes instead of half an
-hour.
+`--quick` leaves out, on the study, the families that are not used: two minutes instead of ten.
 
 `--plot` writes docs/_static/calibration.svg: the share of left-out best rates that ranges hold,
 against the share that they should hold.

@@ -13,7 +13,6 @@ source and target; what is there is not run again.
 over targets. Test errors choose nothing.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
@@ -35,7 +34,7 @@ from kintune.experiments.reference_study import (
     study_config,
 )
 from kintune.experiments.study_cases import StudyCurve, study_curves
-from kintune.experiments.workshop import Job, Workshop, run_job
+from kintune.experiments.workshop import Job, Workshop, run_job, study_parser
 from kintune.processor import keep_large_blocks
 
 ROOT = Path(__file__).parent.parent
@@ -61,13 +60,8 @@ class Pair(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="a folder of image sets")
-    parser.add_argument("--models", type=Path, help="a folder of networks")
-    parser.add_argument("--runs", type=Path, help="where runs are computed")
+    parser = study_parser(__doc__, RESULTS)
     parser.add_argument("--study", type=Path, default=STUDY)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--show", action="store_true", help="print what is there")
     parser.add_argument("--beside", action="store_true", help="also beside the best rates")
     parser.add_argument("--sources", nargs="+", choices=tuple(SOURCES), default=tuple(SOURCES))
     parser.add_argument("--budgets", nargs="+", choices=("long", "short"), default=("short",))

@@ -51,7 +51,7 @@ from kintune.experiments.reference_study import (
 from kintune.experiments.study_cases import StudyCurve, study_curves
 from kintune.experiments.study_tables import HEADER, markdown_row, reference_tables, summary
 from kintune.experiments.targets import TRAIN_IMAGES
-from kintune.experiments.workshop import Job, Workshop, run_job
+from kintune.experiments.workshop import Job, Workshop, run_job, study_parser
 from kintune.processor import keep_large_blocks
 from kintune.runs import write_json
 
@@ -67,13 +67,8 @@ USUAL_RUNS: dict[Stage, int] = {"seeds": 8, "decays": 6}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="a folder of image sets")
-    parser.add_argument("--models", type=Path, help="a folder of networks")
-    parser.add_argument("--runs", type=Path, help="where runs are computed")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser = study_parser(__doc__, RESULTS)
     parser.add_argument("--plan", action="store_true", help="say what is due, run nothing")
-    parser.add_argument("--show", action="store_true", help="print the curves so far")
     parser.add_argument("--tables", action="store_true", help="write what recommend rests on")
     parser.add_argument("--beside", nargs="*", type=Path, default=[REPRODUCTION])
     parser.add_argument("--facts", action="store_true", help="measure what is known beforehand")

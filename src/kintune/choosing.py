@@ -1,13 +1,12 @@
 """Which run of a command is kept, and what a person should know about that choice."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kintune.hyperparameters import Hyperparameters
 from kintune.results import SettingResult
 from kintune.runs import RunResult
-from kintune.search import SearchSpace, kept, standard_error, what_differs
+from kintune.search import SearchSpace, decades_between, kept, standard_error, what_differs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,11 @@ def choose(settings: Sequence[SettingResult], space: SearchSpace | None = None) 
         curves.setdefault(each.but_rate, []).append(each)
     best = min(
         (_kept(curve, space) for curve in curves.values()),
-        key=lambda each: (each.error, _decades_off(each, space), each.rate),
+        key=lambda each: (
+            each.error,
+            decades_between(each.rate, _expected(each, space)),
+            each.rate,
+        ),
     )
     expected = _expected(best, space)
     notes: list[str] = []
@@ -83,12 +86,6 @@ def _kept(curve: Sequence[_Scored], space: SearchSpace | None) -> _Scored:
     rates, errors = [each.rate for each in curve], [each.error for each in curve]
     images = space and space.validation_images
     return curve[kept(rates, errors, _expected(curve[0], space), images)]
-
-
-def _decades_off(scored: _Scored, space: SearchSpace | None) -> float:
-    """Between its rate and the recommended one; 0 where none was."""
-    expected = _expected(scored, space)
-    return abs(math.log10(scored.rate / expected)) if expected else 0.0
 
 
 def lowest_seed(setting: SettingResult) -> RunResult:

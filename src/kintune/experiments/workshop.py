@@ -1,5 +1,6 @@
 """Networks and image sets of a study, each loaded once, and one run of it from claim to record."""
 
+import argparse
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -15,6 +16,22 @@ from kintune.experiment import RunArchive, RunRecord, keep_only_json, locked, re
 from kintune.experiments.targets import place_of, target_folder, what_is_missing
 from kintune.runs import RunConfig
 from kintune.training import replicas
+
+
+def study_parser(description: str | None, results: Path) -> argparse.ArgumentParser:
+    """The flags that the scripts of all studies have.
+
+    Args:
+        description: what `--help` says first.
+        results: the default of `--results`.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", type=Path, help="a folder of image sets")
+    parser.add_argument("--models", type=Path, help="a folder of networks")
+    parser.add_argument("--runs", type=Path, help="where runs are computed")
+    parser.add_argument("--results", type=Path, default=results)
+    parser.add_argument("--show", action="store_true", help="print what is there")
+    return parser
 
 
 class NetworkFile(NamedTuple):

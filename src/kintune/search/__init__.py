@@ -1,6 +1,6 @@
 """Search in effective learning rate: a space around the recommendation, engines, the loop."""
 
-from kintune.search.choice import kept, standard_error
+from kintune.search.choice import decades_between, kept, standard_error
 from kintune.search.engines import ENGINES
 from kintune.search.grids import Grid, appendix_d_grid, distinct, paper_grid, scratch_grid
 from kintune.search.history import History, Observation, Proposal, SearchEngine
@@ -35,6 +35,7 @@ __all__ = [
     "Trial",
     "TrialStore",
     "appendix_d_grid",
+    "decades_between",
     "describe",
     "distinct",
     "kept",

@@ -40,8 +40,9 @@ def kept(
     least = min(errors)
     most = least if expected is None else least + standard_error(least, images)
     alike = [index for index, error in enumerate(errors) if error <= most]
-    return min(alike, key=lambda index: (_decades_between(rates[index], expected), rates[index]))
+    return min(alike, key=lambda index: (decades_between(rates[index], expected), rates[index]))
 
 
-def _decades_between(rate: float, expected: float | None) -> float:
+def decades_between(rate: float, expected: float | None) -> float:
+    """Of a rate and the recommended one, |log10|; 0 where none was."""
     return abs(math.log10(rate / expected)) if expected else 0.0
