@@ -80,7 +80,7 @@ def main() -> None:
         parser.error("--data, --models and --runs are needed to run anything")
     keep_large_blocks()
     torch.set_num_threads(THREADS)
-    workshop = Workshop(args.runs, args.data, args.models)
+    workshop = Workshop(args.runs, args.data, args.models, device=args.device)
     for curve in curves:
         if (
             curve.source in args.sources

@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -34,15 +35,16 @@ from kintune.experiments.known_facts import (
     read_facts,
 )
 from kintune.experiments.reference_study import (
-    IMAGES_PER_SECOND,
     ORDER,
     SOURCES,
     STAGES,
     TARGETS,
     THREADS,
+    BudgetName,
     PlannedRun,
     SourceName,
     Stage,
+    core_hours,
     network_file,
     pending,
     rate,
@@ -50,7 +52,6 @@ from kintune.experiments.reference_study import (
 )
 from kintune.experiments.study_cases import StudyCurve, study_curves
 from kintune.experiments.study_tables import HEADER, markdown_row, reference_tables, summary
-from kintune.experiments.targets import TRAIN_IMAGES
 from kintune.experiments.workshop import Job, Workshop, run_job, study_parser
 from kintune.processor import keep_large_blocks
 from kintune.runs import write_json
@@ -59,7 +60,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS, REPRODUCTION = ROOT / "results/reference_study", ROOT / "results/iclr2020"
 TABLES = ROOT / "src/kintune/reference/study.json"
 WAIT_SECONDS = 30
-BUDGETS = ("long", "short")
+BUDGETS = get_args(BudgetName)
 MORE_RATES = 3
 """Beyond the first ones of a curve, usually: one outwards and two beside the best."""
 USUAL_RUNS: dict[Stage, int] = {"seeds": 8, "decays": 6}
@@ -93,7 +94,7 @@ def main() -> None:
         parser.error("--data, --models and --runs are needed to run anything")
     keep_large_blocks()
     torch.set_num_threads(THREADS)
-    workshop = Workshop(args.runs, args.data, args.models)
+    workshop = Workshop(args.runs, args.data, args.models, device=args.device)
     if args.facts:
         write_facts(workshop, args.results / FACTS, args.sources)
         return
@@ -142,7 +143,7 @@ def write_facts(workshop: Workshop, path: Path, sources: Sequence[SourceName]) -
     for source, plan in SOURCES.items():
         if source in sources and source != "scratch":
             backbone = workshop.backbone(network_file(source))
-            for target in plan.targets:
+            for target in dict.fromkeys(t for b in plan.epochs for t in plan.targets_of(b)):
                 facts = measured_facts(source, backbone, workshop.dataset(target, backbone))
                 add_facts(path, facts)
                 print(facts.model_dump_json(), flush=True)
@@ -170,12 +171,11 @@ def print_plan(archive: RunArchive, beside: Sequence[RunArchive], args: argparse
     print(f"{'source':14}{'budget':8}{'stage':8}{'due now':>8}{'core-hours':>12}{'up to here':>12}")
     for source, budget, stage in ORDER:
         plan = SOURCES[source]
-        targets = [name for name in plan.targets if name in args.targets]
+        targets = [name for name in plan.targets_of(budget) if name in args.targets]
         if not (source in args.sources and budget in args.budgets and stage in args.stages):
             continue
-        images = plan.epochs[budget] * TRAIN_IMAGES
         runs = USUAL_RUNS.get(stage, len(plan.first) + MORE_RATES)
-        hours = runs * len(targets) * images / IMAGES_PER_SECOND[plan.image_size] / 3600
+        hours = runs * len(targets) * core_hours(source, budget)
         total += hours
         due = now[source, budget, stage]
         print(f"{source:14}{budget:8}{stage:8}{due:8}{hours:12.1f}{total:12.1f}")

@@ -18,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -35,13 +36,13 @@ from kintune.experiments.reference_study import (
     THREADS,
     BudgetName,
     SourceName,
+    core_hours,
 )
-from kintune.experiments.targets import TRAIN_IMAGES
 from kintune.experiments.workshop import Workshop
 from kintune.processor import keep_large_blocks
 
 ROOT = Path(__file__).parent.parent / "results"
-BUDGETS = ("short", "long")
+BUDGETS = get_args(BudgetName)
 WAIT_SECONDS = 30
 
 
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder of image sets")
     parser.add_argument("--models", type=Path, help="a folder of networks")
     parser.add_argument("--runs", type=Path, help="where runs are computed")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--study", type=Path, default=ROOT / "reference_study")
     parser.add_argument("--results", type=Path, default=ROOT / "baselines")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
@@ -89,7 +91,7 @@ def due(args: argparse.Namespace) -> list[PlannedBaseline]:
 def run_all(args: argparse.Namespace) -> None:
     keep_large_blocks()
     torch.set_num_threads(THREADS)
-    workshop = Workshop(args.runs, args.data, args.models)
+    workshop = Workshop(args.runs, args.data, args.models, device=args.device)
     ends = time.monotonic() + 3600 * args.hours
     while time.monotonic() < ends:
         left = due(args)
@@ -123,11 +125,10 @@ def print_plan(left: list[PlannedBaseline]) -> None:
     total = 0.0
     print(f"{'source':14}{'budget':8}{'method':14}{'due':>5}{'core-hours':>12}{'up to here':>12}")
     for (source, budget, method), count in counts.items():
-        plan = SOURCES[source]
-        images = plan.epochs[budget] * TRAIN_IMAGES
+        hours = count * core_hours(source, budget)
         if method == "range-test":
-            images += STEPS * BATCH_SIZE
-        hours = count * images / IMAGES_PER_SECOND[plan.image_size] / 3600
+            images = count * STEPS * BATCH_SIZE
+            hours += images / IMAGES_PER_SECOND[SOURCES[source].image_size] / 3600
         total += hours
         print(f"{source:14}{budget:8}{method:14}{count:5}{hours:12.2f}{total:12.1f}")
 

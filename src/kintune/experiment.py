@@ -48,6 +48,8 @@ class RunRecord(Record):
     """The same of the run's regulariser; empty where that is nothing at the start."""
     versions: dict[str, str]
     processor: str
+    device: str = "cpu"
+    """What trained it, as the run's `environment.json` names it."""
 
     @property
     def validation_error(self) -> float:
@@ -178,6 +180,7 @@ def _run(
         normalised_penalty=_recorded(row.normalised_penalty for row in rows),
         versions=where.versions,
         processor=where.processor,
+        device=where.device,
     )
 
 

@@ -5,14 +5,16 @@ Protocol. Everything that decides which runs there are is in this file.
 - **Targets.** At most 480 training images a set, spread over at most 80 classes so that each has at
   least five, and as many again for validation (`kintune.experiments.targets`): validation on 480
   images tells 2 points apart, on the 120 that a 20 % draw leaves it would take 4. The test split is
-  read once at the end of each run and recorded; nothing here is selected on it.
+  read once at the end of each run and recorded; nothing here is selected on it. The whole sets
+  (`birds-whole`) are targets too: every class, all training images but a fifth to validate on.
 - **Sources.** `pocket` at 32 px; MobileNetV2 of ImageNet-1k, of birds and of insects at 64 px;
   `dla46_c` and `tinynet_e`, two further kinds of networks, taught what `pocket` was taught
   (`scripts/train_pocket.py --architecture NAME --epochs 15`); `scratch`, the architecture of
   `pocket` from random weights.
 - **Budgets.** 60 epochs (`pocket`, `scratch`) or 40 (MobileNetV2) of 15 steps of 32 images, and a
   fifth of that, which alone the two further kinds get. The long one is meant to converge:
-  `converged` tells which runs did.
+  `converged` tells which runs did. On whole sets 40 epochs of everybody's, about 2,000 steps where
+  there are 1,600 images: the length of a fine-tuning at the defaults (`kintune.defaults`).
 - **Held fixed.** Momentum 0.9, batch size 32, L2 with decay 1e-4 on all parameters, the paper's
   step schedule (a tenth at 1/2 and at 5/6), batch statistics trained. Augmentation is mirrored
   central crops: with the paper's random resized crop a training of 900 steps or fewer ends
@@ -40,7 +42,7 @@ from typing import Literal, NamedTuple
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.experiment import RunArchive, RunRecord
-from kintune.experiments.targets import DIGITS, HELD_OUT
+from kintune.experiments.targets import DIGITS, HELD_OUT, TRAIN_IMAGES, whole
 from kintune.experiments.workshop import NetworkFile
 from kintune.hyperparameters import Hyperparameters, lr_for
 from kintune.records import content_id
@@ -53,9 +55,15 @@ DECAY = 1e-4
 OTHER_DECAYS = (0.0, 5e-4)
 SEEDS = (0, 1, 2)
 THREADS = 1
+WHOLE_EPOCHS = 40
 IMAGES_PER_SECOND = {32: 150, 64: 60}
 """Training images that one core of an AMD EPYC gets through, by image size, evaluations and
 checkpoints included."""
+NOT_WHOLE = (HELD_OUT, "insects")
+"""A run on the 20,000 held-out images of CIFAR-100 would be 25,000 steps; of insects the bounded
+subset is the whole set."""
+WHOLE_IMAGES = 1300
+"""To train on in a whole set, on average."""
 NEAR = 0.03
 """Points this close to the best get all seeds, top-1 error."""
 EDGE = 0.01
@@ -68,7 +76,7 @@ CONVERGED_SHARE, CONVERGED_LOSS = 0.05, 0.005
 SourceName = Literal[
     "pocket", "scratch", "in1k", "inat_birds", "inat_insects", "dla46_c", "tinynet_e"
 ]
-BudgetName = Literal["long", "short"]
+BudgetName = Literal["long", "short", "whole"]
 Stage = Literal["curve", "seeds", "decays"]
 STAGES: tuple[Stage, ...] = ("curve", "seeds", "decays")
 
@@ -93,11 +101,19 @@ class Source(NamedTuple):
     first: tuple[int, ...]
     """Quarter decades that every curve begins with."""
     targets: tuple[str, ...]
+    """Bounded subsets; the whole sets of the same names are those of the budget `whole`."""
+
+    def targets_of(self, budget: BudgetName) -> tuple[str, ...]:
+        """What is trained on for so long."""
+        if budget != "whole":
+            return self.targets
+        return tuple(whole(name) for name in self.targets if name not in NOT_WHOLE)
 
 
 def _mobilenet(domain: str) -> Source:
     file = NetworkFile("mobilenetv2_100", f"mobilenetv2_100.{domain}.safetensors", 64)
-    return Source(file, 64, {"long": 40, "short": 8}, (-10, -8, -6, -4), SETS)
+    epochs = {"long": 40, "short": 8, "whole": WHOLE_EPOCHS}
+    return Source(file, 64, epochs, (-10, -8, -6, -4), SETS)
 
 
 def _other_kind(name: str) -> Source:
@@ -108,20 +124,27 @@ def _other_kind(name: str) -> Source:
 _POCKET = Source(
     NetworkFile("pocket"),
     32,
-    {"long": 60, "short": 12},
+    {"long": 60, "short": 12, "whole": WHOLE_EPOCHS},
     (-10, -8, -6, -4, -2, 0),
     (HELD_OUT, *SETS, DIGITS),
 )
 SOURCES: Mapping[SourceName, Source] = {
     "pocket": _POCKET,
-    "scratch": _POCKET,
+    "scratch": _POCKET._replace(epochs={"long": 60, "short": 12}),
     "in1k": _mobilenet("in1k"),
     "inat_birds": _mobilenet("inat_birds"),
     "inat_insects": _mobilenet("inat_insects"),
     "dla46_c": _other_kind("dla46_c"),
     "tinynet_e": _other_kind("tinynet_e"),
 }
-TARGETS = tuple(dict.fromkeys(name for plan in SOURCES.values() for name in plan.targets))
+TARGETS = tuple(
+    dict.fromkeys(
+        name
+        for plan in SOURCES.values()
+        for budget in plan.epochs
+        for name in plan.targets_of(budget)
+    )
+)
 """Of any source."""
 
 ORDER: tuple[tuple[SourceName, BudgetName, Stage], ...] = (
@@ -129,6 +152,8 @@ ORDER: tuple[tuple[SourceName, BudgetName, Stage], ...] = (
     ("pocket", "long", "curve"),
     ("in1k", "short", "curve"),
     ("in1k", "long", "curve"),
+    ("in1k", "whole", "curve"),
+    ("pocket", "whole", "curve"),
     ("dla46_c", "short", "curve"),
     ("tinynet_e", "short", "curve"),
     ("pocket", "long", "seeds"),
@@ -149,6 +174,8 @@ ORDER: tuple[tuple[SourceName, BudgetName, Stage], ...] = (
     ("inat_insects", "short", "seeds"),
     ("scratch", "short", "seeds"),
     ("in1k", "long", "decays"),
+    ("inat_birds", "whole", "curve"),
+    ("inat_insects", "whole", "curve"),
 )
 """Most informative for its hours first: what is there when the time is up is of use. The short
 budget of `pocket` costs one hour for all targets."""
@@ -175,6 +202,13 @@ class PlannedRun(NamedTuple):
 
 Errors = Mapping[Point, float]
 """Validation errors of the runs of one curve, fractions."""
+
+
+def core_hours(source: SourceName, budget: BudgetName) -> float:
+    """What a run takes, roughly, on one core of a processor."""
+    plan = SOURCES[source]
+    images = plan.epochs[budget] * (WHOLE_IMAGES if budget == "whole" else TRAIN_IMAGES)
+    return images / IMAGES_PER_SECOND[plan.image_size] / 3600
 
 
 def rate(quarter: int) -> float:
@@ -241,7 +275,7 @@ def pending(*archives: RunArchive) -> Iterator[PlannedRun]:
 
     for source, budget, last in ORDER:
         stages = STAGES[: STAGES.index(last) + 1]
-        for target in SOURCES[source].targets:
+        for target in SOURCES[source].targets_of(budget):
             errors = curve_errors(read(source, target), source, budget)
             for stage, point in due(errors, source, stages):
                 if stage == last:  # else it came with an earlier entry

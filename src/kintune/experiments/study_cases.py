@@ -22,6 +22,7 @@ from kintune.experiments.reference_study import (
     BATCH_SIZE,
     DECAY,
     SOURCES,
+    TARGETS,
     BudgetName,
     Point,
     SourceName,
@@ -29,6 +30,7 @@ from kintune.experiments.reference_study import (
     network_file,
     settings,
 )
+from kintune.experiments.targets import set_of
 from kintune.rate_evidence import log_unit
 
 FLAT = 0.01
@@ -109,9 +111,9 @@ def study_curves(*archives: RunArchive) -> Iterator[StudyCurve]:
     for file in chain.from_iterable(archive.files() for archive in archives):
         files.setdefault((file.source, file.target), []).append(file)
     for name, source in SOURCES.items():
-        for target in source.targets:
+        for target in TARGETS:
             for budget in source.epochs:
-                if (name, target) in files:
+                if (name, target) in files and target in source.targets_of(budget):
                     yield from _curve(files[name, target], name, budget)
 
 
@@ -135,7 +137,7 @@ def study_cases(
             validation, test = curve.validation, curve.test
             cases.append(
                 Case(
-                    target=curve.target,
+                    target=set_of(curve.target),
                     network=curve.source,
                     architecture=network_file(curve.source).model,
                     budget=curve.budget,

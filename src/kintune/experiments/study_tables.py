@@ -9,6 +9,7 @@ from kintune.experiments.rate_units import SHIPPED_UNIT
 from kintune.experiments.recommenders import USUAL_RATE
 from kintune.experiments.reference_study import BATCH_SIZE, SOURCES, network_file
 from kintune.experiments.study_cases import FLAT, StudyCurve
+from kintune.experiments.targets import set_of
 from kintune.reference import ReferenceRow, ReferenceTable
 
 ORIGIN = "scripts/reference_study.py --tables: least smoothed validation error"
@@ -78,7 +79,7 @@ def reference_tables(curves: Sequence[StudyCurve], facts: FactsFile) -> Iterator
 
 def _row(curve: StudyCurve, known: KnownFacts) -> ReferenceRow:
     return ReferenceRow(
-        target=curve.target,
+        target=set_of(curve.target),
         relative_distance=known.relative_distance,
         effective_lr=float(f"{curve.validation.best_rate:.3g}"),
         batch_size=BATCH_SIZE,

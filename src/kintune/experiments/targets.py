@@ -1,4 +1,5 @@
-"""The target sets of the reference study: bounded subsets, as folders of links, always the same."""
+"""The target sets of the reference study, as folders of links, always the same: bounded subsets,
+and under names of their own the whole sets."""
 
 import hashlib
 import json
@@ -13,6 +14,10 @@ HELD_OUT = "cifar100-held-out"
 DIGITS = "digits"
 TRAIN_IMAGES = 480
 MOST_CLASSES = 80
+VALIDATION_SHARE = 5
+"""One of so many images of a class validates, at least."""
+WHOLE = "-whole"
+"""What the name of a set gets where all of its images are used."""
 SPLITS = ("train", "test")
 
 Files = Mapping[str, Sequence[Path]]
@@ -46,15 +51,35 @@ def named_set(given: str) -> NamedSet:
     return NamedSet(f"{folder.name}-{mark}", folder.name, folder)
 
 
+def whole(name: str) -> str:
+    """The target of all images of a set.
+
+    >>> whole("birds")
+    'birds-whole'
+    """
+    return name + WHOLE
+
+
+def set_of(target: str) -> str:
+    """The set that a target's images are of.
+
+    >>> set_of("birds-whole"), set_of("birds")
+    ('birds', 'birds')
+    """
+    return target.removesuffix(WHOLE)
+
+
 def target_folder(
     place: Path | None, name: str, root: Path, source_classes: Sequence[str] = ()
 ) -> Path:
-    """The bounded subset of a set, as `root/NAME/{train,val,test}/CLASS/FILE`; made once.
+    """The bounded subset of a set, or all of it, as `root/NAME/{train,val,test}/CLASS/FILE`; made
+    once.
 
     Args:
         place: of the set (`place_of`), `{train,test}/CLASS/FILE`, of `cifar100-held-out` the
             parquet files; None for `digits`.
-        name: of the set; `cifar100-held-out` and `digits` are made from what is there.
+        name: of the set, with `WHOLE` at its end for all images; `cifar100-held-out` and `digits`
+            are made from what is there.
         root: where the links go.
         source_classes: classes of CIFAR-100 that are not held out.
 
@@ -64,9 +89,11 @@ def target_folder(
     root = root.absolute()
     folder = root / name
     if not (folder / ".complete").exists():
-        train, test = _files(place, name, root, source_classes)
-        kept = evenly(sorted(train), MOST_CLASSES)
-        for split, files in subset({label: train[label] for label in kept}).items():
+        train, test = _files(place, set_of(name), root, source_classes)
+        is_whole = name != set_of(name)
+        kept = sorted(train) if is_whole else evenly(sorted(train), MOST_CLASSES)
+        images = len(kept) * max(map(len, train.values())) if is_whole else TRAIN_IMAGES
+        for split, files in subset({label: train[label] for label in kept}, images).items():
             _link(files, folder / split)
         _link({label: test[label] for label in kept}, folder / "test")
         (folder / ".complete").touch()
@@ -83,18 +110,18 @@ def evenly(names: Sequence[str], most: int) -> list[str]:
     return [names[index * len(names) // count] for index in range(count)]
 
 
-def subset(files: Files) -> dict[str, dict[str, list[Path]]]:
-    """Training and validation images: 480 in all to train on where there are as many, spread evenly
-    over the classes; as many again to validate on, at least a fifth of each class.
+def subset(files: Files, images: int = TRAIN_IMAGES) -> dict[str, dict[str, list[Path]]]:
+    """Training and validation images: `images` in all to train on where there are as many, spread
+    evenly over the classes; as many again to validate on, at least a fifth of each class.
 
     The order is that of a hash of the file's name, for neighbours in a listing are often alike.
     """
     ordered = {label: sorted(each, key=_shuffled) for label, each in files.items()}
-    share, rest = divmod(TRAIN_IMAGES, len(files))
+    share, rest = divmod(images, len(files))
     chosen: dict[str, dict[str, list[Path]]] = {"train": {}, "val": {}}
     for index, (label, each) in enumerate(sorted(ordered.items())):
         quota = share + (index < rest)
-        train = min(quota, len(each) - -(-len(each) // 5))
+        train = min(quota, len(each) - -(-len(each) // VALIDATION_SHARE))
         chosen["train"][label] = each[:train]
         chosen["val"][label] = each[train : train + quota]
     return chosen
@@ -119,6 +146,7 @@ def _files(
 
 def place_of(data: Path | None, name: str) -> Path | None:
     """Where a set is in a folder of sets; None of a set that ships, and without a folder."""
+    name = set_of(name)
     if data is None or name == DIGITS:
         return None
     # Links to its files are made elsewhere: no relative path.
@@ -127,6 +155,7 @@ def place_of(data: Path | None, name: str) -> Path | None:
 
 def what_is_missing(place: Path | None, name: str) -> str:
     """What is wrong with the place of a set, in words; empty where it is there."""
+    name = set_of(name)
     if name == DIGITS:
         return ""
     if place is None:

@@ -30,6 +30,7 @@ def study_parser(description: str | None, results: Path) -> argparse.ArgumentPar
     parser.add_argument("--models", type=Path, help="a folder of networks")
     parser.add_argument("--runs", type=Path, help="where runs are computed")
     parser.add_argument("--results", type=Path, default=results)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--show", action="store_true", help="print what is there")
     return parser
 

@@ -10,6 +10,7 @@ from kintune.experiments.baselines.work import USUAL_QUARTER
 from kintune.experiments.recommenders import Outcome, bootstrap_over_targets, final_regret
 from kintune.experiments.reference_study import Point, settings
 from kintune.experiments.study_cases import StudyCurve
+from kintune.experiments.targets import set_of
 
 
 class Regret(NamedTuple):
@@ -45,7 +46,7 @@ def regrets(
     archive: BaselineArchive,
 ) -> list[Regret]:
     """A regret for each recommendation on whose curve the method was run too."""
-    by_name = {(curve.source, curve.target, curve.budget): curve for curve in curves}
+    by_name = {(curve.source, set_of(curve.target), curve.budget): curve for curve in curves}
     found: list[Regret] = []
     for outcome in outcomes:
         case = outcome.case

@@ -78,7 +78,7 @@ def planned(
     )
     for seed in range(seeds):
         for source, budget in curves:
-            for target in SOURCES[source].targets:
+            for target in SOURCES[source].targets_of(budget):
                 for method in methods:
                     plan = PlannedBaseline(source, target, budget, method, seed)
                     if is_due(plan, archives):
