@@ -12,7 +12,7 @@ and targets, by what rates are divided by (`kintune.experiments.rate_units`); an
 rates are over the trust ratio, and rates at which the first trainings break.
 
 Then the curves of the reference study that have their best rate inside, and what of it falls to the
-long and to the short budget: `points` is regret on the smoothed test errors, with a 95 % bootstrap
+long and to the short budget and to whole sets: `points` is regret on the smoothed test errors, with a 95 % bootstrap
 interval over targets; the noise floor is printed where curves have several seeds. Models are chosen
 by validation errors.
 
@@ -24,6 +24,9 @@ Below it what was really run (`scripts/run_baselines.py`): the test error of tho
 above the least of the smoothed curve, on so many curves, and beside it what the recommendation
 loses on the same curves, and the interval over targets of what it is better by; then each curve.
 
+`--earlier DIR`, a former state of the study, comes last: what a model fitted to that loses on the
+curves that it did not have.
+
 `--quick` leaves out, on the study, the families that are not used: two minutes instead of ten.
 
 `--plot` writes docs/_static/calibration.svg: the share of left-out best rates that ranges hold,
@@ -34,6 +37,7 @@ import argparse
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
+from typing import get_args
 
 from kintune.experiment import RunArchive
 from kintune.experiments.baselines.methods import METHODS
@@ -56,6 +60,7 @@ from kintune.experiments.recommenders import (
     binomial_interval,
     candidates,
     final_regret,
+    foretold,
     held,
     interval_over_targets,
     middle,
@@ -66,6 +71,7 @@ from kintune.experiments.recommenders import (
     regret,
     ruled,
 )
+from kintune.experiments.reference_study import BudgetName
 from kintune.experiments.study_cases import StudyCurve, study_cases, study_curves
 from kintune.report.charts import drawn
 from kintune.report.drawing import as_svg
@@ -80,10 +86,11 @@ CHOSE_UNIT = ("pocket", "mobilenetv2_100")
 BROKEN = 0.3
 """Validation error above the best run's, at a larger rate than the best."""
 LEFT_OUT: tuple[LeftOut, ...] = ("target", "architecture")
-BUDGETS = {
-    "both budgets": ("long", "short"),
+BUDGETS: Mapping[str, tuple[BudgetName, ...]] = {
+    "all budgets": get_args(BudgetName),
     "long budget": ("long",),
     "short budget": ("short",),
+    "whole sets": ("whole",),
 }
 RECOMMENDED, CHOSEN = "as recommended", "chosen inside each fold"
 
@@ -93,16 +100,21 @@ def main() -> None:
     parser.add_argument("--study", type=Path, default=STUDY)
     parser.add_argument("--beside", nargs="*", type=Path, default=[REPRODUCTION])
     parser.add_argument("--baselines", type=Path, default=BASELINES)
+    parser.add_argument("--earlier", type=Path, help="a former state of the study")
     parser.add_argument("--plot", action="store_true", help="draw the calibration")
     parser.add_argument("--quick", action="store_true", help="rules and what is recommended alone")
     args = parser.parse_args()
     plotted = on_table_4()
-    curves = list(study_curves(RunArchive(args.study), *map(RunArchive, args.beside)))
+    beside = [RunArchive(path) for path in args.beside]
+    curves = list(study_curves(RunArchive(args.study), *beside))
     facts = read_facts(args.study / FACTS)
     tried = [] if args.quick else candidates("rank", OTHER_INPUTS)
     on_units(curves, facts)
     on_ends(curves, facts)
     plotted |= on_study(curves, facts, BaselineArchive(args.baselines), tried)
+    if args.earlier:
+        earlier = list(study_curves(RunArchive(args.earlier), *beside))
+        on_later_curves(study_cases(curves, facts), study_cases(earlier, facts))
     if args.plot:
         PLOT.write_text(as_svg(drawn(calibration_chart(plotted))))
         print(f"\nwritten: {PLOT.relative_to(ROOT)}")
@@ -152,6 +164,28 @@ def on_study(
     for name, among in BUDGETS.items():
         print_floor(name, [curve for curve in curves if curve.budget in among])
     return found
+
+
+def on_later_curves(cases: Sequence[Case], earlier: Sequence[Case]) -> None:
+    """Print what the earlier ones said of those that came later."""
+
+    def name(case: Case) -> tuple[str, str, str]:
+        return case.network, case.target, case.budget
+
+    known = set(map(name, earlier))
+    for by in LEFT_OUT:
+        later = foretold([c for c in cases if name(c) not in known], earlier, by, paper_cases())
+        usual = ruled([outcome.case for outcome in later], always_usual, by)
+        for title, among in BUDGETS.items():
+            rows = {
+                row: [outcome for outcome in outcomes if outcome.case.budget in among]
+                for row, outcomes in {"always 0.1": usual, RECOMMENDED: later}.items()
+            }
+            if rows[RECOMMENDED]:
+                count = f"{len(rows[RECOMMENDED])} later curves, {len(earlier)} earlier"
+                print_heading(f"Foretold, {title}, {count}, each {by} left out")
+                print_rows(rows, {"always 0.1"})
+                print_few_runs(rows[RECOMMENDED])
 
 
 def on_units(curves: Sequence[StudyCurve], facts: FactsFile) -> None:

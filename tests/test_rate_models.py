@@ -12,6 +12,7 @@ from kintune.rate_models import (
     LEVEL_DEVIATION,
     RESIDUALS,
     STUDY_PARTS,
+    AveragedFit,
     Examples,
     Guess,
     Scatter,
@@ -93,16 +94,20 @@ def test_what_is_not_known_is_averaged_over_by_likelihood(scattered):
     assert weights_of_examples.sum() == pytest.approx(1)
 
 
-def test_the_same_settings_are_given_other_examples(scattered):
-    averaged = fit_gaussian(scattered, ("linear",))
-    fewer = scattered.where(np.arange(20) < 12)
-    given = averaged.given(fewer)
-    expected = sum(
-        share * gaussian_fit(fewer, fit.amplitudes, fit.scatters)([1, 1], "one").place
-        for fit, share in zip(averaged.fits, averaged.shares, strict=True)
-    )
-    assert given([1, 1], "one").place == pytest.approx(expected)
-    assert given([1, 1], "one").place != averaged([1, 1], "one").place
+def test_what_is_left_out_is_guessed_from_the_others(scattered):
+    """The conditional normal distribution of some places given the rest, written out."""
+    fit = fitted(scattered, {"linear": 0.5}, 0.15, 0.3)
+    covariance, at = np.linalg.inv(fit.inverse), np.array([2, 7, 11])
+    others = np.setdiff1d(np.arange(20), at)
+    across = covariance[np.ix_(at, others)] @ np.linalg.inv(covariance[np.ix_(others, others)])
+    places = fit.level + across @ (scattered.places[others] - fit.level)
+    variances = np.diag(covariance[np.ix_(at, at)] - across @ covariance[np.ix_(others, at)])
+    found = fit.left_out(at)
+    assert found[0] == pytest.approx(places)
+    assert found[1] == pytest.approx(variances)
+    mixture = AveragedFit((fit, fit), np.array([0.3, 0.7]))
+    for guess, place, variance in zip(mixture.left_out(at), places, variances, strict=True):
+        assert guess == pytest.approx((place, math.sqrt(variance)))
 
 
 def test_each_study_has_its_own_offset_slopes_and_scatter():

@@ -64,8 +64,9 @@ def test_a_training_that_sees_fewer_images_gets_a_larger_rate():
 
 
 def test_how_much_larger_is_what_the_references_say(monkeypatch):
-    """Those of one network, each a second time in a tenfold training at a third of the rate."""
+    """The short ones of one network, each again in a tenfold training at a third of the rate."""
     table = own_table()
+    table = table.model_copy(update={"rows": tuple(row for row in table.rows if row.epochs == 12)})
     longer = {"target": "longer", "iterations": None}
     rows = [
         row.model_copy(

@@ -153,14 +153,19 @@ def fit_rates(found: Sequence[RateExample]) -> AveragedFit:
 def left_out_coverage(found: Sequence[RateExample], fit: AveragedFit, share: float) -> float:
     """Share of the measured references whose best rate, as uncertain as it was measured, lies in
     the range that the others give, all references of the same target left out, amplitudes and
-    scatter kept."""
-    examples = examples_of(found)
-    targets = np.array(examples.targets)
-    measured = [each for each in found if each.study == MEASURED]
+    scatter kept.
+
+    Args:
+        found: the references.
+        fit: the model given them.
+        share: of best rates that ranges are meant to hold.
+    """
+    targets = np.array([each.row.target for each in found])
+    measured = np.array([each.study == MEASURED for each in found])
     held: list[bool] = []
-    for target in sorted({each.row.target for each in measured}):
-        others = fit.given(examples.where(targets != target))
-        for each in (one for one in measured if one.row.target == target):
-            guess = others(each.inputs, each.network, MEASURED)
-            held.append(guess.holds(each.place, each.row.rate_noise, share))
+    for target in sorted(set(targets[measured])):
+        left_out = np.flatnonzero(targets == target)
+        for index, guess in zip(left_out, fit.left_out(left_out), strict=True):
+            if measured[index]:
+                held.append(guess.holds(found[index].place, 0.0, share))
     return sum(held) / len(held)

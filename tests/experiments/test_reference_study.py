@@ -124,8 +124,17 @@ def test_an_empty_archive_asks_for_the_first_rates_of_every_curve_once(tmp_path)
     assert len(set(planned)) == len(planned)
     assert planned[0] == PlannedRun("pocket", "cifar100-held-out", "short", "curve", Point(-10))
     assert len(planned) == sum(
-        len(s.epochs) * len(s.first) * len(s.targets) for s in SOURCES.values()
+        len(s.first) * len(s.targets_of(budget)) for s in SOURCES.values() for budget in s.epochs
     )
+
+
+def test_whole_sets_are_targets_of_their_own_where_there_is_more_than_the_bounded_subset():
+    pocket = SOURCES["pocket"]
+    assert len(pocket.targets_of("whole")) == len(pocket.targets) - 2
+    assert "birds-whole" in pocket.targets_of("whole")
+    assert {"cifar100-held-out-whole", "insects-whole"}.isdisjoint(pocket.targets_of("whole"))
+    assert not set(pocket.targets_of("whole")) & set(pocket.targets_of("long"))
+    assert "whole" not in SOURCES["scratch"].epochs
 
 
 def test_only_the_runs_of_the_protocol_make_a_curve():

@@ -54,13 +54,16 @@ def test_the_summary_says_how_many_curves_it_speaks_of():
 
 
 def test_the_recommendation_gets_the_curves_of_pretrained_networks_with_known_distance():
-    known = FactsFile(facts=(facts("birds"), facts("insects"), facts("birds", "scratch")))
+    known = FactsFile(
+        facts=(facts("birds"), facts("insects"), facts("birds", "scratch"), facts("birds-whole"))
+    )
     curves = [
         curve("birds"),
         curve("insects"),
         curve("birds", budget="short"),
         curve("unknown"),
         curve("birds", "scratch"),
+        curve("birds-whole", budget="whole"),
     ]
     (table,) = reference_tables(curves, known)
     assert (table.source, table.network, table.extractor) == ("everything", "pocket", "pocket@32px")
@@ -68,6 +71,7 @@ def test_the_recommendation_gets_the_curves_of_pretrained_networks_with_known_di
         ("birds", 60, 32),
         ("insects", 60, 32),
         ("birds", 12, 32),
+        ("birds", 40, 32),
     ]
     assert table.rows[0].rate_noise == 0.123
     assert table.rows[0].effective_lr == pytest.approx(0.1, rel=0.03)

@@ -211,6 +211,30 @@ def nested(
     return outcomes
 
 
+def foretold(
+    cases: Sequence[Case],
+    earlier: Sequence[Case],
+    by: LeftOut,
+    support: Sequence[Case] = (),
+) -> list[Outcome]:
+    """What `SHIPPED` said of cases before they were measured, what is left out with each taken out
+    of the earlier ones too.
+
+    Args:
+        cases: that came later.
+        earlier: that the model was fitted to.
+        by: what is left out together.
+        support: as `nested` takes it.
+    """
+    outcomes: list[Outcome] = []
+    for _, left_out in folds(cases, by):
+        name = getattr(left_out[0], by)
+        rest = [case for case in earlier if getattr(case, by) != name]
+        recommender = SHIPPED.fit([*rest, *support])
+        outcomes += [Outcome(case, recommender(case), SHIPPED) for case in left_out]
+    return outcomes
+
+
 def ruled(cases: Sequence[Case], rule: Rule, by: LeftOut) -> list[Outcome]:
     """Each case left out once, with what a rule says given the rest."""
     return [

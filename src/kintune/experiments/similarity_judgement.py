@@ -9,8 +9,9 @@ import numpy as np
 from kintune.experiments.reference_study import network_file
 from kintune.experiments.similarity_sets import SERIES
 from kintune.experiments.similarity_study import MEASURES, NETWORKS
+from kintune.experiments.targets import TRAIN_IMAGES
 from kintune.recommend import TaskFacts, recommend
-from kintune.reference import shipped_reference_tables
+from kintune.reference import ReferenceRow, shipped_reference_tables
 from kintune.similarity import Similarity
 
 CHOSEN = "nearest_class_and_half_shift"
@@ -102,7 +103,7 @@ def _orders_of_rates(results: Results) -> str:
         for network in NETWORKS
         if SOURCES[network] == table.source and table.network == network_file(network).model
         for one, other in combinations(table.rows, 2)
-        if one.epochs == other.epochs and {one.target, other.target} <= set(heads[network])
+        if _budget(one) == _budget(other) and {one.target, other.target} <= set(heads[network])
     ]
     rows: list[list[str]] = []
     for measure in MEASURES:
@@ -121,6 +122,11 @@ def _orders_of_rates(results: Results) -> str:
         "share targets."
     )
     return f"{_table(['measure', 'pairs in order'], rows)}\n\n{note}"
+
+
+def _budget(row: ReferenceRow) -> tuple[int, bool]:
+    """Epochs, and whether of a whole set."""
+    return row.epochs, row.images > TRAIN_IMAGES
 
 
 def _agreement(results: Results) -> str:

@@ -39,7 +39,7 @@ def _tiny(monkeypatch):
     """The study is two epochs of one step on the grey set, a range test 14 steps."""
     for name, source in SOURCES.items():
         targets = (TARGET,) if name == "pocket" else ()
-        tiny = Source(source.network, 32, {"long": 2, "short": 1}, (-4,), targets)
+        tiny = Source(source.network, 32, {"long": 2, "short": 1, "whole": 1}, (-4,), targets)
         monkeypatch.setitem(SOURCES, name, tiny)
     monkeypatch.setattr(rate_range, "STEPS", 14)
 

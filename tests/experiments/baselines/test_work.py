@@ -18,9 +18,12 @@ def plan(method, budget="short", seed=0):
 def test_the_short_budget_comes_first_and_further_seeds_last(archives):
     found = list(planned(archives, ("bit", "usual"), seeds=2))
     assert [(each.budget, each.method, each.seed) for each in found] == [
-        *[("short", "bit", 0), ("short", "usual", 0), ("long", "bit", 0), ("long", "usual", 0)],
-        *[("short", "bit", 1), ("short", "usual", 1), ("long", "bit", 1), ("long", "usual", 1)],
+        (budget, method, seed)
+        for seed in (0, 1)
+        for budget in ("short", "long", "whole")
+        for method in ("bit", "usual")
     ]
+    assert {each.target for each in found if each.budget == "whole"} == {f"{TARGET}-whole"}
 
 
 def test_every_method_is_run_once_and_nothing_twice(workshop, archives):
@@ -32,7 +35,7 @@ def test_every_method_is_run_once_and_nothing_twice(workshop, archives):
         assert run.versions["torch"]
         assert run.seconds > 0
         assert run_baseline(each, workshop, archives) is None
-    assert {each.budget for each in planned(archives)} == {"long"}
+    assert {each.budget for each in planned(archives)} == {"long", "whole"}
     kept = archives.baselines.read("pocket", TARGET)
     assert {run.method for run in kept} == set(METHODS) - {"usual"}
     named = {run.method: run.optimizer for run in kept}
