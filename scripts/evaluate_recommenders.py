@@ -12,9 +12,9 @@ and targets, by what rates are divided by (`kintune.experiments.rate_units`); an
 rates are over the trust ratio, and rates at which the first trainings break.
 
 Then the curves of the reference study that have their best rate inside, and what of it falls to the
-long and to the short budget and to whole sets: `points` is regret on the smoothed test errors, with a 95 % bootstrap
-interval over targets; the noise floor is printed where curves have several seeds. Models are chosen
-by validation errors.
+long and to the short budget and to whole sets: `points` is regret on the smoothed test errors, with
+a 95 % bootstrap interval over targets; the noise floor is printed where curves have several seeds.
+Models are chosen by validation errors.
 
 `as recommended` is the model that `kintune recommend` uses, fitted to the rest of the study and to
 Table 4; `after 2 runs` and `after 4 runs` is what is lost after so many runs of `kintune tune` from

@@ -121,7 +121,7 @@ def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "AveragedFit":
     ]
     noises = [_noise(scaled, each) for each in scatters]
     # A second thread helps matrices of a hundred rows little, and waits for its turn where the
-    # machine is busy: 54 s instead of 2 beside two trainings on two cores.
+    # machine is busy: 51 s instead of 0.3 beside two other processes on two cores.
     with threadpool_limits(1, "blas"):
         likelihoods = np.array(
             [

@@ -254,6 +254,7 @@ def reference_table(references: "References | BuildPlan") -> str:
             f"{table.network}, {table.source}",
             row.target,
             "" if row.relative_distance is None else f"{row.relative_distance:.2f}",
+            f"{row.images:,}",
             f"{row.effective_lr:.3g}",
             str(row.batch_size),
             str(row.epochs),
@@ -262,7 +263,16 @@ def reference_table(references: "References | BuildPlan") -> str:
         for table in references.tables
         for row in table.rows
     ]
-    titles = ("network, source", "target", "distance", "best rate", "batch", "epochs", "origin")
+    titles = (
+        "network, source",
+        "target",
+        "distance",
+        "images",
+        "best rate",
+        "batch",
+        "epochs",
+        "origin",
+    )
     lines = [_table(titles, rows)]
     lines += [f"added: {target}" for target in references.added]
     return "\n".join([*lines, f"your own references: {references.path}"])
