@@ -165,7 +165,7 @@ def left_out_coverage(found: Sequence[RateExample], fit: AveragedFit, share: flo
     held: list[bool] = []
     for target in sorted(set(targets[measured])):
         left_out = np.flatnonzero(targets == target)
-        for index, guess in zip(left_out, fit.left_out(left_out), strict=True):
+        for index, guess in zip(left_out.tolist(), fit.left_out(left_out), strict=True):
             if measured[index]:
                 held.append(guess.holds(found[index].place, 0.0, share))
     return sum(held) / len(held)

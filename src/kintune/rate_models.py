@@ -195,7 +195,7 @@ class GaussianFit:
         Args:
             at: which are left out together, (m,).
         """
-        covariance = np.linalg.inv(self.inverse[np.ix_(at, at)])
+        covariance: Floats = np.asarray(np.linalg.inv(self.inverse[np.ix_(at, at)]), np.float64)
         return self.examples.places[at] - covariance @ self.solved[at], np.diag(covariance)
 
     def _beside(

@@ -120,7 +120,7 @@ class Source(NamedTuple):
 
 def _mobilenet(domain: str) -> Source:
     file = NetworkFile("mobilenetv2_100", f"mobilenetv2_100.{domain}.safetensors", 64)
-    epochs = {"long": 40, "short": 8, "whole": WHOLE_EPOCHS}
+    epochs: Mapping[BudgetName, int] = {"long": 40, "short": 8, "whole": WHOLE_EPOCHS}
     return Source(file, 64, epochs, (-10, -8, -6, -4), SETS)
 
 
