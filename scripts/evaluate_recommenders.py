@@ -25,7 +25,7 @@ above the least of the smoothed curve, on so many curves, and beside it what the
 loses on the same curves, and the interval over targets of what it is better by; then each curve.
 
 `--earlier DIR`, a former state of the study, comes last: what a model fitted to that loses on the
-curves that it did not have.
+curves that it did not have. What was known beforehand and the runs `--beside` are those of now.
 
 `--quick` leaves out, on the study, the families that are not used: two minutes instead of ten.
 
@@ -105,6 +105,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="rules and what is recommended alone")
     args = parser.parse_args()
     plotted = on_table_4()
+    if args.earlier and not RunArchive(args.earlier).paths():
+        parser.error(f"--earlier {args.earlier}: holds no runs. Give a former state of {STUDY}.")
     beside = [RunArchive(path) for path in args.beside]
     curves = list(study_curves(RunArchive(args.study), *beside))
     facts = read_facts(args.study / FACTS)
@@ -152,6 +154,8 @@ def on_study(
         for name, among in BUDGETS.items():
             kept = {row: [o for o in each if o.case.budget in among] for row, each in rows.items()}
             count = len(kept[RECOMMENDED])
+            if not count:
+                continue
             print_heading(f"Reference study, {name}, {count} curves, each {by} left out")
             print_rows(kept, rules)
             print_few_runs(kept[RECOMMENDED])

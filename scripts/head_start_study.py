@@ -16,7 +16,7 @@ over targets. Test errors choose nothing.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 
@@ -26,6 +26,7 @@ from kintune.experiments.reference_study import (
     SEEDS,
     SOURCES,
     THREADS,
+    BudgetName,
     PlannedRun,
     Point,
     network_file,
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--study", type=Path, default=STUDY)
     parser.add_argument("--beside", action="store_true", help="also beside the best rates")
     parser.add_argument("--sources", nargs="+", choices=tuple(SOURCES), default=tuple(SOURCES))
-    parser.add_argument("--budgets", nargs="+", choices=("long", "short"), default=("short",))
+    parser.add_argument("--budgets", nargs="+", choices=get_args(BudgetName), default=("short",))
     parser.add_argument("--targets", nargs="+")
     args = parser.parse_args()
     curves = [
@@ -140,7 +141,7 @@ def show(found: Sequence[Pair]) -> None:
         )
     at_best = [pair for pair in found if pair.quarters == 0]
     for source in dict.fromkeys(pair.curve.source for pair in at_best):
-        for budget in ("long", "short"):
+        for budget in get_args(BudgetName):
             mine = [p for p in at_best if (p.curve.source, p.curve.budget) == (source, budget)]
             if mine:
                 low, high = bootstrap_over_targets((p.curve.target, p.gain) for p in mine)

@@ -10,7 +10,8 @@ run again. RUNS holds the unfinished runs, and of finished ones what is small.
 
 `--plan` prints the runs that are due now and an estimate of the whole study in hours of one core.
 `--show` prints the curves so far as Markdown; `docs/reference-study.md` holds such a table.
-`--facts` measures distance and linear probe of every source and target: `facts.json`, minutes.
+`--facts` measures distance and linear probe of every source and target, on the processor:
+`facts.json`, minutes.
 `--tables` writes the best rates into `kintune/reference/study.json`, which recommendations rest on.
 
 Runs of other studies that were trained as this one trains count too: `--beside` names where they
@@ -141,9 +142,9 @@ def run_one(run: PlannedRun, workshop: Workshop, archive: RunArchive) -> bool:
 
 def write_facts(workshop: Workshop, path: Path, sources: Sequence[SourceName]) -> None:
     for source, plan in SOURCES.items():
-        if source in sources and source != "scratch":
+        if source in sources and plan.is_reference:
             backbone = workshop.backbone(network_file(source))
-            for target in dict.fromkeys(t for b in plan.epochs for t in plan.targets_of(b)):
+            for target in plan.all_targets:
                 facts = measured_facts(source, backbone, workshop.dataset(target, backbone))
                 add_facts(path, facts)
                 print(facts.model_dump_json(), flush=True)

@@ -105,9 +105,17 @@ def test_what_is_left_out_is_guessed_from_the_others(scattered):
     found = fit.left_out(at)
     assert found[0] == pytest.approx(places)
     assert found[1] == pytest.approx(variances)
-    mixture = AveragedFit((fit, fit), np.array([0.3, 0.7]))
-    for guess, place, variance in zip(mixture.left_out(at), places, variances, strict=True):
-        assert guess == pytest.approx((place, math.sqrt(variance)))
+    other = fitted(scattered, {"linear": 0.15}, 0.5, 0.6)
+    one, two, shares = found, other.left_out(at), np.array([0.3, 0.7])
+    draws = np.random.default_rng(0)
+    for index, guess in enumerate(AveragedFit((fit, other), shares).left_out(at)):
+        drawn = [
+            draws.normal(each[0][index], math.sqrt(each[1][index]), round(4e5 * share))
+            for each, share in zip((one, two), shares, strict=True)
+        ]
+        mixture = np.concatenate(drawn)
+        assert guess.place == pytest.approx(mixture.mean(), abs=0.005)
+        assert guess.deviation == pytest.approx(mixture.std(), rel=0.01)
 
 
 def test_each_study_has_its_own_offset_slopes_and_scatter():

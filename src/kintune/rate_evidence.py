@@ -152,8 +152,8 @@ def fit_rates(found: Sequence[RateExample]) -> AveragedFit:
 
 def left_out_coverage(found: Sequence[RateExample], fit: AveragedFit, share: float) -> float:
     """Share of the measured references whose best rate, as uncertain as it was measured, lies in
-    the range that the others give, all references of the same target left out, amplitudes and
-    scatter kept.
+    the range that the others give, all references of the same target left out, the settings of the
+    model kept.
 
     Args:
         found: the references.

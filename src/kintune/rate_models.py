@@ -188,9 +188,10 @@ class GaussianFit:
 
     def left_out(self, at: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """What the other examples say of some: mean and variance of the places as they would be
-        measured, (m,) each; the level is kept.
+        measured, (m,) each.
 
-        Rasmussen and Williams 2006, equations 5.10 to 5.12, for several examples at once.
+        Scaling of the inputs and level are those of all. Rasmussen and Williams 2006, equation
+        5.12, for several examples at once.
 
         Args:
             at: which are left out together, (m,).

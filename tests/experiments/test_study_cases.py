@@ -13,7 +13,7 @@ from kintune.experiments.known_facts import (
     add_facts,
     read_facts,
 )
-from kintune.experiments.recommenders import final_regret, regret
+from kintune.experiments.recommenders import final_regret, folds, regret
 from kintune.experiments.reference_study import Point, rate, settings
 from kintune.experiments.study_cases import study_cases, study_curves
 from kintune.rate_evidence import rank_between
@@ -27,16 +27,16 @@ def error(quarter, best=-4, seed=0):
     return 1 / (1 + math.exp(-odds))
 
 
-def record(point, budget="long", diverged=False, losses=(1.0,) * 60):
+def record(point, budget="long", diverged=False, losses=(1.0,) * 60, source="pocket"):
     errors = None if diverged else error(point.quarter, seed=point.seed)
     tested = None if diverged else error(point.quarter, best=-3, seed=point.seed)
-    used = settings("pocket", budget, point)
+    used = settings(source, budget, point)
     return run_record(used, point.seed, errors, test_top1_error=tested, train_losses=losses)
 
 
-def archive_of(folder, runs):
-    file = RecordFile(source="pocket", target="birds", classes=5, counts=COUNTS, runs=tuple(runs))
-    (folder / "pocket-birds.json").write_text(file.model_dump_json())
+def archive_of(folder, runs, source="pocket", target="birds"):
+    file = RecordFile(source=source, target=target, classes=5, counts=COUNTS, runs=tuple(runs))
+    (folder / f"{source}-{target}.json").write_text(file.model_dump_json())
     return RunArchive(folder)
 
 
@@ -73,6 +73,32 @@ def test_validation_decides_and_test_scores(tmp_path):
             "probe": 0,
         }
     )
+
+
+def test_a_whole_set_is_a_curve_of_its_own_and_left_out_with_its_bounded_subset(tmp_path):
+    """Both are 40 epochs on MobileNetV2: only their targets tell them apart."""
+    for target in ("birds", "birds-whole"):
+        runs = [record(Point(quarter), source="in1k") for quarter in QUARTERS]
+        archive = archive_of(tmp_path, runs, "in1k", target)
+    curves = list(study_curves(archive))
+    assert [(curve.target, curve.budget) for curve in curves] == [
+        ("birds", "long"),
+        ("birds-whole", "whole"),
+    ]
+    known = [
+        FACTS.model_copy(update={"source": "in1k", "target": curve.target}) for curve in curves
+    ]
+    cases = study_cases(curves, FactsFile(facts=tuple(known)))
+    assert [(case.target, case.budget) for case in cases] == [("birds", "long"), ("birds", "whole")]
+    assert [len(left_out) for _, left_out in folds(cases, "target")] == [2]
+
+
+def test_what_is_measured_beside_the_references_is_no_case(tmp_path):
+    runs = [record(Point(q), "short", source="in1k_128px") for q in QUARTERS]
+    (curve,) = study_curves(archive_of(tmp_path, runs, "in1k_128px"))
+    facts = FACTS.model_copy(update={"source": "in1k_128px"})
+    assert curve.is_inside
+    assert study_cases([curve], FactsFile(facts=(facts,))) == []
 
 
 def test_budgets_are_curves_of_their_own_and_larger_decays_of_none(tmp_path):

@@ -125,3 +125,8 @@ def test_a_folder_is_known_by_what_is_in_it(tmp_path):
 def test_a_set_by_its_name_is_looked_for_where_the_sets_are():
     assert named_set("birds") == ("birds", "birds", None)
     assert named_set("sklearn:digits").name == "digits"
+
+
+def test_a_name_that_stands_for_all_images_of_a_set_is_refused():
+    with pytest.raises(DataError, match="flowers-whole: a name that ends in -whole stands for"):
+        named_set("flowers-whole")

@@ -217,8 +217,8 @@ def foretold(
     by: LeftOut,
     support: Sequence[Case] = (),
 ) -> list[Outcome]:
-    """What `SHIPPED` said of cases before they were measured, what is left out with each taken out
-    of the earlier ones too.
+    """What `SHIPPED`, fitted to earlier cases, says of later ones; what is left out with each of
+    these is taken out of the earlier ones too.
 
     Args:
         cases: that came later.

@@ -7,15 +7,15 @@ Protocol. Everything that decides which runs there are is in this file.
   images tells 2 points apart, on the 120 that a 20 % draw leaves it would take 4. The test split is
   read once at the end of each run and recorded; nothing here is selected on it. The whole sets
   (`birds-whole`) are targets too: every class, all training images but a fifth to validate on.
-- **Sources.** `pocket` at 32 px; MobileNetV2 of ImageNet-1k, of birds and of insects at 64 px, the
-  first on two sets also at 128 px, for networks are used at sizes that these curves are not of;
+- **Sources.** `pocket` at 32 px; MobileNetV2 of ImageNet-1k, of birds and of insects at 64 px; that
+  of ImageNet on two sets also at 128 px, to see what is carried to other sizes and no reference;
   `dla46_c` and `tinynet_e`, two further kinds of networks, taught what `pocket` was taught
   (`scripts/train_pocket.py --architecture NAME --epochs 15`); `scratch`, the architecture of
   `pocket` from random weights.
 - **Budgets.** 60 epochs (`pocket`, `scratch`) or 40 (MobileNetV2) of 15 steps of 32 images, and a
-  fifth of that, which alone the two further kinds get. The long one is meant to converge:
-  `converged` tells which runs did. On whole sets 40 epochs of everybody's, about 2,000 steps where
-  there are 1,600 images: the length of a fine-tuning at the defaults (`kintune.defaults`).
+  fifth of that, which alone the two further kinds and the larger images get. The long one is meant
+  to converge: `converged` tells which runs did. On whole sets 40 epochs on every network: 2,000
+  steps for 1,600 images, the length of a fine-tuning at the defaults (`kintune.defaults`).
 - **Held fixed.** Momentum 0.9, batch size 32, L2 with decay 1e-4 on all parameters, the paper's
   step schedule (a tenth at 1/2 and at 5/6), batch statistics trained. Augmentation is mirrored
   central crops: with the paper's random resized crop a training of 900 steps or fewer ends
@@ -111,6 +111,14 @@ class Source(NamedTuple):
     targets: tuple[str, ...]
     """Bounded subsets; the whole sets of the same names are those of the budget `whole`."""
 
+    is_reference: bool = True
+    """Whether recommendations may rest on its best rates; else they are measured beside them."""
+
+    @property
+    def all_targets(self) -> tuple[str, ...]:
+        """Of any budget."""
+        return tuple(dict.fromkeys(t for budget in self.epochs for t in self.targets_of(budget)))
+
     def targets_of(self, budget: BudgetName) -> tuple[str, ...]:
         """What is trained on for so long."""
         if budget != "whole":
@@ -125,12 +133,13 @@ def _mobilenet(domain: str) -> Source:
 
 
 def _larger(source: Source, image_size: int, targets: tuple[str, ...]) -> Source:
-    """A source whose images are larger, short trainings alone."""
+    """A source whose images are larger, short trainings alone: to see what is carried there."""
     return source._replace(
         network=source.network._replace(image_size=image_size),
         image_size=image_size,
         epochs={"short": source.epochs["short"]},
         targets=targets,
+        is_reference=False,
     )
 
 
@@ -148,7 +157,7 @@ _POCKET = Source(
 )
 SOURCES: Mapping[SourceName, Source] = {
     "pocket": _POCKET,
-    "scratch": _POCKET._replace(epochs={"long": 60, "short": 12}),
+    "scratch": _POCKET._replace(epochs={"long": 60, "short": 12}, is_reference=False),
     "in1k": _mobilenet("in1k"),
     "in1k_128px": _larger(_mobilenet("in1k"), 128, ("birds", "sign-digits")),
     "inat_birds": _mobilenet("inat_birds"),
@@ -156,14 +165,7 @@ SOURCES: Mapping[SourceName, Source] = {
     "dla46_c": _other_kind("dla46_c"),
     "tinynet_e": _other_kind("tinynet_e"),
 }
-TARGETS = tuple(
-    dict.fromkeys(
-        name
-        for plan in SOURCES.values()
-        for budget in plan.epochs
-        for name in plan.targets_of(budget)
-    )
-)
+TARGETS = tuple(dict.fromkeys(name for plan in SOURCES.values() for name in plan.all_targets))
 """Of any source."""
 
 ORDER: tuple[tuple[SourceName, BudgetName, Stage], ...] = (

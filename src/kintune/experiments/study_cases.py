@@ -22,7 +22,6 @@ from kintune.experiments.reference_study import (
     BATCH_SIZE,
     DECAY,
     SOURCES,
-    TARGETS,
     BudgetName,
     Point,
     SourceName,
@@ -111,7 +110,7 @@ def study_curves(*archives: RunArchive) -> Iterator[StudyCurve]:
     for file in chain.from_iterable(archive.files() for archive in archives):
         files.setdefault((file.source, file.target), []).append(file)
     for name, source in SOURCES.items():
-        for target in TARGETS:
+        for target in source.all_targets:
             for budget in source.epochs:
                 if (name, target) in files and target in source.targets_of(budget):
                     yield from _curve(files[name, target], name, budget)
@@ -120,7 +119,7 @@ def study_curves(*archives: RunArchive) -> Iterator[StudyCurve]:
 def study_cases(
     curves: Sequence[StudyCurve], facts: FactsFile, unit: str = SHIPPED_UNIT
 ) -> list[Case]:
-    """A case for each curve of a pretrained network whose best rate lies inside.
+    """A case for each curve that may be a reference and whose best rate lies inside.
 
     Place and noise come from validation errors, as does `regret`, by which models are chosen;
     `final_regret`, by which they are reported, comes from test errors.
@@ -133,7 +132,7 @@ def study_cases(
     cases: list[Case] = []
     for curve in curves:
         known = facts.find(curve.source, curve.target)
-        if known is not None and curve.is_inside and curve.source != "scratch":
+        if known is not None and curve.is_inside and SOURCES[curve.source].is_reference:
             validation, test = curve.validation, curve.test
             cases.append(
                 Case(

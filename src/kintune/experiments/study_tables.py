@@ -54,11 +54,11 @@ def summary(curves: Sequence[StudyCurve]) -> str:
 
 
 def reference_tables(curves: Sequence[StudyCurve], facts: FactsFile) -> Iterator[ReferenceTable]:
-    """A table a pretrained source, of its curves whose best rate lies inside."""
+    """A table for each source that is a reference, of its curves whose best rate lies inside."""
     usable = [
         (curve, known)
         for curve in curves
-        if curve.is_inside and curve.source != "scratch"
+        if curve.is_inside and SOURCES[curve.source].is_reference
         for known in [facts.find(curve.source, curve.target)]
         if known is not None
     ]

@@ -14,8 +14,8 @@ HELD_OUT = "cifar100-held-out"
 DIGITS = "digits"
 TRAIN_IMAGES = 480
 MOST_CLASSES = 80
-VALIDATION_SHARE = 5
-"""One of so many images of a class validates, at least."""
+VALIDATES_ONE_OF = 5
+"""So many images of a class, at least."""
 WHOLE = "-whole"
 """What the name of a set gets where all of its images are used."""
 SPLITS = ("train", "test")
@@ -39,9 +39,17 @@ def named_set(given: str) -> NamedSet:
 
     The name of a folder gets a mark of what is in it, so that another folder that is called alike
     is another set, and the same one is known again wherever it is moved.
+
+    Raises:
+        DataError: a name that means something else here.
     """
     if given == "sklearn:digits":
         return NamedSet(DIGITS, DIGITS)
+    if given != set_of(given):
+        raise DataError(
+            f"{given}: a name that ends in {WHOLE} stands for all images of a set of the reference "
+            "study. Give the folder by its path."
+        )
     if "/" not in given:
         return NamedSet(given, given)
     folder = Path(given).absolute()
@@ -121,7 +129,7 @@ def subset(files: Files, images: int = TRAIN_IMAGES) -> dict[str, dict[str, list
     chosen: dict[str, dict[str, list[Path]]] = {"train": {}, "val": {}}
     for index, (label, each) in enumerate(sorted(ordered.items())):
         quota = share + (index < rest)
-        train = min(quota, len(each) - -(-len(each) // VALIDATION_SHARE))
+        train = min(quota, len(each) - -(-len(each) // VALIDATES_ONE_OF))
         chosen["train"][label] = each[:train]
         chosen["val"][label] = each[train : train + quota]
     return chosen

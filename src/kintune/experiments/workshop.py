@@ -105,8 +105,8 @@ class Workshop:
         )
 
     def dataset(self, target: str, backbone: Backbone) -> ImageDataset:
-        """The bounded subset of a set (`kintune.experiments.targets`) at the network's size, or
-        the whole official set.
+        """A target (`kintune.experiments.targets`) at the network's size, or the whole official
+        set.
 
         Raises:
             DataError: the set is not there; the text says where it was looked for.

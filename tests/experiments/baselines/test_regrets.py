@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.experiments.conftest import run_record
 
-from kintune.experiments.baselines.records import BaselineRun
+from kintune.experiments.baselines.records import BaselineArchive, BaselineRun
 from kintune.experiments.baselines.regrets import Regret, compared, regrets
 from kintune.experiments.recommenders import Case, Outcome
 from kintune.experiments.reference_study import Point, settings
@@ -98,3 +100,17 @@ def test_a_comparison_is_of_the_same_curves():
     low, high = row.gain
     assert 0.02 <= low < 0.021 < high <= 0.022
     assert row.interval == pytest.approx((low + 0.01, high + 0.01))
+
+
+def test_a_whole_set_is_found_by_its_case(curve, outcome):
+    """A case is named by its set, a curve by its target."""
+    whole = replace(curve, target="birds-whole", budget="whole", steps=1520)
+    case = replace(outcome.case, budget="whole")
+    asked = Outcome(case, outcome.guess, None)
+    like = settings("pocket", "whole", Point(-4))
+    runs = (run_record(like, 0, 0.2, test_top1_error=0.2), *whole.runs)
+    (found,) = regrets(
+        "usual", [asked], [curve, replace(whole, runs=runs)], BaselineArchive(Path())
+    )
+    assert found.curve == "pocket birds whole"
+    assert found.target == "birds"

@@ -40,6 +40,8 @@ class BaselineRun(Record):
     """Training, its evaluations and a range test."""
     versions: dict[str, str]
     processor: str
+    device: str = "cpu"
+    """What trained it, as `RunRecord` names it."""
 
     @property
     def validation_error(self) -> float:

@@ -162,6 +162,7 @@ def _by_engine(
         seconds=record.result.seconds + (test.seconds if test else 0),
         versions=record.versions,
         processor=record.processor,
+        device=record.device,
     )
 
 
@@ -189,6 +190,7 @@ def _by_own_optimizer(
         seconds=trained.seconds,
         versions={**here.versions, own.package: installed},
         processor=here.processor,
+        device=here.device,
     )
 
 
