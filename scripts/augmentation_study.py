@@ -119,6 +119,7 @@ def run_once(
         iterations=iterations,
         runs=1,
         threads=1,
+        device=args.device,
         output=args.runs / f"{network}-{target}-{augmentation}-{iterations}",
     )
     assert isinstance(summary, TrainingSummary)
