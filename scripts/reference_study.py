@@ -19,6 +19,7 @@ are.
 """
 
 import argparse
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from typing import get_args
 
 import torch
 
+from kintune.errors import KintuneError
 from kintune.experiment import RunArchive
 from kintune.experiments.known_facts import (
     FACTS,
@@ -93,6 +95,14 @@ def main() -> None:
         return
     if not (args.data and args.models and args.runs):
         parser.error("--data, --models and --runs are needed to run anything")
+    try:
+        run_all(args, archive, beside)
+    except KintuneError as error:
+        sys.exit(str(error))
+
+
+def run_all(args: argparse.Namespace, archive: RunArchive, beside: Sequence[RunArchive]) -> None:
+    """What the flags name, or the facts, until nothing is left or the time is over."""
     keep_large_blocks()
     torch.set_num_threads(THREADS)
     workshop = Workshop(args.runs, args.data, args.models, device=args.device)
