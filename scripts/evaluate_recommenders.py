@@ -71,8 +71,8 @@ from kintune.experiments.recommenders import (
     regret,
     ruled,
 )
-from kintune.experiments.reference_study import BudgetName
 from kintune.experiments.study_cases import StudyCurve, study_cases, study_curves
+from kintune.experiments.study_sources import BudgetName
 from kintune.report.charts import drawn
 from kintune.report.drawing import as_svg
 

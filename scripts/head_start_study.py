@@ -24,17 +24,15 @@ from kintune.experiment import RunArchive, RunRecord
 from kintune.experiments.recommenders import bootstrap_over_targets
 from kintune.experiments.reference_study import (
     SEEDS,
-    SOURCES,
     THREADS,
-    BudgetName,
     PlannedRun,
     Point,
-    network_file,
     quarter_of,
     rate,
     study_config,
 )
 from kintune.experiments.study_cases import StudyCurve, study_curves
+from kintune.experiments.study_sources import SOURCES, BudgetName, network_file
 from kintune.experiments.workshop import Job, Workshop, run_job, study_parser
 from kintune.processor import keep_large_blocks
 

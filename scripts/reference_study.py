@@ -3,7 +3,8 @@
     python scripts/reference_study.py --data DATA --models MODELS --runs RUNS [--plan] [--hours H]
         [--sources pocket] [--budgets long] [--stages curve] [--targets caltech101 birds]
 
-The protocol is `kintune.experiments.reference_study`. Start it twice to use two cores: each process
+The protocol is `kintune.experiments.reference_study`, its networks and sets
+`kintune.experiments.study_sources`. Start it twice to use two cores: each process
 takes the next run that nobody holds, and each can be killed at any moment and started again.
 Results go to `results/reference_study/`, one JSON file a source and target; what is there is not
 run again. RUNS holds the unfinished runs, and of finished ones what is small.
@@ -39,22 +40,31 @@ from kintune.experiments.known_facts import (
 )
 from kintune.experiments.reference_study import (
     ORDER,
-    SOURCES,
     STAGES,
-    TARGETS,
     THREADS,
-    BudgetName,
     PlannedRun,
-    SourceName,
     Stage,
-    core_hours,
-    network_file,
     pending,
     rate,
     study_config,
 )
 from kintune.experiments.study_cases import StudyCurve, study_curves
-from kintune.experiments.study_tables import HEADER, markdown_row, reference_tables, summary
+from kintune.experiments.study_sources import (
+    SOURCES,
+    TARGETS,
+    BudgetName,
+    SourceName,
+    core_hours,
+    network_file,
+)
+from kintune.experiments.study_tables import (
+    HEADER,
+    devices,
+    markdown_row,
+    reference_tables,
+    shifts,
+    summary,
+)
 from kintune.experiments.workshop import Job, Workshop, run_job, study_parser
 from kintune.processor import keep_large_blocks
 from kintune.runs import write_json
@@ -171,7 +181,8 @@ def show(curves: Sequence[StudyCurve]) -> None:
     print(HEADER)
     for curve in curves:
         print(markdown_row(curve))
-    print(f"\n{summary(curves)}")
+    print(f"\n{summary(curves)}\n{devices(curves)}")
+    print(*shifts(curves), sep="\n")
 
 
 def print_plan(archive: RunArchive, beside: Sequence[RunArchive], args: argparse.Namespace) -> None:

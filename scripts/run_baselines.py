@@ -28,12 +28,11 @@ from kintune.experiments.baselines.methods import METHODS, MethodName, require_p
 from kintune.experiments.baselines.rate_range import STEPS
 from kintune.experiments.baselines.records import BaselineArchive
 from kintune.experiments.baselines.work import Archives, PlannedBaseline, planned, run_baseline
-from kintune.experiments.reference_study import (
-    BATCH_SIZE,
+from kintune.experiments.reference_study import BATCH_SIZE, THREADS
+from kintune.experiments.study_sources import (
     IMAGES_PER_SECOND,
     SOURCES,
     TARGETS,
-    THREADS,
     BudgetName,
     SourceName,
     core_hours,

@@ -120,8 +120,8 @@ def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "AveragedFit":
         for each in itertools.product(one_study, repeat=len(studies))
     ]
     noises = [_noise(scaled, each) for each in scatters]
-    # A second thread helps matrices of a hundred rows little, and waits for its turn where the
-    # machine is busy: 51 s instead of 0.3 beside two other processes on two cores.
+    # A second thread helps matrices of a hundred rows little, and where the machine is busy all of
+    # them wait for its turn.
     with threadpool_limits(1, "blas"):
         likelihoods = np.array(
             [

@@ -11,7 +11,6 @@ from kintune.experiments.reference_study import (
     ORDER,
     OTHER_DECAYS,
     SEEDS,
-    SOURCES,
     STAGES,
     PlannedRun,
     Point,
@@ -25,6 +24,7 @@ from kintune.experiments.reference_study import (
     rate,
     settings,
 )
+from kintune.experiments.study_sources import SOURCES
 from kintune.runs import write_json
 
 

@@ -5,7 +5,14 @@ import pytest
 from kintune.curves import RunError, error_curve
 from kintune.experiments.known_facts import FactsFile, KnownFacts
 from kintune.experiments.reference_study import rate
-from kintune.experiments.study_tables import HEADER, markdown_row, reference_tables, summary
+from kintune.experiments.study_tables import (
+    HEADER,
+    devices,
+    markdown_row,
+    reference_tables,
+    shifts,
+    summary,
+)
 
 
 def facts(target, source="pocket"):
@@ -23,16 +30,19 @@ def facts(target, source="pocket"):
     )
 
 
-def curve(target="birds", source="pocket", budget="long"):
-    """A curve in all that a row is made of: least error 20 % at 0.1."""
-    errors = [(rate(q), min(0.9, 0.2 + 0.02 * (q + 4) ** 2)) for q in range(-9, 2)]
+def curve(target="birds", source="pocket", budget="long", best=-4, devices=()):
+    """A curve in all that a row is made of: least error 20 %, by default at 0.1."""
+    errors = [(rate(best + q), min(0.9, 0.2 + 0.02 * q**2)) for q in range(-5, 6)]
     smoothed = error_curve([RunError(at, error) for at, error in errors], 10**6)
     return SimpleNamespace(
         source=source,
         target=target,
         budget=budget,
         steps=900,
-        runs=(),
+        runs=tuple(
+            SimpleNamespace(config=SimpleNamespace(id=f"{target}{i}"), device=device)
+            for i, device in enumerate(devices)
+        ),
         validation=smoothed,
         test=smoothed,
         rate_noise=0.1234,
@@ -51,6 +61,30 @@ def test_a_row_has_a_cell_for_each_column_and_says_what_the_default_loses():
 def test_the_summary_says_how_many_curves_it_speaks_of():
     assert summary([curve(), curve("insects")]).startswith("On 2 curves")
     assert summary([]) == "No curve has its best rate inside yet."
+
+
+def test_best_rates_of_a_shorter_and_a_longer_training_are_compared_set_by_set():
+    """Half a decade apart on two of three sets; a whole set is compared with its bounded subset."""
+    curves = [
+        *(curve(name, budget="short", best=-2) for name in ("birds", "insects", "digits")),
+        *(curve(name, best=-4) for name in ("birds", "insects")),
+        curve("digits", best=-2),
+        curve("birds-whole", budget="whole", best=-8),
+        curve("birds", "scratch", budget="short"),
+    ]
+    shorter, longer = shifts(curves)
+    assert shorter == (
+        "pocket: best rates of the short budget over those of the long one: 3.2 "
+        "(median; 1.0 to 3.2, 3 sets)"
+    )
+    assert "long budget over those of the whole one: 10.0" in longer
+
+
+def test_runs_are_counted_once_by_what_trained_them():
+    shared = curve(devices=("cpu", "cpu", "cuda"))
+    assert devices([shared, shared, curve("insects", devices=("cuda",))]) == (
+        "4 runs: 2 on cpu, 2 on cuda."
+    )
 
 
 def test_the_recommendation_gets_the_curves_of_pretrained_networks_with_known_distance():

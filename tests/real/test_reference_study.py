@@ -7,7 +7,7 @@ import pytest
 from kintune.backbones import load_backbone
 from kintune.datasets import load_dataset
 from kintune.experiment import RunArchive
-from kintune.experiments.reference_study import SOURCES
+from kintune.experiments.study_sources import SOURCES
 from kintune.experiments.targets import place_of, target_folder
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]

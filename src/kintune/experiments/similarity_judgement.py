@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from kintune.experiments.reference_study import network_file
 from kintune.experiments.similarity_sets import SERIES
 from kintune.experiments.similarity_study import MEASURES, NETWORKS
+from kintune.experiments.study_sources import network_file
 from kintune.experiments.targets import TRAIN_IMAGES
 from kintune.recommend import TaskFacts, recommend
 from kintune.reference import ReferenceRow, shipped_reference_tables

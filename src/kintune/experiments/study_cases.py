@@ -18,17 +18,8 @@ from kintune.experiment import RecordFile, RunArchive, RunRecord
 from kintune.experiments.known_facts import FactsFile
 from kintune.experiments.rate_units import SHIPPED_UNIT
 from kintune.experiments.recommenders import Case
-from kintune.experiments.reference_study import (
-    BATCH_SIZE,
-    DECAY,
-    SOURCES,
-    BudgetName,
-    Point,
-    SourceName,
-    converged,
-    network_file,
-    settings,
-)
+from kintune.experiments.reference_study import BATCH_SIZE, DECAY, Point, converged, settings
+from kintune.experiments.study_sources import SOURCES, BudgetName, SourceName, network_file
 from kintune.experiments.targets import set_of
 from kintune.rate_evidence import log_unit
 

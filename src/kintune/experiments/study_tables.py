@@ -1,18 +1,22 @@
 """What the reference study measured, as rows: for a page, and for the recommendation to use."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from statistics import mean
+from statistics import mean, median
 
 from kintune.experiments.known_facts import FactsFile, KnownFacts
 from kintune.experiments.rate_units import SHIPPED_UNIT
 from kintune.experiments.recommenders import USUAL_RATE
-from kintune.experiments.reference_study import BATCH_SIZE, SOURCES, network_file
+from kintune.experiments.reference_study import BATCH_SIZE
 from kintune.experiments.study_cases import FLAT, StudyCurve
+from kintune.experiments.study_sources import SOURCES, BudgetName, network_file
 from kintune.experiments.targets import set_of
 from kintune.reference import ReferenceRow, ReferenceTable
 
 ORIGIN = "scripts/reference_study.py --tables: least smoothed validation error"
+LENGTHENED: tuple[tuple[BudgetName, BudgetName], ...] = (("short", "long"), ("long", "whole"))
+"""Budgets whose best rates are compared."""
 HEADER = (
     "| source | target | steps | best rate | within 1 point | test error there | default loses | "
     "noise floor | runs | seeds |\n|---|---|---|---|---|---|---|---|---|---|"
@@ -51,6 +55,32 @@ def summary(curves: Sequence[StudyCurve]) -> str:
         f"On {len(inside)} curves whose best rate lies inside, an effective rate of {USUAL_RATE:g} "
         f"loses {mean(losses):.1f} points of top-1 error on average, at most {max(losses):.1f}."
     )
+
+
+def devices(curves: Sequence[StudyCurve]) -> str:
+    """One sentence: how many runs the curves are made of, and what trained them."""
+    runs = {run.config.id: run.device for curve in curves for run in curve.runs}
+    counts = ", ".join(f"{count:,} on {device}" for device, count in Counter(runs.values()).items())
+    return f"{len(runs):,} runs: {counts}."
+
+
+def shifts(curves: Sequence[StudyCurve]) -> Iterator[str]:
+    """A line for each source and pair of budgets: how much smaller best rates of the longer are."""
+    inside = [curve for curve in curves if curve.is_inside]
+    rates = {(c.source, set_of(c.target), c.budget): c.validation.best_rate for c in inside}
+    for source in dict.fromkeys(curve.source for curve in inside):
+        for shorter, longer in LENGTHENED:
+            found = [
+                rates[source, target, shorter] / rate
+                for (other, target, budget), rate in rates.items()
+                if (other, budget) == (source, longer) and (source, target, shorter) in rates
+            ]
+            if found:
+                yield (
+                    f"{source}: best rates of the {shorter} budget over those of the {longer} one: "
+                    f"{median(found):.1f} (median; {min(found):.1f} to {max(found):.1f}, "
+                    f"{len(found)} sets)"
+                )
 
 
 def reference_tables(curves: Sequence[StudyCurve], facts: FactsFile) -> Iterator[ReferenceTable]:

@@ -8,14 +8,8 @@ from kintune.experiment import RunArchive
 from kintune.experiments.baselines import rate_range
 from kintune.experiments.baselines.records import BaselineArchive
 from kintune.experiments.baselines.work import Archives
-from kintune.experiments.reference_study import (
-    SOURCES,
-    PlannedRun,
-    Point,
-    Source,
-    network_file,
-    study_config,
-)
+from kintune.experiments.reference_study import PlannedRun, Point, study_config
+from kintune.experiments.study_sources import SOURCES, Source, network_file
 from kintune.experiments.workshop import Workshop
 
 TARGET = "greys"

@@ -7,7 +7,7 @@ from typing import Literal
 from kintune.experiment import locked, write_runs
 from kintune.experiments.baselines.methods import MethodName
 from kintune.experiments.baselines.rate_range import RangeTest
-from kintune.experiments.reference_study import BudgetName
+from kintune.experiments.study_sources import BudgetName
 from kintune.records import Record
 from kintune.runs import RunConfig
 

@@ -26,16 +26,13 @@ from kintune.experiments.baselines.training import train_with
 from kintune.experiments.recommenders import USUAL_RATE
 from kintune.experiments.reference_study import (
     ORDER,
-    SOURCES,
-    BudgetName,
     PlannedRun,
     Point,
-    SourceName,
     curve_runs,
-    network_file,
     quarter_of,
     study_config,
 )
+from kintune.experiments.study_sources import SOURCES, BudgetName, SourceName, network_file
 from kintune.experiments.workshop import Job, Workshop, refuse_other_images, run_job
 from kintune.runs import write_json
 from kintune.training import batch_bounds
