@@ -50,7 +50,7 @@ def test_ties_go_to_the_smaller_rate_and_are_said():
     choice = choose([setting(0.3, 0.2), setting(0.1, 0.2), setting(0.2, 0.3)])
     assert choice.setting.effective_lr == 0.1
     [note] = choice.notes
-    assert "0.3 (20.0%) gave the same validation error as 0.1 (20.0%)" in note
+    assert "Effective rate 0.3 (20.0%) gave the same validation error as 0.1 (20.0%)" in note
     assert note.endswith("which is kept, the smallest.")
     assert choose([setting(0.3, None)]).setting is None
 
