@@ -75,8 +75,8 @@ def choose(settings: Sequence[SettingResult], space: SearchSpace | None = None) 
         if expected and alike:
             reason = ", the nearest to the recommendation"
         notes.append(
-            f"Effective rate{'s' if len(ties) > 1 else ''} {_rates(ties, best)} gave the same validation error as "
-            f"{_rates([best], ties[0])}, which is kept{reason}."
+            f"Effective rate{'s' if len(ties) > 1 else ''} {_rates(ties, best)} gave the same "
+            f"validation error as {_rates([best], ties[0])}, which is kept{reason}."
         )
     return Choice(setting=best.setting, notes=tuple(notes))
 
