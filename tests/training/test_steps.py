@@ -16,7 +16,14 @@ def test_batches_hold_every_image_once_and_none_is_single(images, batch_size):
     assert seen == list(range(images))
     if batch_size > 1 and images > 1:
         assert min(last - first for first, last in bounds) >= 2
-    assert max(last - first for first, last in bounds) <= batch_size + 1
+    sizes = [last - first for first, last in bounds]
+    assert max(sizes) <= batch_size + 1
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_no_batch_is_a_remainder_of_a_few_images():
+    assert len(batch_bounds(322, 32)) == 11
+    assert min(last - first for first, last in batch_bounds(322, 32)) == 29
 
 
 def test_an_epoch_shows_every_training_image_once_in_its_own_order(dataset, make_config):

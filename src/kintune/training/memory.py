@@ -3,7 +3,7 @@
 import torch
 
 from kintune.training.replicas import replicas
-from kintune.training.steps import LEAST_IMAGES
+from kintune.training.steps import MIN_IMAGES
 
 SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 """What a RuntimeError says that is one of memory."""
@@ -25,7 +25,7 @@ def halved_micro_batch(before: int, error: Exception) -> int:
         MemoryError: they cannot be halved, or several devices would have to agree on it.
     """
     here, half = replicas(), -(-before // 2)
-    if half < LEAST_IMAGES or half == before:
+    if half < MIN_IMAGES or half == before:
         raise MemoryError(
             f"too small for {before} images at once ({error}). Choose a smaller --image-size or "
             "another --model."

@@ -22,7 +22,7 @@ from kintune.training.head_start import start_head
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.regularizers import regularizer_for
 from kintune.training.replicas import replicas
-from kintune.training.steps import LEAST_IMAGES, batch_bounds
+from kintune.training.steps import MIN_IMAGES, batch_bounds
 
 
 class Start(TypedDict):
@@ -107,10 +107,10 @@ def _check_devices(config: RunConfig) -> None:
             f"the configuration is of {config.devices} devices, and {found} train here. Start it "
             f"with torchrun --nproc-per-node {config.devices} -m kintune ..."
         )
-    if config.hyperparameters.batch_size < LEAST_IMAGES * found > LEAST_IMAGES:
+    if config.hyperparameters.batch_size < MIN_IMAGES * found > MIN_IMAGES:
         raise OptionError(
             f"--batch-size {config.hyperparameters.batch_size}: {found} devices need at least "
-            f"{LEAST_IMAGES} images each, {LEAST_IMAGES * found} in all."
+            f"{MIN_IMAGES} images each, {MIN_IMAGES * found} in all."
         )
 
 
