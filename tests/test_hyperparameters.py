@@ -9,6 +9,7 @@ from kintune.hyperparameters import (
     APPENDIX_D_DECAYS,
     APPENDIX_D_LRS,
     Hyperparameters,
+    RateRange,
     appendix_d,
     lr_for,
 )
@@ -110,3 +111,9 @@ def test_appendix_d_is_a_grid_of_twenty_for_each_regulariser():
     assert (
         appendix_d(32, regularizer="l2-sp", lr=0.01, weight_decay=0.1).new_part_coefficient == 0.01
     )
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.1, 0.1), (0.2, 0.1, 0.3), (0.1, 0.4, 0.3), (3, 2, 1)])
+def test_a_range_of_rates_is_in_order_and_no_single_point(rates):
+    with pytest.raises(ValidationError, match="low < high"):
+        RateRange(**dict(zip(("low", "best", "high"), rates, strict=True)))

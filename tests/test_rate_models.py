@@ -12,7 +12,6 @@ from kintune.rate_models import (
     LEVEL_DEVIATION,
     RESIDUALS,
     STUDY_PARTS,
-    AveragedFit,
     Examples,
     Guess,
     Scatter,
@@ -92,30 +91,6 @@ def test_what_is_not_known_is_averaged_over_by_likelihood(scattered):
     assert guess.deviation == pytest.approx(mixture.std(), rel=0.01)
     weights_of_examples = averaged.influences(asked, "one")
     assert weights_of_examples.sum() == pytest.approx(1)
-
-
-def test_what_is_left_out_is_guessed_from_the_others(scattered):
-    """The conditional normal distribution of some places given the rest, written out."""
-    fit = fitted(scattered, {"linear": 0.5}, 0.15, 0.3)
-    covariance, at = np.linalg.inv(fit.inverse), np.array([2, 7, 11])
-    others = np.setdiff1d(np.arange(20), at)
-    across = covariance[np.ix_(at, others)] @ np.linalg.inv(covariance[np.ix_(others, others)])
-    places = fit.level + across @ (scattered.places[others] - fit.level)
-    variances = np.diag(covariance[np.ix_(at, at)] - across @ covariance[np.ix_(others, at)])
-    found = fit.left_out(at)
-    assert found[0] == pytest.approx(places)
-    assert found[1] == pytest.approx(variances)
-    other = fitted(scattered, {"linear": 0.15}, 0.5, 0.6)
-    one, two, shares = found, other.left_out(at), np.array([0.3, 0.7])
-    draws = np.random.default_rng(0)
-    for index, guess in enumerate(AveragedFit((fit, other), shares).left_out(at)):
-        drawn = [
-            draws.normal(each[0][index], math.sqrt(each[1][index]), round(4e5 * share))
-            for each, share in zip((one, two), shares, strict=True)
-        ]
-        mixture = np.concatenate(drawn)
-        assert guess.place == pytest.approx(mixture.mean(), abs=0.005)
-        assert guess.deviation == pytest.approx(mixture.std(), rel=0.01)
 
 
 def test_each_study_has_its_own_offset_slopes_and_scatter():

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from kintune import rate_evidence
 from kintune import recommend as module
 from kintune.backbones import BackboneOverrides, load_backbone
 from kintune.rate_evidence import (
@@ -11,7 +12,7 @@ from kintune.rate_evidence import (
     rank_between,
     rate_examples,
 )
-from kintune.recommend import Recipe, TaskFacts, recommend, reference_coverage
+from kintune.recommend import Recipe, TaskFacts, highest_rate, recommend, reference_coverage
 from kintune.reference import load_reference_tables, reference_distances, shipped_reference_tables
 from kintune.similarity import Similarity
 
@@ -106,7 +107,7 @@ def test_no_rate_is_recommended_near_which_the_measured_networks_break():
     assert any("ask for a larger rate than 0.02, near" in text for text in advice.warnings)
     usual = large.model_copy(update={"batch_size": 32, "trust_ratio": 16.0})
     assert advice.confidence == recommend(similarity(0.9), usual).confidence
-    assert advice.effective_lr.high / advice.effective_lr.low < 2
+    assert advice.effective_lr.high / advice.effective_lr.low == pytest.approx(2, rel=0.01)
 
 
 def test_rates_are_in_proportion_to_batch_size_and_trust_ratio():
@@ -237,11 +238,30 @@ def test_the_stated_coverage_is_the_left_out_one():
     ]
     rows[5] = rows[5].model_copy(update={"effective_lr": 10.0})
     found = rate_examples([table.model_copy(update={"rows": tuple(rows)})])
-    assert left_out_coverage(found, fit_rates(found), 0.8) == pytest.approx(11 / 12)
+    assert left_out_coverage(found, 0.8) == pytest.approx(11 / 12)
     both = [*found, *rate_examples([load_reference_tables()[0]])]
-    assert left_out_coverage(both, fit_rates(both), 0.8) == pytest.approx(11 / 12)
-    shipped = rate_examples(shipped_reference_tables())
-    assert reference_coverage() == left_out_coverage(shipped, fit_rates(shipped), 0.8)
+    assert left_out_coverage(both, 0.8) == pytest.approx(11 / 12)
+
+
+def test_no_setting_of_the_model_is_fitted_with_the_target_that_is_left_out(monkeypatch):
+    found = rate_examples([own_table(), load_reference_tables()[0]])
+    measured = {each.row.target for each in found if each.study == "measured"}
+    seen = []
+
+    def spy(examples):
+        seen.append({each.row.target for each in examples})
+        return fit_rates(examples)
+
+    monkeypatch.setattr(rate_evidence, "fit_rates", spy)
+    assert 0 <= left_out_coverage(found, 0.8) <= 1
+    every = {each.row.target for each in found}
+    assert sorted(map(sorted, (every - each for each in seen))) == [[t] for t in sorted(measured)]
+
+
+def test_the_stated_coverage_is_that_of_the_references_that_ship(monkeypatch):
+    monkeypatch.setattr(module, "shipped_reference_tables", lambda: (own_table(),))
+    expected = left_out_coverage(rate_examples([own_table()]), 0.8)
+    assert reference_coverage.__wrapped__() == expected
 
 
 def test_the_paper_table_is_whole():
@@ -285,3 +305,21 @@ def test_what_would_help_fits_the_doubts():
     told = " ".join(recommend(unsure, task()).would_help)
     assert all(words in told for words in ("reference build", "--source", "More images than these"))
     assert len(recommend(similarity(0.7, "images"), task()).would_help) == 1
+
+
+def test_only_the_recommended_setting_is_the_recommended_one():
+    advice = recommend(similarity(0.7), task())
+    own = advice.hyperparameters
+    rounded = own.model_copy(update={"lr": float(f"{own.lr:.4g}")})
+    assert advice.is_tried_by(own)
+    assert advice.is_tried_by(rounded)
+    changes = ({"lr": 1.01 * own.lr}, {"momentum": 0.5}, {"augmentation": "none"}, {"epochs": 7})
+    assert not any(advice.is_tried_by(own.model_copy(update=change)) for change in changes)
+
+
+@pytest.mark.parametrize("batch_size", [1, 32, 4096, 10**6])
+def test_a_range_is_never_a_single_point_and_never_above_the_limit(batch_size):
+    facts = task(epochs=4).model_copy(update={"batch_size": batch_size, "trust_ratio": 0.1})
+    rates = recommend(similarity(0.9), facts).effective_lr
+    assert rates.low < rates.high <= highest_rate(0.1)
+    assert rates.low <= rates.best <= rates.high

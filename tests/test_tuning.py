@@ -57,7 +57,14 @@ def test_it_searches_and_says_why_and_what_it_learnt(words, tmp_path, capsys):
     assert len({run["id"] for run in answer["runs"]}) == 3
     assert all(run["proposed_because"] and run["taught"] for run in answer["runs"])
     assert "run 3 of 3" in err
+    assert answer["labels"] == {answer["runs"][0]["id"]: "recommended"}
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"best", "study.log", "runs"}
+
+
+def test_a_setting_that_was_drawn_is_not_called_recommended(words, capsys):
+    code, answer, _ = call(capsys, *words, "--runs", "2", "--engine", "random")
+    assert code == 0
+    assert answer["labels"] == {}
 
 
 def test_a_long_training_tries_both_augmentations_at_the_first_rate(words, capsys, monkeypatch):

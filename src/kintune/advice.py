@@ -43,16 +43,17 @@ def explanation(
     here = similarity.relative_distance
     nearer = sum(distance < here for distance in known.values())
     nearest = sorted(known, key=lambda name: (abs(known[name] - here), name))[:NEAREST]
-    beside = " and ".join(f"{name} ({known[name]:.2f})" for name in nearest)
+    # Without their distances: the evidence shows those that its own networks measured.
+    beside = " and ".join(nearest)
     low, high = similarity.interval
     one, other = rates.beside
     return (
         f"Your images are {_how_far(rank_among(known, here))} {similarity.source}: at a relative "
         f"distance of {here:.2f} ({low:.2f} to {high:.2f}; 0 is the source itself, 1 is "
-        f"unrelated), farther than {nearer} of the {len(known)} reference sets; nearest to them "
-        f"are {beside}. So start at an effective learning rate of {rates.best:.2g}, that is lr "
-        f"{lr_for(rates.best, momentum):.2g} with momentum {momentum:g}. Expect the best between "
-        f"{rates.low:.2g} and {rates.high:.2g}; confidence: {confidence}. Two more rates would "
+        f"unrelated), farther than {nearer} of the {len(known)} reference sets; closest in "
+        f"distance are {beside}. So start at an effective learning rate of {rates.best:.2g}, that "
+        f"is lr {lr_for(rates.best, momentum):.2g} with momentum {momentum:g}. Expect the best "
+        f"between {rates.low:.2g} and {rates.high:.2g}; confidence: {confidence}. Two more rates would "
         f"show on which side it lies: {one:.2g} and {other:.2g}.{_probed(probe)}"
     )
 

@@ -4,9 +4,9 @@ The paper is Li et al., "Rethinking the Hyperparameters for Fine-tuning", ICLR 2
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kintune.records import Record
 
@@ -194,11 +194,24 @@ APPENDIX_D_DECAYS = (0.1, 0.01, 0.001, 0.0001)
 
 
 class RateRange(Record):
-    """Effective learning rates: where the best one is expected, and the best guess."""
+    """Effective learning rates: where the best one is expected, and the best guess.
+
+    Raises:
+        ValueError: `low` is not below `high`, or `best` is not between them.
+    """
 
     low: float = Field(gt=0)
     best: float = Field(gt=0)
     high: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if not (self.low < self.high and self.low <= self.best <= self.high):
+            raise ValueError(
+                f"low < high and low <= best <= high must hold, got {self.low:g}, {self.best:g}, "
+                f"{self.high:g}"
+            )
+        return self
 
     @property
     def beside(self) -> tuple[float, float]:

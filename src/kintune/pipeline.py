@@ -108,13 +108,14 @@ def _walk(options: SearchOptions, said: TuneOptions) -> TrainingSummary | Plan:
 def _labels(
     results: Sequence[SettingResult], recommendation: Recommendation | None
 ) -> dict[str, str]:
-    """The first setting is the recommended one, but for a search of before that began with another
-    augmentation."""
-    if recommendation is None or not results:
+    """The recommended setting by its id, where it is among the results."""
+    if recommendation is None:
         return {}
-    first = results[0]
-    is_it = first.hyperparameters.augmentation == recommendation.augmentation
-    return {first.id: "recommended"} if is_it else {}
+    return {
+        each.id: "recommended"
+        for each in results
+        if recommendation.is_tried_by(each.hyperparameters)
+    }
 
 
 def _advice(task: Task, options: SearchOptions, folder: Path) -> Recommendation:

@@ -150,22 +150,20 @@ def fit_rates(found: Sequence[RateExample]) -> AveragedFit:
     return fit_gaussian(examples_of(found), STUDY_PARTS)
 
 
-def left_out_coverage(found: Sequence[RateExample], fit: AveragedFit, share: float) -> float:
-    """Share of the measured references whose best rate, as uncertain as it was measured, lies in
-    the range that the others give, all references of the same target left out, the settings of the
-    model kept.
+def left_out_coverage(found: Sequence[RateExample], share: float) -> float:
+    """Share of the measured references whose best rate lies in the range that the others give. All
+    references of the same target are left out, and the model is fitted anew without them.
 
     Args:
-        found: the references.
-        fit: the model given them.
+        found: the references, of at least two targets.
         share: of best rates that ranges are meant to hold.
     """
-    targets = np.array([each.row.target for each in found])
-    measured = np.array([each.study == MEASURED for each in found])
     held: list[bool] = []
-    for target in sorted(set(targets[measured])):
-        left_out = np.flatnonzero(targets == target)
-        for index, guess in zip(left_out.tolist(), fit.left_out(left_out), strict=True):
-            if measured[index]:
-                held.append(guess.holds(found[index].place, 0.0, share))
+    for target in sorted({each.row.target for each in found if each.study == MEASURED}):
+        fit = fit_rates([each for each in found if each.row.target != target])
+        held += [
+            fit(each.inputs, each.network, each.study).holds(each.place, each.row.rate_noise, share)
+            for each in found
+            if each.study == MEASURED and each.row.target == target
+        ]
     return sum(held) / len(held)

@@ -186,19 +186,6 @@ class GaussianFit:
         weights = across @ self.inverse
         return weights + (1 - weights.sum()) / len(weights)  # the level is the mean of the places
 
-    def left_out(self, at: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """What the other examples say of some: mean and variance of the places as they would be
-        measured, (m,) each.
-
-        Scaling of the inputs and level are those of all. Rasmussen and Williams 2006, equation
-        5.12, for several examples at once.
-
-        Args:
-            at: which are left out together, (m,).
-        """
-        covariance: Floats = np.asarray(np.linalg.inv(self.inverse[np.ix_(at, at)]), np.float64)
-        return self.examples.places[at] - covariance @ self.solved[at], np.diag(covariance)
-
     def _beside(
         self, inputs: Sequence[float] | Floats, network: str, study: str
     ) -> tuple[Examples, Floats]:
@@ -235,20 +222,6 @@ class AveragedFit:
         """Derivative of the guess's place by each example's place, (n,), the shares kept."""
         each = np.array([fit.influences(inputs, network, study) for fit in self.fits])
         return self.shares @ each
-
-    def left_out(self, at: NDArray[np.int64]) -> list[Guess]:
-        """What the other examples say of some, as they would be measured: of the mixture.
-
-        Args:
-            at: which are left out together, (m,).
-        """
-        each = [fit.left_out(at) for fit in self.fits]
-        places, variances = (np.array(column) for column in zip(*each, strict=True))
-        means = self.shares @ places
-        spreads = self.shares @ (variances + np.square(places - means))
-        return [
-            Guess(*pair) for pair in zip(means.tolist(), np.sqrt(spreads).tolist(), strict=True)
-        ]
 
 
 def gaussian_fit(

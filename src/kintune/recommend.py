@@ -18,6 +18,7 @@ from pydantic import Field
 from kintune import defaults
 from kintune.advice import explanation, reasons
 from kintune.hyperparameters import (
+    LEAST_STEP,
     AugmentationName,
     HeadStart,
     Hyperparameters,
@@ -57,6 +58,8 @@ HIGHEST = 0.2
 """Largest effective rate recommended, over the trust ratio: the best of the reference study reach
 0.13, and from 0.19 on trainings break, those of a network on its own domain from 0.04
 (`scripts/evaluate_recommenders.py`)."""
+ROUNDED = 1e-3
+"""Relative: as far as a rate moves at most when a search rounds it to four digits."""
 FEWEST_STEPS = 10
 """Optimisation steps below which there is no training to speak of."""
 
@@ -175,6 +178,14 @@ class Recommendation(Record):
         """The best guess as one run's hyperparameters."""
         return Hyperparameters(**{name: getattr(self, name) for name in SETTINGS})
 
+    def is_tried_by(self, setting: Hyperparameters) -> bool:
+        """Whether a setting is the recommended one; its rate may be rounded to four digits."""
+        wanted = self.hyperparameters
+        rounded = setting.model_copy(update={"lr": wanted.lr})
+        return math.isclose(setting.lr, wanted.lr, rel_tol=ROUNDED) and all(
+            getattr(rounded, name) == getattr(wanted, name) for name in SETTINGS
+        )
+
 
 def recommend(
     similarity: Similarity, task: TaskFacts, recipe: Recipe | None = None
@@ -234,8 +245,7 @@ def recommend(
 @cache
 def reference_coverage() -> float:
     """Share of the measured references that ship that a range made in this way holds, left out."""
-    found = rate_examples(shipped_reference_tables())
-    return left_out_coverage(found, fit_rates(found), RANGE)
+    return left_out_coverage(rate_examples(shipped_reference_tables()), RANGE)
 
 
 @dataclass(frozen=True)
@@ -302,12 +312,18 @@ def _log_unit_of(task: TaskFacts) -> float:
 
 
 def _rate_range(guess: Guess, task: TaskFacts) -> RateRange:
-    """The guess in the rates of this task's batch size and network, none above `HIGHEST`:
-    proportion to the batch size ends somewhere."""
+    """The guess in the rates of this task's batch size and network, none above `highest_rate`:
+    proportion to the batch size ends somewhere. Below the limit the range keeps one outward step,
+    so that it never is a single point."""
     low, high = guess.interval(RANGE)
-    by, most = 10 ** _log_unit_of(task), HIGHEST * task.trust_ratio
+    by, most = 10 ** _log_unit_of(task), highest_rate(task.trust_ratio)
     low, best, high = (min(by * rate, most) for rate in (low, guess.rate, high))
-    return RateRange(low=low, best=best, high=high)
+    return RateRange(low=min(low, high / 10**LEAST_STEP), best=best, high=high)
+
+
+def highest_rate(trust_ratio: float) -> float:
+    """Largest effective rate that is recommended or tried around a recommendation."""
+    return HIGHEST * trust_ratio
 
 
 def _confidence(guess: Guess) -> Confidence:
@@ -360,7 +376,7 @@ def _warnings(similarity: Similarity, task: TaskFacts, known: _KnownRates) -> tu
             f"The training sees {task.images_seen} images, fewer than any reference's "
             f"({known.fewest_images_seen}): its rate is extrapolated."
         )
-    most = HIGHEST * task.trust_ratio
+    most = highest_rate(task.trust_ratio)
     if known.guess.place + _log_unit_of(task) > math.log10(most):
         found.append(
             f"The references ask for a larger rate than {most:.2g}, near which the measured "
