@@ -53,8 +53,8 @@ def explanation(
         f"unrelated), farther than {nearer} of the {len(known)} reference sets; closest in "
         f"distance are {beside}. So start at an effective learning rate of {rates.best:.2g}, that "
         f"is lr {lr_for(rates.best, momentum):.2g} with momentum {momentum:g}. Expect the best "
-        f"between {rates.low:.2g} and {rates.high:.2g}; confidence: {confidence}. Two more rates would "
-        f"show on which side it lies: {one:.2g} and {other:.2g}.{_probed(probe)}"
+        f"between {rates.low:.2g} and {rates.high:.2g}; confidence: {confidence}. Two more rates "
+        f"would show on which side it lies: {one:.2g} and {other:.2g}.{_probed(probe)}"
     )
 
 

@@ -178,6 +178,12 @@ class Recommendation(Record):
         """The best guess as one run's hyperparameters."""
         return Hyperparameters(**{name: getattr(self, name) for name in SETTINGS})
 
+    @property
+    def highest_rate(self) -> float | None:
+        """Largest effective rate that a search around it tries; None where the network's trust
+        ratio is not known."""
+        return None if self.trust_ratio is None else highest_rate(self.trust_ratio)
+
     def is_tried_by(self, setting: Hyperparameters) -> bool:
         """Whether a setting is the recommended one; its rate may be rounded to four digits."""
         wanted = self.hyperparameters

@@ -56,6 +56,7 @@ def search_space(
     return SearchSpace(
         base=training_settings(options, facts, lr),
         prior=recommendation.effective_lr if recommendation else None,
+        highest_rate=recommendation.highest_rate if recommendation else None,
         choices=_choices(options, recommendation, facts.steps),
         validation_images=len(task.dataset.splits["val"]),
     )

@@ -90,3 +90,14 @@ def test_settings_that_differ_in_the_last_bits_are_one():
     settings = [BASE.model_copy(update={"lr": lr}) for lr in (0.1 + 0.2, 0.3, 0.3001)]
     assert [s.lr for s in distinct(settings)] == [0.1 + 0.2, 0.3001]
     assert Grid(printed=tuple(settings)).effective_lrs == pytest.approx((3.0, 3.001))
+
+
+@pytest.mark.parametrize("rate", [0.056784, 0.05678, 0.0567749])
+def test_a_rate_is_rounded_to_four_digits_within_the_bounds(rate):
+    prior = RateRange(low=0.01, best=0.02, high=0.05)
+    space = SearchSpace(base=BASE, prior=prior, highest_rate=0.056784)
+    assert space.rounded(Point(effective_lr=rate)).effective_lr in (0.05678, 0.05677)
+    above = SearchSpace(base=BASE, prior=prior, highest_rate=0.056776)
+    assert above.rounded(Point(effective_lr=0.056776)).effective_lr == 0.05677
+    lowest = SearchSpace(base=BASE, prior=RateRange(low=1.2344, best=2, high=3))
+    assert lowest.rounded(Point(effective_lr=0.012344)).effective_lr == 0.01235

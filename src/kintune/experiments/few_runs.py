@@ -54,7 +54,9 @@ def _losses(outcome: Outcome, seed: int, *, keeps_lowest: bool) -> list[float]:
     generator, history = np.random.default_rng(seed), History(seed=seed)
     losses: list[float] = []
     for _ in range(max(AFTER)):
-        point = ENGINES[ENGINE].ask(space, history).point
+        proposal = ENGINES[ENGINE].ask(space, history)
+        assert proposal is not None  # a dozen runs do not use up four decades
+        point = proposal.point
         error = generator.binomial(images, curve(point.effective_lr)) / images
         history = history.told(Observation(point=point, error=error))
         expected = None if keeps_lowest else guess.rate

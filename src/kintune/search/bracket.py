@@ -11,13 +11,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
 from kintune.hyperparameters import outward_step
 from kintune.search.choice import standard_error
-from kintune.search.history import WORTH, History, Observation, Proposal, is_new
+from kintune.search.history import WORTH, History, Observation, Proposal, from_widest_gap, is_new
 from kintune.search.space import Point, SearchSpace
 from kintune.search.valley import Floats, Valley, fit_valley
 
@@ -34,13 +33,16 @@ FINE = 0.02
 class Bracket:
     """See the module."""
 
-    def ask(self, space: SearchSpace, history: History) -> Proposal:
+    def ask(self, space: SearchSpace, history: History) -> Proposal | None:
         """See `SearchEngine.ask`."""
-        for proposal in _Look(space, history).proposals():
+        look = _Look(space, history)
+        for proposal in look.proposals():
             point = space.rounded(proposal.point)
             if is_new(space, point, history.points):
                 return proposal.model_copy(update={"point": point})
-        raise AssertionError("the gaps between rates never end")
+        # The fit expects nothing more, and a number of runs was promised.
+        last = from_widest_gap(space, history, look.variant) or from_widest_gap(space, history)
+        return last and last.model_copy(update={"gain": 0.0})
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,13 @@ class _Look:
         return outward_step(*self.expected)
 
     def proposals(self) -> Iterator[Proposal]:
-        """The most promising first; they do not end."""
+        """The most promising first."""
         yield from self._first()
         yield from self._other_augmentations()
         yield from self._beside()
         yield from self._outward()
         yield from self._other_variants()
         yield from self._inside()
-        yield from self._gaps()
 
     def _first(self) -> Iterator[Proposal]:
         if not self.history.finished:
@@ -189,7 +190,7 @@ class _Look:
         images = self.space.variants[self.variant].batch_size
         for index, variant in enumerate(self.space.variants):
             if index not in tried:
-                rate = best.point.effective_lr * variant.batch_size / images
+                rate = self.space.within(best.point.effective_lr * variant.batch_size / images)
                 point = Point(effective_lr=rate, variant=index)
                 yield Proposal(point=point, reason="another variant at the best rate so far")
 
@@ -231,14 +232,6 @@ class _Look:
         pending: Floats = np.array(self.pending)
         expected: list[float] = valley.at(pending)[0].clip(0, 1).tolist()
         return fit([*self.places, *self.pending], [*errors, *expected])
-
-    def _gaps(self) -> Iterator[Proposal]:
-        """Middles of the widest gaps: nothing better is left, and a number of runs was promised."""
-        low, high = self.bounds
-        edges = sorted({low, *(p.place for p in self.history.points), high})
-        gaps = sorted(((a - b, (a + b) / 2) for a, b in pairwise(edges)))
-        for _, middle in gaps:
-            yield self._propose(middle, "the widest gap: the fit expects nothing more", 0.0)
 
     def _propose(self, place: float, reason: str, gain: float | None = None) -> Proposal:
         point = Point(effective_lr=10**place, variant=self.variant)

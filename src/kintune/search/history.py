@@ -5,8 +5,10 @@ observation to the history. A proposal is a function of the space and the histor
 that was interrupted goes on as if it had not been.
 """
 
+import math
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol
 
 from pydantic import Field
@@ -88,8 +90,11 @@ class Proposal(Record):
 class SearchEngine(Protocol):
     """Proposes points. `kintune.testing.EngineSuite` tests one."""
 
-    def ask(self, space: SearchSpace, history: History) -> Proposal:
-        """The next point, different from every one that was proposed, within the space's bounds."""
+    def ask(self, space: SearchSpace, history: History) -> Proposal | None:
+        """The next point, different from every one that was proposed, within the space's bounds.
+
+        None where every point of four digits has been proposed.
+        """
         ...
 
 
@@ -99,3 +104,33 @@ def is_new(space: SearchSpace, point: Point, points: Sequence[Point]) -> bool:
     low, high = space.bounds
     is_inside = low <= point.effective_lr <= high
     return is_inside and all(space.at(other) != setting for other in points)
+
+
+def from_widest_gap(
+    space: SearchSpace, history: History, variant: int | None = None
+) -> Proposal | None:
+    """The middle of the widest gap between the proposed rates and the bounds.
+
+    What every engine falls back to, so that none draws for ever in a space that is nearly used up.
+
+    Args:
+        space: what is searched.
+        history: what was proposed.
+        variant: where gaps are looked for; None looks in all.
+
+    Returns:
+        None where no gap is wide enough for another rate of four digits.
+    """
+    variants = range(len(space.variants)) if variant is None else (variant,)
+    low, high = (math.log10(bound) for bound in space.bounds)
+    gaps: list[tuple[float, int, float]] = []
+    for index in variants:
+        tried = (point.place for point in history.points if point.variant == index)
+        edges = sorted({low, *(place for place in tried if low < place < high), high})
+        gaps += [(one - other, index, (one + other) / 2) for one, other in pairwise(edges)]
+        gaps += [(0.0, index, edge) for edge in (low, high)]
+    for _, index, place in sorted(gaps):
+        point = space.rounded(Point(effective_lr=10**place, variant=index))
+        if is_new(space, point, history.points):
+            return Proposal(point=point, reason="the widest gap between the rates tried")
+    return None

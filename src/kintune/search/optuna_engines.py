@@ -6,11 +6,10 @@ the first points; a pending point counts as the mean of what is finished.
 """
 
 import warnings
-from itertools import count
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from kintune.search.history import History, Proposal, is_new
+from kintune.search.history import History, Proposal, from_widest_gap, is_new
 from kintune.search.space import Point, SearchSpace
 
 if TYPE_CHECKING:
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-ATTEMPTS = 20
-"""Before a point near the one that was proposed already is taken."""
+MAX_DRAWS = 4
+"""Of one proposal, before the widest gap between the tried rates is taken."""
 STARTUP = 4
 """Drawn points, or the recommendation's, before the model is used."""
 
@@ -27,7 +26,7 @@ STARTUP = 4
 class TpeEngine:
     """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011)."""
 
-    def ask(self, space: SearchSpace, history: History) -> Proposal:
+    def ask(self, space: SearchSpace, history: History) -> Proposal | None:
         """See `SearchEngine.ask`."""
         return _ask("tpe", space, history)
 
@@ -35,37 +34,31 @@ class TpeEngine:
 class GpEngine:
     """Gaussian process with expected improvement."""
 
-    def ask(self, space: SearchSpace, history: History) -> Proposal:
+    def ask(self, space: SearchSpace, history: History) -> Proposal | None:
         """See `SearchEngine.ask`."""
         return _ask("gp", space, history)
 
 
-def _ask(name: str, space: SearchSpace, history: History) -> Proposal:
-    for point in _first_points(space):
+def _ask(name: str, space: SearchSpace, history: History) -> Proposal | None:
+    for point, reason in _first_points(space):
         if history.number < STARTUP and is_new(space, point, history.points):
-            return Proposal(point=point, reason="the recommendation, to begin with")
-    for attempt in count():
+            return Proposal(point=point, reason=reason)
+    for attempt in range(MAX_DRAWS):
         point = _sampled(name, space, history, attempt)
-        if attempt >= ATTEMPTS:
-            point = _beside(space, point, attempt - ATTEMPTS + 1)
         if is_new(space, point, history.points):
             return Proposal(point=point, reason=f"proposed by {name}")
-    raise AssertionError("points beside a point never end")
+    return from_widest_gap(space, history)
 
 
-def _first_points(space: SearchSpace) -> list[Point]:
+def _first_points(space: SearchSpace) -> list[tuple[Point, str]]:
     if space.prior is None:
         return []
-    rates = (space.prior.best, space.prior.low, space.prior.high)
-    return [space.rounded(Point(effective_lr=rate)) for rate in rates]
-
-
-def _beside(space: SearchSpace, point: Point, steps: int) -> Point:
-    """A point a few per cent further, towards the middle of the bounds."""
-    low, high = space.bounds
-    factor = 1.03**steps
-    rate = point.effective_lr * (factor if point.effective_lr < (low * high) ** 0.5 else 1 / factor)
-    return space.rounded(point.model_copy(update={"effective_lr": rate}))
+    first = (
+        (space.prior.best, "the recommendation's best guess, to begin with"),
+        (space.prior.low, "the low end of the recommended range"),
+        (space.prior.high, "the high end of the recommended range"),
+    )
+    return [(space.rounded(Point(effective_lr=rate)), reason) for rate, reason in first]
 
 
 def _sampled(name: str, space: SearchSpace, history: History, attempt: int) -> Point:

@@ -125,6 +125,12 @@ class _Loop:
         if len(self.trials) >= self.budget.runs or self.is_spent():
             return _END
         asked = self.ask()
+        if asked is None:
+            self.note(
+                f"Ended after {len(self.trials)} settings: {self.plan.engine} has tried every rate "
+                "between the bounds of the search."
+            )
+            return _END
         if not self.budget.is_at_most or asked.proposal.is_worth_it:
             return asked
         if any(not trial.is_finished for trial in self.trials):
@@ -135,11 +141,13 @@ class _Loop:
         )
         return _END
 
-    def ask(self) -> Asked:
-        """The engine's next proposal: a function of the trials so far."""
+    def ask(self) -> Asked | None:
+        """The engine's next proposal, a function of the trials so far; None where none is left."""
         store = self.plan.store
         history = history_of(self.trials, seed=store.template.seed)
         proposal = ENGINES[self.plan.engine].ask(store.space, history)
+        if proposal is None:
+            return None
         return Asked(
             number=max((trial.asked.number + 1 for trial in self.trials), default=0),
             engine=self.plan.engine,

@@ -63,6 +63,8 @@ class SearchSpace(Record):
     """What is not searched. Its rate is replaced."""
     prior: RateRange | None = None
     """Where the best is expected; None leaves engines without an expectation."""
+    highest_rate: float | None = Field(default=None, gt=0)
+    """Effective rate above which nothing is tried; None leaves it to the prior or the grid."""
     choices: Choices = Choices()
     validation_images: int | None = Field(default=None, ge=1)
     """How many images an error was measured on: the noise of a comparison."""
@@ -75,9 +77,12 @@ class SearchSpace(Record):
     @property
     def bounds(self) -> tuple[float, float]:
         """Lowest and highest effective learning rate that an engine may propose."""
-        if self.prior is None:
-            return LOWEST, HIGHEST
-        return self.prior.low / OUTWARD, self.prior.high * OUTWARD
+        low, high = LOWEST, HIGHEST
+        if self.prior is not None:
+            low, high = self.prior.low / OUTWARD, self.prior.high * OUTWARD
+        if self.highest_rate is not None:
+            low, high = min(low, self.highest_rate), min(high, self.highest_rate)
+        return low, high
 
     def at(self, point: Point) -> Hyperparameters:
         """The hyperparameters of a point, rounded to the 10 digits that identity knows."""
@@ -100,9 +105,24 @@ class SearchSpace(Record):
         return None
 
     def rounded(self, point: Point) -> Point:
-        """The point with a rate of four digits, which people can read and type."""
-        rate = float(f"{point.effective_lr:.4g}")
+        """The point with a rate of four digits, which people can read and type.
+
+        A rate within the bounds stays there: at a bound it is rounded inwards, and kept as it is
+        where no number of four digits lies between them.
+        """
+        low, high = self.bounds
+        exact = point.effective_lr
+        digit = 10 ** (math.floor(math.log10(exact)) - 3)
+        near = (float(f"{exact + step:.4g}") for step in (0, -digit, digit))
+        rate = next(near)
+        if low <= exact <= high:
+            rate = next((each for each in (rate, *near) if low <= each <= high), exact)
         return point.model_copy(update={"effective_lr": rate})
+
+    def within(self, rate: float) -> float:
+        """The nearest effective rate between the bounds."""
+        low, high = self.bounds
+        return min(max(rate, low), high)
 
 
 def what_differs(one: Hyperparameters, other: Hyperparameters) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from kintune.hyperparameters import Hyperparameters, RateRange
-from kintune.search import Choices, History, Observation, Point, SearchEngine, SearchSpace
+from kintune.search import Choices, History, Observation, Point, Proposal, SearchEngine, SearchSpace
 
 PRIOR = RateRange(low=0.02, best=0.1, high=0.5)
 BASE = Hyperparameters(lr=0.01, batch_size=32, epochs=4)
@@ -20,11 +20,18 @@ def valley(point: Point, floor: float = 0.05) -> float:
     return min(1.0, floor + 0.1 * (point.place - math.log10(0.2)) ** 2)
 
 
+def proposed(engine: SearchEngine, space: SearchSpace, history: History) -> Proposal:
+    """The engine's proposal, which a space that is not used up must have."""
+    proposal = engine.ask(space, history)
+    assert proposal is not None
+    return proposal
+
+
 def told(engine: SearchEngine, space: SearchSpace, runs: int, seed: int = 0) -> History:
     """The history after some runs in a valley."""
     history = History(seed=seed)
     for _ in range(runs):
-        point = engine.ask(space, history).point
+        point = proposed(engine, space, history).point
         error = valley(point)
         history = history.told(Observation(point=point, error=error, is_lost=error == 1.0))
     return history
@@ -65,7 +72,7 @@ class EngineSuite:
 
     def test_it_says_why(self, engine: SearchEngine, space: SearchSpace) -> None:
         for runs in (0, 1, 5):
-            assert engine.ask(space, told(engine, space, runs)).reason
+            assert proposed(engine, space, told(engine, space, runs)).reason
 
     @pytest.mark.parametrize("finished", [0, 1, 4])
     def test_pending_points_are_not_proposed_again(
@@ -73,7 +80,7 @@ class EngineSuite:
     ) -> None:
         history = told(engine, space, finished)
         for _ in range(4):
-            history = history.asked(engine.ask(space, history).point)
+            history = history.asked(proposed(engine, space, history).point)
         assert len(settings(space, history.points)) == finished + 4
 
     @pytest.mark.parametrize("error", [1.0, 0.3])
@@ -82,7 +89,7 @@ class EngineSuite:
     ) -> None:
         history = History()
         for _ in range(5):
-            point = engine.ask(space, history).point
+            point = proposed(engine, space, history).point
             history = history.told(Observation(point=point, error=error, is_lost=error == 1.0))
         assert len(settings(space, history.points)) == 5
 
@@ -102,3 +109,45 @@ class EngineSuite:
         space = SearchSpace(base=BASE, prior=PRIOR, validation_images=200)
         rates = [point.effective_lr for point in told(engine, space, 3).points]
         assert sum(PRIOR.low / 2 <= rate <= PRIOR.high * 2 for rate in rates) >= 2
+
+    def test_nothing_is_proposed_above_the_highest_rate(self, engine: SearchEngine) -> None:
+        prior = RateRange(low=0.03, best=0.05678, high=0.05678)
+        space = SearchSpace(base=BASE, prior=prior, highest_rate=0.05678, validation_images=200)
+        points = told(engine, space, 5).points
+        assert max(point.effective_lr for point in points) <= 0.05678
+        assert len(settings(space, points)) == 5
+
+    def test_it_ends_when_every_rate_was_proposed(self, engine: SearchEngine) -> None:
+        space = NarrowSpace(base=BASE, prior=RateRange(low=0.1, best=0.1001, high=0.1002))
+        history = History()
+        while (proposal := engine.ask(space, history)) is not None:
+            error = valley(proposal.point)
+            history = history.told(Observation(point=proposal.point, error=error))
+        rates = {point.effective_lr for point in history.points}
+        assert len(rates) == len(history.points)
+        assert rates == {0.1, 0.1001, 0.1002}
+
+    def test_a_space_of_one_rate_has_one_proposal(self, engine: SearchEngine) -> None:
+        space = PointSpace(base=BASE)
+        point = proposed(engine, space, History()).point
+        assert point.effective_lr == 0.1
+        history = History().told(Observation(point=point, error=0.5))
+        assert engine.ask(space, history) is None
+
+
+class NarrowSpace(SearchSpace):
+    """Bounds between which lie a handful of rates of four digits."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """See `SearchSpace`."""
+        return 0.1, 0.1002
+
+
+class PointSpace(SearchSpace):
+    """Bounds that are one rate."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """See `SearchSpace`."""
+        return 0.1, 0.1
