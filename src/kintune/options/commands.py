@@ -175,7 +175,9 @@ class SearchOptions(TuneOptions):
     gpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of a GPU for each run, with --runner ray."""
     ray_address: str | None = None
-    """Of the cluster, such as auto or ray://HOST:10001; by default one is started here."""
+    """Address of a running Ray cluster: auto, HOST:PORT or ray://HOST:PORT. By default the one that
+    the environment variable RAY_ADDRESS names; where it is not set, a cluster is started on this
+    machine, reachable from it alone."""
 
 
 class CheckOptions(Options):

@@ -5,8 +5,10 @@ a run whose worker or machine was lost is handed out anew here, under a new leas
 its checkpoint wherever there is room.
 """
 
+import ipaddress
 import logging
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +30,13 @@ from kintune.training.interruption import StopRequest, stop_requests
 MOST_LOSSES = 5
 """A run whose worker was lost so often has failed."""
 PARTING_SECONDS = 30.0
+ANSWER_SECONDS = 15.0
+"""A cluster that is named has so long for its first answer."""
+LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Where it is 0, all processes of a cluster that Ray starts listen on 127.0.0.1, on Linux too: they
+run whatever they are sent. An address of 127.0.0.1 given to `ray.init` is replaced by that of the
+machine, and the processes listen on all interfaces."""
+_SETTINGS_FRAME = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _TICK_SECONDS = 0.3
 Prepare = Callable[[Assignment], Carry]
 
@@ -43,7 +52,7 @@ class RayRunner:
     root: Path
     workers: int
     address: str | None = None
-    """Of the cluster; None starts one on this machine."""
+    """Of the cluster; None takes RAY_ADDRESS, else starts one on this machine."""
     device: str = "cpu"
     gpu_share: float = 1.0
     prepare: Prepare = prepared
@@ -69,10 +78,22 @@ class RayRunner:
 def connected(address: str | None) -> Iterator[Any]:
     """Ray, connected to a cluster; disconnected again where it was not before.
 
+    Args:
+        address: of a running cluster: `auto`, HOST:PORT or ray://HOST:PORT. None takes the one that
+            RAY_ADDRESS names; where that is not set, a cluster is started on this machine that
+            listens on its loopback interface alone.
+
     Raises:
         OptionError: Ray is not installed, or the cluster cannot be reached.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    named = os.environ.get("RAY_ADDRESS") if address in (None, "auto") else None
+    where = named or address or "local"
+    said = f"RAY_ADDRESS={named}" if named else f"--ray-address {address}"
+    if where != "local":
+        _require_answer(where, said)
+    else:
+        os.environ[LOOPBACK_SWITCH] = "0"
     try:
         import ray
     except ImportError:
@@ -81,19 +102,72 @@ def connected(address: str | None) -> Iterator[Any]:
         ) from None
     is_mine = not ray.is_initialized()
     if is_mine:
-        local: dict[str, Any] = {"include_dashboard": False} if address is None else {}
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise OptionError(
-                f"--ray-address {address}: no cluster is reached there ({error}). Start one with "
-                "`ray start --head`, or leave the flag away for one on this machine."
-            ) from None
+        _connect(ray, where, said)
     try:
         yield ray
     finally:
         if is_mine:
             ray.shutdown()
+
+
+def _connect(ray: Any, where: str, said: str) -> None:
+    """Connect to a cluster, or start one on this machine where it is `local`."""
+    if where != "local":
+        announce(f"Runs go to the Ray cluster of {said}.")
+    local: dict[str, Any] = {"include_dashboard": False} if where == "local" else {}
+    try:
+        ray.init(address=where, log_to_driver=False, logging_level=logging.ERROR, **local)
+    except Exception as error:  # noqa: BLE001 - where a node starts too late Ray raises the bare class
+        reason = " ".join(str(error).split())
+        if where == "local":
+            raise OptionError(
+                f"--runner ray: Ray did not start on this machine ({reason}). Start a cluster "
+                "with `ray start --head` and name it with --ray-address, or omit --runner ray."
+            ) from None
+        raise OptionError(_unreachable(said, reason)) from None
+    here = ray.util.get_node_ip_address()
+    if where == "local" and not ipaddress.ip_address(here).is_loopback:
+        ray.shutdown()
+        raise OptionError(
+            f"--runner ray: Ray would listen on {here}, because it was imported before this search. "
+            f"Set {LOOPBACK_SWITCH}=0 before importing it, or start a cluster and name it with "
+            "--ray-address."
+        )
+
+
+def _require_answer(address: str, said: str) -> None:
+    """Make sure that a gRPC server answers, because Ray itself waits for one for ever.
+
+    Its first frame must be SETTINGS (RFC 9113, section 3.4). Nothing is asked over TLS, nor where
+    Ray finds the address itself (`auto`).
+
+    Raises:
+        OptionError: nothing answers in time, or the address has no port.
+    """
+    if address == "auto" or os.environ.get("RAY_USE_TLS", "0").lower() not in ("", "0", "false"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise OptionError(f"{said}: must be auto, HOST:PORT or ray://HOST:PORT.")
+    answer = b""
+    try:
+        place = (host.strip("[]"), int(port))
+        with socket.create_connection(place, timeout=ANSWER_SECONDS) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS_FRAME)
+            while len(answer) < len(_SETTINGS_FRAME) and (part := connection.recv(64)):
+                answer += part
+    except OSError as error:
+        raise OptionError(_unreachable(said, error.strerror or str(error))) from None
+    if answer[3:4] != _SETTINGS_FRAME[3:4]:
+        raise OptionError(_unreachable(said, "what listens there is no Ray cluster"))
+
+
+def _unreachable(said: str, reason: str) -> str:
+    return (
+        f"{said}: no Ray cluster answers there ({reason}). Start one with `ray start --head`, name "
+        "another with --ray-address, or omit --ray-address and unset RAY_ADDRESS for a cluster on "
+        "this machine."
+    )
 
 
 @dataclass
