@@ -30,6 +30,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
@@ -95,7 +96,8 @@ def run_grid(folder: Path, runs: Path, scratch: Path, threads: int) -> None:
     settings = Hyperparameters(
         lr=RATES[0], batch_size=BATCH_SIZE, epochs=EPOCHS, augmentation="flip"
     )
-    template = RunConfig(**start_of(backbone, dataset), hyperparameters=settings, threads=threads)
+    template = RunConfig(**start_of(backbone, dataset), hyperparameters=settings)
+    torch.set_num_threads(threads)
     configs = at_rates(template, RATES, SEEDS)
     results = []
     for result in LocalRunner(backbone, dataset, runs).run(configs):
@@ -154,7 +156,7 @@ def recommended(backbone: Backbone, dataset: ImageDataset, name: str) -> Recomme
     def others() -> tuple[ReferenceTable, ...]:
         tables = load_reference_tables()
         kept = [(t, tuple(row for row in t.rows if row.target != name)) for t in tables]
-        return tuple(table.model_copy(update={"rows": rows}) for table, rows in kept if rows)
+        return tuple(table.replace(rows=rows) for table, rows in kept if rows)
 
     with patch.object(recommender, "load_reference_tables", others):
         return recommend(similarity, facts)

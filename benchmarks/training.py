@@ -46,7 +46,7 @@ from kintune.datasets import ImageDataset, load_dataset
 from kintune.features import extract_features, images_at_once
 from kintune.hyperparameters import Hyperparameters
 from kintune.processor import keep_large_blocks
-from kintune.runs import RunConfig
+from kintune.runs import RunConfig, device_kind
 from kintune.training import fine_tune, start_of
 from kintune.training.metrics import EpochMetrics
 from measuring.interleaved import (
@@ -339,7 +339,7 @@ def run_config(setting: Setting, inputs: Inputs) -> RunConfig:
             epochs=setting.repeats + 2,
             augmentation="random_resized_crop",
         ),
-        threads=torch.get_num_threads(),
+        device=device_kind(setting.device),
     )
 
 

@@ -102,8 +102,8 @@ def run(curve: StudyCurve, quarter: int, workshop: Workshop, archive: RunArchive
     backbone = workshop.backbone(network_file(curve.source))
     dataset = workshop.dataset(curve.target, backbone)
     config = study_config(planned, backbone, dataset)
-    settings = config.hyperparameters.model_copy(update={"head_start": "probe"})
-    config = config.model_copy(update={"hyperparameters": settings})
+    settings = config.hyperparameters.replace(head_start="probe")
+    config = config.replace(hyperparameters=settings)
     record = run_job(Job(curve.source, backbone, dataset, config), workshop, archive)
     if record is not None:
         print(
@@ -117,11 +117,11 @@ def run(curve: StudyCurve, quarter: int, workshop: Workshop, archive: RunArchive
 def pairs(curves: Sequence[StudyCurve], archive: RunArchive) -> Iterator[Pair]:
     """The runs of both starts at one rate, seed and decay."""
     for curve in curves:
-        random = {each.config.id: each for each in curve.runs}
+        random = {each.config.id_on_any_device: each for each in curve.runs}
         for probe in archive.read(curve.source, curve.target):
-            settings = probe.config.hyperparameters.model_copy(update={"head_start": "random"})
-            config = probe.config.model_copy(update={"hyperparameters": settings})
-            there = random.get(config.id)
+            settings = probe.config.hyperparameters.replace(head_start="random")
+            config = probe.config.replace(hyperparameters=settings)
+            there = random.get(config.id_on_any_device)
             if there is not None:
                 quarter = quarter_of(probe.result.effective_lr)
                 yield Pair(curve, quarter - best_quarter(curve), there, probe)

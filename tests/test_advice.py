@@ -50,9 +50,7 @@ def test_the_two_runs_that_are_named_are_those_that_a_search_would_try(make_simi
 
 
 def settings(**changes):
-    return Hyperparameters(lr=0.01, momentum=0.9, batch_size=32, epochs=10).model_copy(
-        update=changes
-    )
+    return Hyperparameters(lr=0.01, momentum=0.9, batch_size=32, epochs=10).replace(**changes)
 
 
 def test_near_and_far_targets_hear_what_the_paper_found_of_l2_sp():

@@ -23,7 +23,7 @@ def setting(rate: float, error: float | None, *others: float, **changes) -> Sett
     def run(value: float | None, seed: int) -> RunResult:
         return RunResult(
             id=f"{rate} {changes} {seed}",
-            hyperparameters=BASE.model_copy(update={"lr": rate, **changes}),
+            hyperparameters=BASE.replace(lr=rate, **changes),
             effective_lr=rate,
             status="diverged" if value is None else "complete",
             validation_top1_error=value,

@@ -166,7 +166,7 @@ def test_an_empty_split(backbone, dataset):
 
 
 def test_images_decoded_for_another_size(backbone, dataset):
-    other = backbone.input.model_copy(update={"image_size": 64})
+    other = backbone.input.replace(image_size=64)
     with pytest.raises(IncomparableError, match="decoded at 32 px, pocket needs 64 px"):
         extract_features(dataclasses.replace(backbone, input=other), dataset)
 

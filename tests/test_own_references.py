@@ -86,7 +86,7 @@ def test_a_persons_own_run_draws_the_recommendation_for_the_same_network(
     before = recommend(make_similarity("new"), facts)
     add_reference(finished_search({0.005: 0.3, 0.05: 0.2, 0.3: 0.4}))
     after = recommend(make_similarity("new"), facts)
-    other = recommend(make_similarity("new"), facts.model_copy(update={"weights_sha256": "w2"}))
+    other = recommend(make_similarity("new"), facts.replace(weights_sha256="w2"))
     assert before.effective_lr.best < 0.01
     assert after.effective_lr.best > 1.5 * before.effective_lr.best
     assert after.evidence[0].target == "photos"

@@ -67,15 +67,13 @@ def test_a_training_that_sees_fewer_images_gets_a_larger_rate():
 def test_how_much_larger_is_what_the_references_say(monkeypatch):
     """The short ones of one network, each again in a tenfold training at a third of the rate."""
     table = own_table()
-    table = table.model_copy(update={"rows": tuple(row for row in table.rows if row.epochs == 12)})
+    table = table.replace(rows=tuple(row for row in table.rows if row.epochs == 12))
     longer = {"target": "longer", "iterations": None}
     rows = [
-        row.model_copy(
-            update=longer | {"epochs": 10 * row.epochs, "effective_lr": row.effective_lr / 3}
-        )
+        row.replace(**(longer | {"epochs": 10 * row.epochs, "effective_lr": row.effective_lr / 3}))
         for row in table.rows
     ]
-    both = table.model_copy(update={"rows": (*table.rows, *rows)})
+    both = table.replace(rows=(*table.rows, *rows))
     monkeypatch.setattr(module, "load_reference_tables", lambda: (both,))
     bests = bests_by_budget()
     assert bests[0] > 1.2 * bests[1] > 1.2**2 * bests[2]
@@ -85,7 +83,7 @@ def test_how_much_larger_is_what_the_references_say(monkeypatch):
 
 
 def test_steps_that_cut_the_last_epoch_short_count_as_seen():
-    cut = task(epochs=3).model_copy(update={"iterations": 120})
+    cut = task(epochs=3).replace(iterations=120)
     assert cut.images_seen == 120 * 32
     assert task(epochs=3, images=33).images_seen == 99  # a last batch of one image
 
@@ -101,18 +99,18 @@ def test_a_budget_that_is_hardly_one_is_told():
 
 def test_no_rate_is_recommended_near_which_the_measured_networks_break():
     """Large batches ask for more; the range ends where it does, and is not surer for it."""
-    large = task(epochs=4).model_copy(update={"batch_size": 4096, "trust_ratio": 0.1})
+    large = task(epochs=4).replace(batch_size=4096, trust_ratio=0.1)
     advice = recommend(similarity(0.9), large)
     assert advice.effective_lr.best == advice.effective_lr.high == pytest.approx(0.02)
     assert any("ask for a larger rate than 0.02, near" in text for text in advice.warnings)
-    usual = large.model_copy(update={"batch_size": 32, "trust_ratio": 16.0})
+    usual = large.replace(batch_size=32, trust_ratio=16.0)
     assert advice.confidence == recommend(similarity(0.9), usual).confidence
     assert advice.effective_lr.high / advice.effective_lr.low == pytest.approx(2, rel=0.01)
 
 
 def test_rates_are_in_proportion_to_batch_size_and_trust_ratio():
     usual = recommend(similarity(0.7), task(epochs=100)).effective_lr
-    facts = task(epochs=100).model_copy(update={"trust_ratio": 0.1})
+    facts = task(epochs=100).replace(trust_ratio=0.1)
     assert recommend(similarity(0.7), facts).effective_lr.best == pytest.approx(usual.best / 10)
     larger = recommend(similarity(0.7), task(epochs=100, batch_size=64)).effective_lr
     assert larger.best == pytest.approx(2 * usual.best)
@@ -124,19 +122,14 @@ def own_table():
 
 
 def own_similarity(table, row):
-    return similarity(row.relative_distance, table.prototypes_from).model_copy(
-        update={"extractor": table.extractor, "source": table.source}
+    return similarity(row.relative_distance, table.prototypes_from).replace(
+        extractor=table.extractor, source=table.source
     )
 
 
 def own_task(table, row):
     facts = task(epochs=row.epochs, images=row.images, batch_size=row.batch_size)
-    return facts.model_copy(
-        update={
-            "trust_ratio": table.trust_ratio,
-            "weights_sha256": table.weights_sha256,
-        }
-    )
+    return facts.replace(trust_ratio=table.trust_ratio, weights_sha256=table.weights_sha256)
 
 
 def test_references_of_the_same_network_narrow_the_range_and_weigh_more(monkeypatch):
@@ -145,7 +138,7 @@ def test_references_of_the_same_network_narrow_the_range_and_weigh_more(monkeypa
     near = min(table.rows, key=lambda row: row.relative_distance or 0)
     facts, own = own_task(table, near), own_similarity(table, near)
     known = recommend(own, facts)
-    other = recommend(own, facts.model_copy(update={"weights_sha256": "others"}))
+    other = recommend(own, facts.replace(weights_sha256="others"))
     shares = [
         sum(each.weight for each in advice.evidence if each.network == table.network)
         for advice in (known, other)
@@ -165,7 +158,7 @@ def test_the_references_of_pocket_are_those_of_its_weights_at_any_input_size(siz
 
 
 def test_a_table_without_a_trust_ratio_counts_for_its_network_alone():
-    table = own_table().model_copy(update={"trust_ratio": None})
+    table = own_table().replace(trust_ratio=None)
     (first, *_) = found = rate_examples([table], table.weights_sha256, 0.2)
     assert len(found) == len(table.rows)
     assert first.place == pytest.approx(
@@ -176,8 +169,8 @@ def test_a_table_without_a_trust_ratio_counts_for_its_network_alone():
 
 def test_a_cut_reference_counts_the_images_that_it_saw():
     table = own_table()
-    row = table.rows[0].model_copy(update={"epochs": 1, "iterations": 5})
-    (cut,) = rate_examples([table.model_copy(update={"rows": (row,)})])
+    row = table.rows[0].replace(epochs=1, iterations=5)
+    (cut,) = rate_examples([table.replace(rows=(row,))])
     assert cut.inputs[1] == pytest.approx(math.log10(5 * row.batch_size))
 
 
@@ -198,12 +191,12 @@ def test_a_reference_of_another_network_is_carried_by_what_the_networks_differ(m
     """A network that bears ten times what its trust ratio says gets larger rates once known."""
     monkeypatch.setattr(module, "EVIDENCE", 1000)
     table = own_table()
-    rows = (row.model_copy(update={"effective_lr": 10 * row.effective_lr}) for row in table.rows)
-    table = table.model_copy(update={"rows": tuple(rows)})
+    rows = (row.replace(effective_lr=10 * row.effective_lr) for row in table.rows)
+    table = table.replace(rows=tuple(rows))
     tables = [table if each == own_table() else each for each in shipped_reference_tables()]
     monkeypatch.setattr(module, "load_reference_tables", lambda: tables)
     own, facts = own_similarity(table, table.rows[0]), own_task(table, table.rows[0])
-    unknown = facts.model_copy(update={"weights_sha256": "others"})
+    unknown = facts.replace(weights_sha256="others")
 
     def carried(facts):
         others = [each for each in recommend(own, facts).evidence if each.network != "pocket"]
@@ -227,17 +220,13 @@ def test_the_stated_coverage_is_the_left_out_one():
     table = own_table()
     scale = reference_distances(table.prototypes_from).values()
     rows = [
-        table.rows[0].model_copy(
-            update={
-                "target": f"t{index}",
-                "effective_lr": 1e-3 * 10 ** (index / 20),
-                "relative_distance": distance,
-            }
+        table.rows[0].replace(
+            target=f"t{index}", effective_lr=1e-3 * 10 ** (index / 20), relative_distance=distance
         )
         for index, distance in enumerate(np.linspace(min(scale), max(scale), 12).tolist())
     ]
-    rows[5] = rows[5].model_copy(update={"effective_lr": 10.0})
-    found = rate_examples([table.model_copy(update={"rows": tuple(rows)})])
+    rows[5] = rows[5].replace(effective_lr=10.0)
+    found = rate_examples([table.replace(rows=tuple(rows))])
     assert left_out_coverage(found, 0.8) == pytest.approx(11 / 12)
     both = [*found, *rate_examples([load_reference_tables()[0]])]
     assert left_out_coverage(both, 0.8) == pytest.approx(11 / 12)
@@ -296,12 +285,12 @@ def test_evidence_and_doubts_are_told():
 
 def test_the_probe_is_told_where_it_was_made():
     assert "linear classifier" not in recommend(similarity(0.7), task()).explanation
-    facts = task().model_copy(update={"probe_top1_error": 0.243})
+    facts = task().replace(probe_top1_error=0.243)
     assert "errs on about 24% of your images" in recommend(similarity(0.7), facts).explanation
 
 
 def test_what_would_help_fits_the_doubts():
-    unsure = similarity(0.7).model_copy(update={"interval": (0.5, 0.9), "images": 12})
+    unsure = similarity(0.7).replace(interval=(0.5, 0.9), images=12)
     told = " ".join(recommend(unsure, task()).would_help)
     assert all(words in told for words in ("reference build", "--source", "More images than these"))
     assert len(recommend(similarity(0.7, "images"), task()).would_help) == 1
@@ -310,16 +299,16 @@ def test_what_would_help_fits_the_doubts():
 def test_only_the_recommended_setting_is_the_recommended_one():
     advice = recommend(similarity(0.7), task())
     own = advice.hyperparameters
-    rounded = own.model_copy(update={"lr": float(f"{own.lr:.4g}")})
+    rounded = own.replace(lr=float(f"{own.lr:.4g}"))
     assert advice.is_tried_by(own)
     assert advice.is_tried_by(rounded)
     changes = ({"lr": 1.01 * own.lr}, {"momentum": 0.5}, {"augmentation": "none"}, {"epochs": 7})
-    assert not any(advice.is_tried_by(own.model_copy(update=change)) for change in changes)
+    assert not any(advice.is_tried_by(own.replace(**change)) for change in changes)
 
 
 @pytest.mark.parametrize("batch_size", [1, 32, 4096, 10**6])
 def test_a_range_is_never_a_single_point_and_never_above_the_limit(batch_size):
-    facts = task(epochs=4).model_copy(update={"batch_size": batch_size, "trust_ratio": 0.1})
+    facts = task(epochs=4).replace(batch_size=batch_size, trust_ratio=0.1)
     rates = recommend(similarity(0.9), facts).effective_lr
     assert rates.low < rates.high <= highest_rate(0.1)
     assert rates.low <= rates.best <= rates.high

@@ -115,7 +115,7 @@ def test_with_the_images_named_a_bare_configuration_is_enough(photos, tmp_path):
     finetune(FinetuneOptions(data=str(photos), output=tmp_path / "run", seed=3, **FLAGS))
     shutil.copy(tmp_path / "run/config.json", tmp_path / "bare.json")
 
-    options = {"from_config": tmp_path / "bare.json", "data": str(photos)}
+    options = {"from_config": tmp_path / "bare.json", "data": str(photos), "threads": 1}
     finetune(FinetuneOptions(**options, output=tmp_path / "again"))
 
     weights = [tmp_path / name / "model/model.safetensors" for name in ("run", "again")]

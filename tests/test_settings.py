@@ -24,7 +24,7 @@ def test_without_flags_it_is_the_papers_recipe():
 
 def test_milestones_in_epochs_in_iterations_and_as_shares_are_one_thing():
     in_epochs = settings(decay_milestones=(150, 250))
-    facts = FACTS.model_copy(update={"epochs": 450})
+    facts = FACTS.replace(epochs=450)
     in_iterations = settings(facts, decay_milestones=(6000,), iterations=9000)
 
     assert in_epochs == settings(decay_milestones=(0.5, 250 / 300)) == settings()
@@ -38,7 +38,7 @@ def test_milestones_out_of_order_or_of_range_are_refused(milestones):
 
 
 def test_the_rule_for_batch_statistics_follows_the_steps_of_an_epoch():
-    many = FACTS.model_copy(update={"images": 10_000})
+    many = FACTS.replace(images=10_000)
 
     assert settings(bn_momentum="rule").bn_momentum == 0.9
     assert settings(many, bn_momentum="rule").bn_momentum == 0.95

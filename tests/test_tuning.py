@@ -238,7 +238,7 @@ def test_a_real_search_with_workers_survives_kills_and_ends_as_one_that_was_not_
 
 
 def untimed(result: RunResult | None) -> RunResult | None:
-    return result and result.model_copy(update={"seconds": 0.0})
+    return result and result.replace(seconds=0.0)
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import model_validator
+
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.hyperparameters import lr_for
 from kintune.records import Record
 from kintune.runners.local import run_guarded
-from kintune.runs import RunConfig, RunResult, write_atomically, write_json
+from kintune.runs import RunConfig, RunResult, device_kind, write_atomically, write_json
 from kintune.training import evaluate_model_folder, replicas
 from kintune.training.metrics import read_metrics
 from kintune.training.run_folder import Starts
@@ -28,6 +30,15 @@ from kintune.training.run_folder import Starts
 RECORD = "record.json"
 DIGITS = 5
 """Significant digits of what is recorded of each epoch."""
+
+
+def with_recorded_device(value: Any) -> Any:
+    """A run's record as JSON values; its configuration gets the kind of device from the record
+    where it is of a version without one."""
+    if not (isinstance(value, dict) and isinstance(value.get("config"), dict)):
+        return value
+    kind = device_kind(str(value.get("device", "cpu")))
+    return {**value, "config": {"device": kind, **value["config"]}}
 
 
 class RunRecord(Record):
@@ -50,6 +61,11 @@ class RunRecord(Record):
     processor: str
     device: str = "cpu"
     """What trained it, as the run's `environment.json` names it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, value: Any) -> Any:
+        return with_recorded_device(value)
 
     @property
     def validation_error(self) -> float:
@@ -103,16 +119,18 @@ class RunArchive:
             yield RecordFile.read(path)
 
     def find(self, config: RunConfig) -> RunRecord | None:
-        """The record of a configuration in any file: what a study asks before it runs."""
-        found = (run for file in self.files() for run in file.runs if run.config.id == config.id)
-        return next(found, None)
+        """The record of a configuration in any file, on any kind of device: what a study asks
+        before it runs."""
+        wanted = config.id_on_any_device
+        runs = (run for file in self.files() for run in file.runs)
+        return next((run for run in runs if run.config.id_on_any_device == wanted), None)
 
     def add(self, source: str, dataset: ImageDataset, record: RunRecord) -> None:
         """Add a run to the file of its source and target, unless it is there."""
         path = self.path(source, dataset.name)
         with locked(self.root / f".{path.stem}.lock"):
-            runs = {run.config.id: run for run in self.read(source, dataset.name)}
-            if record.config.id in runs:
+            runs = {run.config.id_on_any_device: run for run in self.read(source, dataset.name)}
+            if record.config.id_on_any_device in runs:
                 return
             file = RecordFile(
                 source=source,
@@ -127,11 +145,9 @@ class RunArchive:
 def at_rates(template: RunConfig, rates: Sequence[float], seeds: Sequence[int]) -> list[RunConfig]:
     """A configuration for each effective learning rate and seed, at the template's momentum."""
     usual = template.hyperparameters
-    settings = [usual.model_copy(update={"lr": lr_for(rate, usual.momentum)}) for rate in rates]
+    settings = [usual.replace(lr=lr_for(rate, usual.momentum)) for rate in rates]
     return [
-        template.model_copy(update={"hyperparameters": each, "seed": seed})
-        for seed in seeds
-        for each in settings
+        template.replace(hyperparameters=each, seed=seed) for seed in seeds for each in settings
     ]
 
 
@@ -143,13 +159,15 @@ def recorded_run(
     *,
     device: str = "cpu",
 ) -> RunRecord:
-    """Train, or go on training, in a run folder; read the test error once.
+    """Train, or go on training, in a run folder; read the test error once. The record's
+    configuration has the kind of `device`, whatever that of `config` is.
 
     Raises:
         KintuneError: what the person must mend before the run can succeed.
     """
     if (folder / RECORD).exists():
         return RunRecord.read(folder / RECORD)
+    config = config.replace(device=device_kind(device))
     record = _run(backbone, dataset, config, folder, device)
     if record.result.status != "failed" and replicas().is_first:
         write_json(folder / RECORD, record.to_json())
@@ -222,7 +240,7 @@ def write_runs(path: Path, head: Record, runs: Iterable[dict[str, Any]]) -> None
         head: the record of the file, of which all but `runs` is taken.
         runs: each as plain values.
     """
-    said = json.dumps(head.model_copy(update={"runs": ()}).to_json())
+    said = json.dumps(head.replace(runs=()).to_json())
     lines = [json.dumps(run, separators=(",", ":"), allow_nan=False) for run in runs]
     text = said.replace('"runs": []', '"runs": [\n' + ",\n".join(lines) + "\n]") + "\n"
     write_atomically(path, text.encode())

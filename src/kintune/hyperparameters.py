@@ -103,7 +103,7 @@ class Hyperparameters(Record):
     @property
     def but_rate(self) -> "Hyperparameters":
         """These at lr 1: equal for settings that differ in the learning rate alone."""
-        return self.model_copy(update={"lr": 1.0})
+        return self.replace(lr=1.0)
 
     @property
     def equivalence(self) -> tuple[Any, ...]:
@@ -117,14 +117,12 @@ class Hyperparameters(Record):
     def with_momentum(self, momentum: float) -> "Hyperparameters":
         """The equivalent setting at another momentum: the same η' and the same decay per step, of
         the new head too."""
-        moved = self.model_copy(
-            update={"lr": lr_for(self.effective_lr, momentum), "momentum": momentum}
-        )
+        moved = self.replace(lr=lr_for(self.effective_lr, momentum), momentum=momentum)
         factor = self.decay_lr / moved.decay_lr
         update: dict[str, float] = {"weight_decay": self.weight_decay * factor}
         if self.new_part_decay is not None or self.regularizer == "l2-sp":
             update["new_part_decay"] = self.new_part_coefficient * factor
-        return moved.model_copy(update=update)
+        return moved.replace(**update)
 
 
 def effective_lr(lr: float, momentum: float) -> float:

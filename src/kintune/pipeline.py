@@ -158,11 +158,9 @@ def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:
     task = load_task(options, pretrained=not options.from_scratch)
     settings = training_settings(options, task_facts(task, options), options.lr)
     config = run_config(task, settings, options)
-    return task, config.model_copy(
-        update={
-            "initialization": "random" if options.from_scratch else "pretrained",
-            "trainable": "head" if options.head_only else "all",
-        }
+    return task, config.replace(
+        initialization="random" if options.from_scratch else "pretrained",
+        trainable="head" if options.head_only else "all",
     )
 
 
@@ -207,7 +205,7 @@ def _recommendation(
         "probe_top1_error": probe(task),
         "trust_ratio": trust_ratio(task.backbone, task.device),
     }
-    facts = task_facts(task, options).model_copy(update=measured)
+    facts = task_facts(task, options).replace(**measured)
     return recommend(
         similarity,
         facts,
@@ -272,15 +270,15 @@ def _keep_best(
         model_folder = retrained(task, folder / "runs" / run.id, folder / "retrained")
     best = evaluate_best(task, run, model_folder, folder)
     keep_model(model_folder, folder / "best")
-    return best.model_copy(update={"retrained": retrains}), folder / "best"
+    return best.replace(retrained=retrains), folder / "best"
 
 
 def command(options: TuneOptions | FinetuneOptions, folder: Path) -> str:
     """The command line that repeats this from any folder: absolute paths, threads said."""
     name = type(options).__name__.removesuffix("Options").lower()
     repeats = isinstance(options, FinetuneOptions) and options.from_config is not None
-    said = options.model_copy(
-        update={"output": folder} if repeats else {"output": folder, "threads": threads(options)}
+    said = options.replace(
+        **({"output": folder} if repeats else {"output": folder, "threads": threads(options)})
     )
     together = replicas().count
     start = ["torchrun", "--standalone", "--nproc-per-node", str(together), "-m"]

@@ -65,9 +65,9 @@ def plan_search(task: Task, options: SearchOptions, search: SearchPlan, output: 
     runs = search.budget.runs * options.repeats + options.compare_default
     plan = plan_runs(task, first, runs, output, RunStore(store.root).finished(first))
     tried = " or ".join(dict.fromkeys(variant.augmentation for variant in space.variants))
-    plan = plan.model_copy(update={"augmentation": tried})
+    plan = plan.replace(augmentation=tried)
     if plan.seconds is not None:
-        plan = plan.model_copy(update={"seconds": plan.seconds / options.workers})
+        plan = plan.replace(seconds=plan.seconds / options.workers)
     say_plan(plan)
     return plan
 

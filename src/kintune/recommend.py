@@ -187,7 +187,7 @@ class Recommendation(Record):
     def is_tried_by(self, setting: Hyperparameters) -> bool:
         """Whether a setting is the recommended one; its rate may be rounded to four digits."""
         wanted = self.hyperparameters
-        rounded = setting.model_copy(update={"lr": wanted.lr})
+        rounded = setting.replace(lr=wanted.lr)
         return math.isclose(setting.lr, wanted.lr, rel_tol=ROUNDED) and all(
             getattr(rounded, name) == getattr(wanted, name) for name in SETTINGS
         )

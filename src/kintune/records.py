@@ -23,6 +23,17 @@ class Record(BaseModel):
         """The record as plain JSON values."""
         return self.model_dump(mode="json")
 
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values, validated as a new record is.
+
+        `model_copy` would not validate, so it is not used in this package.
+
+        Raises:
+            ValidationError: a value or a name that the record does not allow; `OptionError` from
+                a record of options.
+        """
+        return type(self)(**{**dict(self), **changes})
+
     def without_defaults(self) -> dict[str, Any]:
         """The record as plain JSON values, fields left out that are their default to 10 significant
         digits."""

@@ -32,7 +32,7 @@ def build_references(options: ReferenceOptions) -> References | BuildPlan:
             added += add_reference(cast("Path", each.output)).added
         except OptionError as error:
             announce(f"not added: {error}")
-    return list_references().model_copy(update={"added": tuple(added)})
+    return list_references().replace(added=tuple(added))
 
 
 def _searches(options: ReferenceOptions) -> list[SearchOptions]:

@@ -8,13 +8,13 @@ from kintune.backbones import BackboneOverrides
 from kintune.errors import OptionError
 from kintune.options import FinetuneOptions, OutputOptions
 from kintune.progress import announce
-from kintune.runs import RunConfig, RunResult
+from kintune.runs import RunConfig, RunResult, device_kind
 from kintune.task import Task, load_task
-from kintune.training import Inputs, recorded_inputs
+from kintune.training import Inputs, recorded_environment
 
 FREE = {
     *OutputOptions.model_fields,
-    *("data", "weights", "device", "skip_unreadable", "verify_cache", "val_fraction"),
+    *("data", "weights", "device", "threads", "skip_unreadable", "verify_cache", "val_fraction"),
     *("from_config", "dry_run"),
 }
 """Options that may stand beside --from: none of them changes what is trained."""
@@ -36,7 +36,8 @@ def repeated(options: FinetuneOptions, path: Path) -> tuple[Task, RunConfig]:
     """
     _refuse_contradictions(options)
     config = RunConfig.read(path)
-    inputs = recorded_inputs(path.parent)
+    there = recorded_environment(path.parent)
+    inputs = there and there.inputs
     data = options.data or (inputs and inputs.data)
     if not data:
         raise OptionError(
@@ -45,7 +46,7 @@ def repeated(options: FinetuneOptions, path: Path) -> tuple[Task, RunConfig]:
     update: dict[str, object] = {
         "data": data,
         "model": config.model,
-        "threads": config.threads,
+        "threads": options.threads or (there and there.threads),
         # Where nothing was recorded, a command's seed is that of its run and of its split.
         "seed": inputs.split_seed if inputs else config.seed,
     }
@@ -56,11 +57,17 @@ def repeated(options: FinetuneOptions, path: Path) -> tuple[Task, RunConfig]:
         if options.weights is None and inputs.weights is not None:
             update["weights"] = Path(inputs.weights)
     task = load_task(
-        options.model_copy(update=update),
+        options.replace(**update),
         overrides=_overrides(config),
         pretrained=config.initialization == "pretrained",
     )
-    return task, config
+    here = device_kind(task.device)
+    if config.device != here:
+        announce(
+            f"- The recorded run was on {config.device}, this one is on {here}: the last bits may "
+            "differ."
+        )
+    return task, config.replace(device=here)
 
 
 def say_repeated(recorded: RunResult | None, again: RunResult) -> None:

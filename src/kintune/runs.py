@@ -17,9 +17,9 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, ValidationInfo, model_validator
 
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
@@ -28,15 +28,28 @@ from kintune.records import Record, content_id
 
 RunStatus = Literal["complete", "diverged", "failed", "stopped"]
 Precision = Literal["float32", "bfloat16"]
+DeviceKind = Literal["cpu", "cuda"]
+
+
+def device_kind(device: str) -> DeviceKind:
+    """The part of a device's name that decides results: `cuda:1` computes as `cuda:0` does."""
+    return "cuda" if device.startswith("cuda") else "cpu"
 
 
 class RunConfig(Record):
     """All that decides the result of a run. No time, host, path or output folder belongs here.
 
     The default of a field, here and in the records below, is what was done before the field was
-    there: it never changes, and a new field leaves the identity of earlier runs alone.
+    there: it never changes, and a new field leaves the identity of earlier runs alone. The number
+    of CPU threads is not part of it, since it changes no more than last bits: `environment.json`
+    has it.
+
+    A file without a `version` is of version 1, which had `threads` and no `device`: it is read as
+    a run on a CPU, whatever its number of threads. With one thread its identity is the same.
     """
 
+    version: Literal[2] = 2
+    """Of this schema; not part of the identity."""
     model: str
     """Name of the architecture, as `load_backbone` takes it."""
     model_kwargs: dict[str, JsonValue] = {}
@@ -50,8 +63,8 @@ class RunConfig(Record):
     """Content hash of the data set with its splits."""
     hyperparameters: Hyperparameters
     seed: int = 0
-    threads: int = Field(default=1, ge=1)
-    """CPU threads: another number gives other last bits."""
+    device: DeviceKind = "cpu"
+    """What trains: the same kind of device gives the same numbers to the last bits."""
     devices: int = Field(default=1, ge=1)
     """Replicas of the network, each with its share of every batch and its own batch statistics."""
     micro_batch_size: int | None = Field(default=None, ge=2)
@@ -59,10 +72,23 @@ class RunConfig(Record):
     precision: Precision = "float32"
     """Of forward and backward passes (torch's autocast); weights are float32."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.mode == "json" and isinstance(value, dict) and "version" not in value:
+            said = cast("dict[str, Any]", value)
+            return {key: entry for key, entry in said.items() if key != "threads"}
+        return cast("Any", value)
+
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits that name this configuration, of all that is not default."""
         return content_id(self.without_defaults())
+
+    @property
+    def id_on_any_device(self) -> str:
+        """Equal for configurations that differ in the kind of device alone."""
+        return self.replace(device="cpu").id
 
 
 class RunResult(Record):
@@ -134,9 +160,37 @@ class RunStore:
 
 
 def read_result(folder: Path) -> RunResult | None:
-    """The result in a run folder, or None where the run has not finished."""
-    path = folder / "result.json"
-    return RunResult.read(path) if path.exists() else None
+    """The result in a run folder, or None where the run has not finished.
+
+    A result of another run than the folder's `config.json` says is not counted: see
+    `foreign_result`.
+
+    Raises:
+        OptionError: a file is damaged.
+    """
+    result, config = _result_and_config(folder)
+    if result is None or config is None or result.id == config.id:
+        return result
+    return result.replace(id=config.id) if _is_of_version_1(result, config, folder) else None
+
+
+def foreign_result(folder: Path) -> RunResult | None:
+    """The result in a run folder where it is of another run than the folder's configuration."""
+    result, _ = _result_and_config(folder)
+    return result if read_result(folder) is None else None
+
+
+def _result_and_config(folder: Path) -> tuple[RunResult | None, RunConfig | None]:
+    result, config = folder / "result.json", folder / "config.json"
+    if not result.exists():
+        return None, None
+    return RunResult.read(result), RunConfig.read(config) if config.exists() else None
+
+
+def _is_of_version_1(result: RunResult, config: RunConfig, folder: Path) -> bool:
+    """Version 1 counted the threads among what names a run."""
+    threads = json.loads((folder / "config.json").read_bytes()).get("threads", 1)
+    return result.id == content_id({**config.without_defaults(), "threads": threads})
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,8 +14,8 @@ from kintune.hyperparameters import (
 from kintune.options import FinetuneOptions, SearchOptions, TrainingOptions, TuneOptions
 from kintune.progress import announce
 from kintune.recommend import TaskFacts
-from kintune.runs import RunConfig
-from kintune.task import Task, threads
+from kintune.runs import RunConfig, device_kind
+from kintune.task import Task
 from kintune.training import batch_bounds, replicas, start_of
 
 LIKELY_COMPLEMENT = 0.5
@@ -146,7 +146,7 @@ def run_config(
         **start_of(task.backbone, task.dataset),
         hyperparameters=settings,
         seed=options.seed,
-        threads=threads(options),
+        device=device_kind(task.device),
         devices=replicas().count,
         micro_batch_size=options.micro_batch_size,
         precision=options.precision,

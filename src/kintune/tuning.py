@@ -15,7 +15,7 @@ from kintune.progress import announce
 from kintune.recommend import Recommendation
 from kintune.results import SettingResult
 from kintune.runners import LocalRunner, ProcessRunner, Runner, TaskSource, run_guarded
-from kintune.runs import RunConfig, RunResult
+from kintune.runs import RunConfig, RunResult, device_kind
 from kintune.search import (
     Budget,
     Choices,
@@ -26,15 +26,14 @@ from kintune.search import (
     lessons,
 )
 from kintune.settings import run_config, task_facts, training_settings
-from kintune.task import Task
+from kintune.task import Task, threads
 
 
 def with_divided_cores(options: SearchOptions) -> SearchOptions:
     """The options with the threads of one run said, where several share the cores."""
     if options.threads is not None or options.workers == 1:
         return options
-    threads = max(1, (os.cpu_count() or 1) // options.workers)
-    return options.model_copy(update={"threads": threads})
+    return options.replace(threads=max(1, (os.cpu_count() or 1) // options.workers))
 
 
 def search_space(
@@ -101,11 +100,9 @@ def search_plan(task: Task, options: SearchOptions, space: SearchSpace, folder: 
 
 def template(task: Task, options: SearchOptions, space: SearchSpace) -> RunConfig:
     """What every run of the search shares."""
-    return run_config(task, space.base, options).model_copy(
-        update={
-            "initialization": "random" if options.from_scratch else "pretrained",
-            "trainable": "head" if options.head_only else "all",
-        }
+    return run_config(task, space.base, options).replace(
+        initialization="random" if options.from_scratch else "pretrained",
+        trainable="head" if options.head_only else "all",
     )
 
 
@@ -126,7 +123,8 @@ def runner_for(task: Task, options: SearchOptions, root: Path) -> Runner:
             root=root,
             workers=options.workers,
             address=options.ray_address,
-            device=task.device.partition(":")[0],
+            device=device_kind(task.device),
+            threads=threads(options),
             gpu_share=options.gpu_share,
         )
     if options.workers == 1:
@@ -136,6 +134,7 @@ def runner_for(task: Task, options: SearchOptions, root: Path) -> Runner:
         root=root,
         workers=options.workers,
         devices=_devices(options, task),
+        threads=threads(options),
     )
 
 
@@ -174,8 +173,8 @@ def usual_default(config: RunConfig) -> RunConfig:
         "momentum": defaults.MOMENTUM,
         "weight_decay": defaults.WEIGHT_DECAY,
     }
-    settings = config.hyperparameters.model_copy(update=usual)
-    return config.model_copy(update={"hyperparameters": settings})
+    settings = config.hyperparameters.replace(**usual)
+    return config.replace(hyperparameters=settings)
 
 
 def alone(result: RunResult) -> SettingResult:
@@ -213,7 +212,7 @@ def retrained(task: Task, run_folder: Path, folder: Path) -> Path:
     """
     dataset = with_validation_trained(task.dataset)
     config = RunConfig.read(run_folder / "config.json")
-    config = config.model_copy(update={"data_sha256": dataset.content_hash})
+    config = config.replace(data_sha256=dataset.content_hash)
     announce("training the winner once more, on training and validation images together")
     result = run_guarded(task.backbone, dataset, config, folder / config.id, device=task.device)
     if result.status != "complete":

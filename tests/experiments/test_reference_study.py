@@ -45,7 +45,7 @@ def run_through(error, source="pocket", stages=STAGES):
 
 
 def record(point, budget="long", error=0.2, **changes):
-    used = settings("pocket", budget, point).model_copy(update=changes)
+    used = settings("pocket", budget, point).replace(**changes)
     return run_record(used, point.seed, error)
 
 

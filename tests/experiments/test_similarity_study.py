@@ -108,10 +108,10 @@ def test_measures_are_held_against_the_order_of_best_rates(monkeypatch):
     """Three targets of one network whose best rates grow from a to c: three pairs."""
     table = next(t for t in judgement.shipped_reference_tables() if t.network == "pocket")
     rows = tuple(
-        table.rows[0].model_copy(update={"target": name, "effective_lr": rate})
+        table.rows[0].replace(target=name, effective_lr=rate)
         for name, rate in (("a", 0.1), ("b", 0.2), ("c", 0.3))
     )
-    tables = (table.model_copy(update={"rows": rows}),)
+    tables = (table.replace(rows=rows),)
     monkeypatch.setattr(judgement, "shipped_reference_tables", lambda: tables)
 
     def sets(*values):

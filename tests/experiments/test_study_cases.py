@@ -85,9 +85,7 @@ def test_a_whole_set_is_a_curve_of_its_own_and_left_out_with_its_bounded_subset(
         ("birds", "long"),
         ("birds-whole", "whole"),
     ]
-    known = [
-        FACTS.model_copy(update={"source": "in1k", "target": curve.target}) for curve in curves
-    ]
+    known = [FACTS.replace(source="in1k", target=curve.target) for curve in curves]
     cases = study_cases(curves, FactsFile(facts=tuple(known)))
     assert [(case.target, case.budget) for case in cases] == [("birds", "long"), ("birds", "whole")]
     assert [len(left_out) for _, left_out in folds(cases, "target")] == [2]
@@ -96,7 +94,7 @@ def test_a_whole_set_is_a_curve_of_its_own_and_left_out_with_its_bounded_subset(
 def test_what_is_measured_beside_the_references_is_no_case(tmp_path):
     runs = [record(Point(q), "short", source="in1k_128px") for q in QUARTERS]
     (curve,) = study_curves(archive_of(tmp_path, runs, "in1k_128px"))
-    facts = FACTS.model_copy(update={"source": "in1k_128px"})
+    facts = FACTS.replace(source="in1k_128px")
     assert curve.is_inside
     assert study_cases([curve], FactsFile(facts=(facts,))) == []
 
@@ -122,8 +120,7 @@ def test_runs_of_another_study_count_where_they_were_trained_alike(tmp_path):
         (unlike, {"lr": 0.3, "momentum": 0.0}),
     ]
     changed = [
-        run_record(run.config.hyperparameters.model_copy(update=change), 0, 0.2)
-        for run, change in changes
+        run_record(run.config.hyperparameters.replace(**change), 0, 0.2) for run, change in changes
     ]
     there = archive_of(tmp_path / "other", [shared, *changed])
     (curve,) = study_curves(here, there)
@@ -167,8 +164,8 @@ def test_unfinished_runs_are_named_and_diverged_ones_are_not(tmp_path):
 def test_facts_are_kept_one_a_network_and_target(tmp_path):
     path = tmp_path / "facts.json"
     add_facts(path, FACTS)
-    add_facts(path, FACTS.model_copy(update={"target": "insects"}))
-    add_facts(path, FACTS.model_copy(update={"relative_distance": 0.3}))
+    add_facts(path, FACTS.replace(target="insects"))
+    add_facts(path, FACTS.replace(relative_distance=0.3))
     assert [(fact.target, fact.relative_distance) for fact in read_facts(path).facts] == [
         ("birds", 0.3),
         ("insects", 0.4),

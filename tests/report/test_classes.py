@@ -35,9 +35,7 @@ def test_dots_stand_at_the_nearest_cost_and_do_not_touch(width):
 
 def test_the_nearest_source_class_counts_in_any_order():
     measured = similarity([(0.5, 0.5), (0.3, 0.5)])
-    turned = measured.model_copy(
-        update={"nearest_source_classes": measured.nearest_source_classes[::-1]}
-    )
+    turned = measured.replace(nearest_source_classes=measured.nearest_source_classes[::-1])
     for each in (measured, turned):
         assert [entry.cost for entry in nearest_of(each)] == [0.3, 0.5]
 

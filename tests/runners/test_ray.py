@@ -122,8 +122,8 @@ def runner(cluster, root):
 class TestSuite(RunnerSuite):
     @pytest.fixture
     def configs(self):
-        short = [BASE.model_copy(update={"lr": lr, "epochs": 1}) for lr in (0.1, 0.2, 0.3, 0.4)]
-        return [TEMPLATE.model_copy(update={"hyperparameters": each}) for each in short]
+        short = [BASE.replace(lr=lr, epochs=1) for lr in (0.1, 0.2, 0.3, 0.4)]
+        return [TEMPLATE.replace(hyperparameters=each) for each in short]
 
 
 def test_a_search_finishes_with_exact_books_when_a_node_is_lost(cluster, runner, root):

@@ -80,22 +80,20 @@ def test_it_says_when_another_run_is_not_worth_it():
 
 
 def test_variants_are_tried_once_the_rate_is_bracketed_and_carried_with_the_batch_size():
-    space = SPACE.model_copy(update={"choices": Choices(batch_size=(32, 64))})
+    space = SPACE.replace(choices=Choices(batch_size=(32, 64)))
     finished = [observed(0.03, 0.3), observed(0.1, 0.1), observed(0.4, 0.3)]
     point = Bracket().ask(space, History(finished=tuple(finished))).point
     assert point == Point(effective_lr=0.2, variant=1)
 
 
 def test_the_better_variant_is_refined():
-    space = SPACE.model_copy(update={"choices": Choices(momentum=(0.9, 0.0))})
+    space = SPACE.replace(choices=Choices(momentum=(0.9, 0.0)))
     other = Observation(point=Point(effective_lr=0.1, variant=1), error=0.05)
     finished = (observed(0.03, 0.3), observed(0.1, 0.1), observed(0.4, 0.3), other)
     assert Bracket().ask(space, History(finished=finished)).point.variant == 1
 
 
-AUGMENTED = SPACE.model_copy(
-    update={"choices": Choices(augmentation=("flip", "none"), momentum=(0.9, 0.0))}
-)
+AUGMENTED = SPACE.replace(choices=Choices(augmentation=("flip", "none"), momentum=(0.9, 0.0)))
 
 
 def variant(augmentation, momentum):
@@ -114,7 +112,7 @@ def test_another_augmentation_is_tried_second_at_the_same_rate():
 
 def test_the_better_augmentation_is_searched_on_and_the_other_left():
     worse = Observation(point=Point(effective_lr=0.1, variant=variant("none", 0.9)), error=0.4)
-    better = worse.model_copy(update={"error": 0.2})
+    better = worse.replace(error=0.2)
     for second, expected in ((worse, variant("flip", 0.9)), (better, variant("none", 0.9))):
         history = History(finished=(observed(0.1, 0.3), second))
         point = Bracket().ask(AUGMENTED, history).point
@@ -138,7 +136,7 @@ def test_a_lost_first_run_is_fled_before_augmentations_are_compared():
 
 
 def test_without_a_recommendation_rates_come_before_augmentations():
-    space = AUGMENTED.model_copy(update={"prior": None})
+    space = AUGMENTED.replace(prior=None)
     assert Bracket().ask(space, History(finished=(observed(0.03, 0.3),))).point.variant == 0
 
 
@@ -154,7 +152,7 @@ def test_an_augmentation_lost_at_a_rate_too_fast_for_both_is_tried_again():
 
 def test_an_augmentation_lost_where_the_other_was_not_is_left():
     lost = Observation(point=Point(effective_lr=0.1, variant=1), error=0.9, is_lost=True)
-    space = SPACE.model_copy(update={"choices": Choices(augmentation=("flip", "none"))})
+    space = SPACE.replace(choices=Choices(augmentation=("flip", "none")))
     history = History(finished=(observed(0.1, 0.3), lost))
     assert Bracket().ask(space, history).point.variant == 0
 

@@ -56,11 +56,9 @@ class Trainer:
 
 
 def plan_in(folder: Path) -> SearchPlan:
-    base = BASE.model_copy(update={"epochs": EPOCHS})
-    space = SPACE.model_copy(update={"base": base})
-    template = TEMPLATE.model_copy(
-        update={"hyperparameters": base, "model_kwargs": {"seconds": EPOCH_SECONDS}}
-    )
+    base = BASE.replace(epochs=EPOCHS)
+    space = SPACE.replace(base=base)
+    template = TEMPLATE.replace(hyperparameters=base, model_kwargs={"seconds": EPOCH_SECONDS})
     return SearchPlan(
         store=TrialStore(root=folder / "runs", space=space, template=template),
         engine="bracket",

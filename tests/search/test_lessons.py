@@ -16,7 +16,7 @@ def taught(make_plan, runner):
             end = next(ends)
             if isinstance(end, float):
                 return finished(config, end)
-            return failed(config).model_copy(update={"status": end})
+            return failed(config).replace(status=end)
 
         runner.outcome = outcome
         found = search(make_plan(runs=3, space=space), runner)
@@ -48,7 +48,7 @@ def test_a_failed_run_taught_nothing(taught):
     assert "taught nothing" in taught(0.2, "failed", 0.3)[1]
 
 
-AUGMENTED = SPACE.model_copy(update={"choices": Choices(augmentation=("flip", "none"))})
+AUGMENTED = SPACE.replace(choices=Choices(augmentation=("flip", "none")))
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_a_diverged_run_informs_the_search(make_plan, runner):
     def outcome(config):
         if config.hyperparameters.effective_lr < 0.09:
             return valley(config)
-        return failed(config).model_copy(update={"status": "diverged"})
+        return failed(config).replace(status="diverged")
 
     runner.outcome = outcome
     rates = [t.point.effective_lr for t in search(make_plan(runs=5), runner).trials]
@@ -131,7 +131,7 @@ def test_time_is_a_limit_that_lets_one_run_begin(make_plan, runner):
 
 def test_another_budget_of_epochs_is_another_search_and_said(make_plan, runner):
     search(make_plan(runs=2), runner)
-    longer = SPACE.model_copy(update={"base": BASE.model_copy(update={"epochs": 9})})
+    longer = SPACE.replace(base=BASE.replace(epochs=9))
     found = search(make_plan(runs=2, space=longer), runner)
     assert "2 settings" in found.notes[0]
     assert "epochs differ" in found.notes[0]
@@ -140,16 +140,26 @@ def test_another_budget_of_epochs_is_another_search_and_said(make_plan, runner):
 
 def test_further_choices_keep_what_was_run(make_plan, runner):
     search(make_plan(runs=3), runner)
-    wider = SPACE.model_copy(update={"choices": Choices(momentum=(0.9, 0.0))})
+    wider = SPACE.replace(choices=Choices(momentum=(0.9, 0.0)))
     found = search(make_plan(runs=6, space=wider), runner)
     assert len(runner.asked) == 6
     assert {t.asked.config.hyperparameters.momentum for t in found.trials} == {0.9, 0.0}
 
 
-def test_another_number_of_threads_is_the_same_search(make_plan, runner):
+def test_another_kind_of_device_is_another_search_and_is_said(make_plan, runner):
     first = search(make_plan(runs=2), runner)
-    other = TEMPLATE.model_copy(update={"threads": 7})
-    assert ids(search(make_plan(runs=2, template=other), runner)) == ids(first)
+    found = search(make_plan(runs=2, template=TEMPLATE.replace(device="cuda")), runner)
+    assert set(ids(found)).isdisjoint(ids(first))
+    assert "(device differ)" in found.notes[0]
+
+
+def test_a_renamed_run_is_not_counted_and_named(make_plan, runner, capsys):
+    plan = make_plan(runs=2)
+    first = search(plan, runner)
+    (plan.store.root / ids(first)[1]).rename(plan.store.root / "renamed")
+    trials, _ = plan.store.read()
+    assert [trial.asked.config.id for trial in trials] == ids(first)[:1]
+    assert f"{plan.store.root / 'renamed'}: was renamed" in capsys.readouterr().err
 
 
 def test_another_engine_goes_on_from_the_same_runs(make_plan, runner):
@@ -160,7 +170,7 @@ def test_another_engine_goes_on_from_the_same_runs(make_plan, runner):
 
 
 def test_a_setting_that_was_run_already_is_taken_over(make_plan, runner, tmp_path):
-    config = TEMPLATE.model_copy(update={"hyperparameters": BASE})
+    config = TEMPLATE.replace(hyperparameters=BASE)
     assert config.hyperparameters.effective_lr == pytest.approx(0.1)
     write_json(tmp_path / "runs" / config.id / "result.json", valley(config).to_json())
     outcome = search(make_plan(runs=2), runner)
@@ -186,7 +196,7 @@ def test_finished_runs_give_the_rule_that_stops_lost_ones(make_plan, tmp_path):
     assert rules[0].courses == ()
     assert rules[1].courses[0].errors == {1: 0.4, 2: 0.2}
     rules.clear()
-    augmented = SPACE.model_copy(update={"choices": Choices(augmentation=("flip", "none"))})
+    augmented = SPACE.replace(choices=Choices(augmentation=("flip", "none")))
     search(make_plan(runs=3, space=augmented), Recording(tmp_path / "runs"))
     assert [len(rule.courses) for rule in rules] == [0, 0, 1]
     rules.clear()

@@ -32,7 +32,7 @@ def test_a_point_and_its_setting_are_found_from_each_other(rate, variant):
 
 @pytest.mark.parametrize("convention", ["paper", "torch"])
 def test_between_momenta_a_point_keeps_rate_and_decay_per_step(convention):
-    base = BASE.model_copy(update={"convention": convention})
+    base = BASE.replace(convention=convention)
     space = SearchSpace(base=base, choices=Choices(momentum=(0.9, 0.0)))
     usual, plain = (space.at(Point(effective_lr=0.2, variant=index)) for index in (0, 1))
     assert plain.momentum == 0
@@ -46,8 +46,8 @@ def test_along_the_rate_the_decay_stays():
 
 
 def test_a_setting_outside_the_space_has_no_point():
-    assert SPACE.point_of(BASE.model_copy(update={"epochs": 5})) is None
-    assert SPACE.point_of(BASE.model_copy(update={"momentum": 0.5})) is None
+    assert SPACE.point_of(BASE.replace(epochs=5)) is None
+    assert SPACE.point_of(BASE.replace(momentum=0.5)) is None
 
 
 def test_repeated_choices_merge():
@@ -87,7 +87,7 @@ def test_an_experiment_about_momentum_never_merges_equivalents():
 
 
 def test_settings_that_differ_in_the_last_bits_are_one():
-    settings = [BASE.model_copy(update={"lr": lr}) for lr in (0.1 + 0.2, 0.3, 0.3001)]
+    settings = [BASE.replace(lr=lr) for lr in (0.1 + 0.2, 0.3, 0.3001)]
     assert [s.lr for s in distinct(settings)] == [0.1 + 0.2, 0.3001]
     assert Grid(printed=tuple(settings)).effective_lrs == pytest.approx((3.0, 3.001))
 

@@ -41,7 +41,7 @@ def test_it_is_made_anew_whatever_stood_there(make_plan, runner, view, tmp_path)
 
 def test_changed_choices_are_no_trouble(make_plan, runner, view, tmp_path):
     search(watched(make_plan(runs=2), view()), runner)
-    wider = SPACE.model_copy(update={"choices": Choices(momentum=(0.9, 0.0))})
+    wider = SPACE.replace(choices=Choices(momentum=(0.9, 0.0)))
     search(watched(make_plan(runs=5, space=wider), view(wider)), runner)
     trials = load(tmp_path / "study.log").trials
     assert {t.params["momentum"] for t in trials} == {0.9, 0.0}

@@ -61,9 +61,9 @@ def test_the_papers_distance_is_compared_through_one_network_only():
     one, other = measured("a", 0.5), measured("b", 0.4)
     with pytest.raises(IncomparableError, match="extractor"):
         rank_sources([one, other], by="distance")
-    same = other.model_copy(update={"extractor": one.extractor})
+    same = other.replace(extractor=one.extractor)
     assert rank_sources([one, same], by="distance").ranked[0].source == "b"
-    fewer = same.model_copy(update={"min_images": 200})
+    fewer = same.replace(min_images=200)
     with pytest.raises(IncomparableError, match="1 and 200"):
         rank_sources([one, fewer], by="distance")
 

@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from kintune.errors import OptionError
-from kintune.runs import read_result
+from kintune.runs import RunResult, read_result
 from kintune.training import evaluate, evaluate_model_folder, fine_tune, load_model_folder, loop
 from kintune.training.checkpoint import NAME as CHECKPOINT
 from kintune.training.start import run_conditions, starting_network, starting_optimizer
@@ -112,22 +113,53 @@ class TestResult:
 
         assert fine_tune(backbone, dataset, make_config(), tmp_path) == first
 
+    def test_a_result_of_another_run_is_set_aside_and_said(
+        self, backbone, dataset, make_config, tmp_path
+    ):
+        other = fine_tune(backbone, dataset, make_config(seed=1, epochs=1), tmp_path / "other")
+        folder = tmp_path / "run"
+        first = fine_tune(backbone, dataset, make_config(epochs=1), folder)
+        shutil.copy(tmp_path / "other/result.json", folder)
+
+        again = fine_tune(backbone, dataset, make_config(epochs=1), folder)
+
+        assert again.id == first.id
+        assert f"result.json was of run {other.id} and is not counted" in again.notes[0]
+        assert RunResult.read(folder / f"result-{other.id}.json") == other
+
+    def test_another_number_of_threads_is_the_same_run_and_is_said(
+        self, backbone, dataset, make_config, tmp_path
+    ):
+        threads, config = torch.get_num_threads(), make_config(epochs=2)
+        fine_tune(backbone, dataset, config, tmp_path, watch=lambda _: "enough")
+        torch.set_num_threads(threads + 1)
+        try:
+            result = fine_tune(backbone, dataset, config, tmp_path)
+        finally:
+            torch.set_num_threads(threads)
+
+        assert result.status == "complete"
+        assert f"threads {threads} -> {threads + 1}" in result.notes[0]
+
+    def test_another_kind_of_device_is_refused(self, backbone, dataset, make_config, tmp_path):
+        with pytest.raises(OptionError, match=r"--device cpu: .* of a run on cuda"):
+            fine_tune(backbone, dataset, make_config(device="cuda"), tmp_path)
+
     def test_equal_configurations_give_equal_bytes(self, backbone, dataset, make_config, tmp_path):
         for name in ("here", "there"):
             fine_tune(backbone, dataset, make_config(epochs=1), tmp_path / name)
 
         assert model_bytes(tmp_path / "here") == model_bytes(tmp_path / "there")
 
-    def test_leaves_network_threads_and_randomness_as_they_were(
+    def test_leaves_network_and_randomness_as_they_were(
         self, backbone, dataset, make_config, tmp_path
     ):
         weights = {name: value.clone() for name, value in backbone.network.state_dict().items()}
-        threads, random_state = torch.get_num_threads(), torch.get_rng_state()
+        random_state = torch.get_rng_state()
         handler = signal.getsignal(signal.SIGINT)
 
-        fine_tune(backbone, dataset, make_config(epochs=1, threads=threads + 1), tmp_path)
+        fine_tune(backbone, dataset, make_config(epochs=1), tmp_path)
 
-        assert torch.get_num_threads() == threads
         assert torch.equal(torch.get_rng_state(), random_state)
         assert signal.getsignal(signal.SIGINT) is handler
         for name, value in backbone.network.state_dict().items():
@@ -486,7 +518,7 @@ class TestGoingOn:
 
     def test_a_failed_run_is_tried_again(self, backbone, dataset, make_config, tmp_path):
         first = fine_tune(backbone, dataset, make_config(), tmp_path)
-        failed = first.model_copy(update={"status": "failed", "reason": "memory"})
+        failed = first.replace(status="failed", reason="memory")
         (tmp_path / "result.json").write_text(failed.model_dump_json())
 
         assert fine_tune(backbone, dataset, make_config(), tmp_path).status == "complete"

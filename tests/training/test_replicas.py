@@ -142,7 +142,7 @@ def test_a_run_of_two_stops_goes_on_and_ends_as_one_that_was_not_stopped(
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
     # Another configuration is refused by both, and the finished run stays.
-    other = config.model_copy(update={"seed": 1})
+    other = config.replace(seed=1)
     (tmp_path / "config.json").write_text(other.model_dump_json())
     result = (tmp_path / "whole/result.json").read_bytes()
     with start("whole") as process:

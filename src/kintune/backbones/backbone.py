@@ -179,7 +179,7 @@ def _testimony(
             _check_architecture(model, witness)
     if file is not None or not pretrained:
         # Labels and domain are of the published weights, which these are not.
-        defaults = defaults.model_copy(update={"labels": None, "source": None})
+        defaults = defaults.replace(labels=None, source=None)
     witnesses.append(Witness(f"{door.label}'s defaults for {name}", defaults))
     return Testimony(tuple(witnesses))
 

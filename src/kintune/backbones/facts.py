@@ -122,7 +122,7 @@ def sidecar_facts(weights: Path) -> WeightsFacts | None:
         raise ModelError(f"{path}: cannot be read as JSON ({error}).") from None
     facts = _validated(content, path)
     if facts.labels is None and facts.label_file is not None:
-        return facts.model_copy(update={"labels": read_labels(path.parent / facts.label_file)})
+        return facts.replace(labels=read_labels(path.parent / facts.label_file))
     return facts
 
 

@@ -169,7 +169,6 @@ def study_config(run: PlannedRun, backbone: Backbone, dataset: ImageDataset) -> 
         initialization="random" if random else "pretrained",
         hyperparameters=settings(run.source, run.budget, run.point),
         seed=run.point.seed,
-        threads=THREADS,
     )
 
 

@@ -56,7 +56,7 @@ def reproduce(options: ReproduceOptions) -> Reproduction:
         )
     ]
     state = state_of(work, options)
-    return state.model_copy(update={"written": tuple(str(path) for path in files)})
+    return state.replace(written=tuple(str(path) for path in files))
 
 
 def work_of(options: ReproduceOptions) -> Work:
@@ -130,7 +130,7 @@ def _work_under(name: str, work: Work, options: ReproduceOptions) -> Work:
     """The same under a protocol, which has results of its own."""
     if name == work.protocol.name:
         return work
-    other = work_of(options.model_copy(update={"protocol": name}))
+    other = work_of(options.replace(protocol=name))
     other.known.refresh()
     return other
 

@@ -146,7 +146,7 @@ def study_cases(
 def _curve(
     files: Sequence[RecordFile], source: SourceName, budget: BudgetName
 ) -> Iterator[StudyCurve]:
-    found = {run.config.id: run for file in files for run in file.runs}
+    found = {run.config.id_on_any_device: run for file in files for run in file.runs}
     runs = tuple(run for run in found.values() if _is_of(run, source, budget))
     if len({_rate_of(run) for run in runs}) >= LEAST_RATES:
         images = {run.config.data_sha256 for run in runs}
@@ -176,5 +176,5 @@ def _is_of(run: RunRecord, source: SourceName, budget: BudgetName) -> bool:
         config.trainable == "all"
         and (config.initialization == "random") == (source == "scratch")
         and used.weight_decay <= DECAY
-        and used.model_copy(update=free) == like
+        and used.replace(**free) == like
     )

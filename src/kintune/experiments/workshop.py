@@ -180,7 +180,9 @@ def run_job(
         recorded = archive.read(source, dataset.name)
         configs = [other.config for other in recorded]
         refuse_other_images(archive.path(source, dataset.name), configs, dataset)
-        is_due = held and all(other.config.id != config.id for other in recorded)
+        is_due = held and config.id_on_any_device not in {
+            other.id_on_any_device for other in configs
+        }
         if not here.from_first(is_due):
             return None
         if here.is_first:

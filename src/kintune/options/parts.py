@@ -157,7 +157,7 @@ class ComputeOptions(Options):
     device: str = "auto"
     """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """CPU threads; all cores by default. Another number gives other last bits."""
+    """CPU threads; all cores by default. Another number may give other last bits."""
 
 
 class TaskOptions(ComputeOptions, ModelOptions, DataOptions):

@@ -44,8 +44,8 @@ def with_reference(
     merged: list[ReferenceTable] = []
     rows = new.rows
     for table in tables:
-        if table.model_copy(update={"rows": ()}) == new.model_copy(update={"rows": ()}):
+        if table.replace(rows=()) == new.replace(rows=()):
             rows = (*(row for row in table.rows if row.target not in fresh), *rows)
         else:
             merged.append(table)
-    return (*merged, new.model_copy(update={"rows": rows}))
+    return (*merged, new.replace(rows=rows))

@@ -162,7 +162,7 @@ def _flows(similarity: Similarity | None, name: str) -> list[ClassFlow]:
         0.0,
     )
     return [
-        flow.model_copy(update={"share": flow.share / own if own else flow.share})
+        flow.replace(share=flow.share / own if own else flow.share)
         for flow in sorted(into, key=lambda flow: -flow.share)[:_NEIGHBOURS]
     ]
 

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
-from kintune.records import faults
+from kintune.records import Record, faults
 
 UNFINISHED = "unfinished"
 """Status of a run that has not written a result."""
 
 
-class Part(BaseModel):
+class Part(Record):
     """A JSON object of which the report shows these keys."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
 
 PartType = TypeVar("PartType", bound=Part)

@@ -59,15 +59,16 @@ _Message = tuple[_Worker, str | None]
 class ProcessRunner:
     """Executes up to `workers` runs at a time.
 
-    The decoded images are shared: every worker maps the same cache. The threads of a run are in its
-    configuration; who makes it divides the cores. GPUs are dealt out in turn, and their memory is
-    divided among the workers on one.
+    The decoded images are shared: every worker maps the same cache. GPUs are dealt out in turn, and
+    their memory is divided among the workers on one.
     """
 
     source: TaskSource
     root: Path
     workers: int
     devices: tuple[str, ...] = ("cpu",)
+    threads: int | None = None
+    """CPU threads of a run."""
     command: tuple[str, ...] = WORKER
 
     def run(
@@ -149,6 +150,7 @@ class _Crew:
         return Assignment(
             source=self.runner.source,
             device=devices[index % len(devices)],
+            threads=self.runner.threads,
             memory_share=1 / a_device,
         )
 

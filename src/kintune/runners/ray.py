@@ -45,7 +45,7 @@ Prepare = Callable[[Assignment], Carry]
 class RayRunner:
     """Executes up to `workers` runs at a time on a cluster.
 
-    A run takes the cores of its configuration's threads, and `gpu_share` of a GPU on `cuda`.
+    A run takes as many cores as threads, and `gpu_share` of a GPU on `cuda`.
     """
 
     source: TaskSource
@@ -54,6 +54,8 @@ class RayRunner:
     address: str | None = None
     """Of the cluster; None takes RAY_ADDRESS, else starts one on this machine."""
     device: str = "cpu"
+    threads: int = 1
+    """CPU threads of a run."""
     gpu_share: float = 1.0
     prepare: Prepare = prepared
     """Makes what carries runs out, once a worker."""
@@ -213,8 +215,10 @@ class _Crowd:
         folder = self.runner.root / config.id
         order = Order(config=config, folder=folder, stop_rule=self.stop_rules(config))
         gpus = self.runner.gpu_share if self.runner.device.startswith("cuda") else 0
-        options = {"num_cpus": config.threads, "num_gpus": gpus, "max_retries": 0}
-        assignment = Assignment(source=self.runner.source, device=self.runner.device)
+        options = {"num_cpus": self.runner.threads, "num_gpus": gpus, "max_retries": 0}
+        assignment = Assignment(
+            source=self.runner.source, device=self.runner.device, threads=self.runner.threads
+        )
         future = (
             self.ray.remote(_work)
             .options(**options)

@@ -34,6 +34,8 @@ class Assignment(Record):
 
     source: TaskSource
     device: str = "cpu"
+    threads: int | None = None
+    """CPU threads of a run; None leaves torch's number."""
     memory_share: float = 1.0
     """Of the device's memory, where it is a GPU."""
 
@@ -82,6 +84,7 @@ def prepared(assignment: Assignment) -> Carry:
     """Load the network and the images once, for every run of this worker."""
     device = assignment.device
     _share_memory(device, assignment.memory_share)
+    _share_cores(assignment.threads)
     backbone = assignment.source.load_backbone()
     dataset = assignment.source.load_dataset(backbone)
 
@@ -99,6 +102,13 @@ def _share_memory(device: str, share: float) -> None:
         import torch
 
         torch.cuda.set_per_process_memory_fraction(share, torch.device(device))
+
+
+def _share_cores(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def _lines_until_abandoned(stream: IO[str]) -> "queue.Queue[str]":

@@ -39,10 +39,10 @@ class Bracket:
         for proposal in look.proposals():
             point = space.rounded(proposal.point)
             if is_new(space, point, history.points):
-                return proposal.model_copy(update={"point": point})
+                return proposal.replace(point=point)
         # The fit expects nothing more, and a number of runs was promised.
         last = from_widest_gap(space, history, look.variant) or from_widest_gap(space, history)
-        return last and last.model_copy(update={"gain": 0.0})
+        return last and last.replace(gain=0.0)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Look:
         rate = best.point.effective_lr if best else self.space.prior.best
         tried = self._compared()
         for index, variant in enumerate(self.space.variants):
-            is_other = variant.model_copy(update={"augmentation": now.augmentation}) == now
+            is_other = variant.replace(augmentation=now.augmentation) == now
             if is_other and index not in tried:
                 point = Point(effective_lr=rate, variant=index)
                 yield Proposal(point=point, reason=f"the same with {variant.augmentation}")

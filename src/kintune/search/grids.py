@@ -83,7 +83,7 @@ def scratch_grid(batch_size: int = 256, epochs: int = 600) -> Grid:
     """The grid from random weights (appendix F): three rates, two decays, momentum 0.9."""
     printed = _product((0.1, 0.2, 0.5), (0.9,), (0.0001, 0.0005), batch_size, epochs)
     longer = {"milestones": SCRATCH_MILESTONES}
-    return Grid(printed=tuple(setting.model_copy(update=longer) for setting in printed))
+    return Grid(printed=tuple(setting.replace(**longer) for setting in printed))
 
 
 def appendix_d_grid(steps_per_epoch: int, regularizer: RegularizerName = "l2") -> Grid:

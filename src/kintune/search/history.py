@@ -59,13 +59,11 @@ class History(Record):
     def told(self, observation: Observation) -> "History":
         """The history with one more result; its point is no longer pending."""
         pending = tuple(point for point in self.pending if point != observation.point)
-        return self.model_copy(
-            update={"finished": (*self.finished, observation), "pending": pending}
-        )
+        return self.replace(finished=(*self.finished, observation), pending=pending)
 
     def asked(self, point: Point) -> "History":
         """The history with one more pending point."""
-        return self.model_copy(update={"pending": (*self.pending, point)})
+        return self.replace(pending=(*self.pending, point))
 
     def generator(self, attempt: int = 0) -> random.Random:
         """Random numbers of this proposal alone."""

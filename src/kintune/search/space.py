@@ -88,12 +88,12 @@ class SearchSpace(Record):
         """The hyperparameters of a point, rounded to the 10 digits that identity knows."""
         variant = self.variants[point.variant]
         lr = lr_for(point.effective_lr, self.base.momentum)
-        setting = variant.model_copy(update={"lr": lr, "momentum": self.base.momentum})
+        setting = variant.replace(lr=lr, momentum=self.base.momentum)
         if variant.momentum != self.base.momentum:
             setting = setting.with_momentum(variant.momentum)
         rates = {name: getattr(setting, name) for name in _RATES}
         rounded = {n: rounded_to_identity(rate) for n, rate in rates.items() if rate is not None}
-        return setting.model_copy(update=rounded)
+        return setting.replace(**rounded)
 
     def point_of(self, setting: Hyperparameters) -> Point | None:
         """Where a setting lies in this space; None where it does not."""
@@ -117,7 +117,7 @@ class SearchSpace(Record):
         rate = next(near)
         if low <= exact <= high:
             rate = next((each for each in (rate, *near) if low <= each <= high), exact)
-        return point.model_copy(update={"effective_lr": rate})
+        return point.replace(effective_lr=rate)
 
     def within(self, rate: float) -> float:
         """The nearest effective rate between the bounds."""
@@ -142,8 +142,7 @@ def what_differs(one: Hyperparameters, other: Hyperparameters) -> str:
 def _variants(base: Hyperparameters, choices: Choices) -> tuple[Hyperparameters, ...]:
     given = {name: tuple(dict.fromkeys(values)) for name, values in choices if values}
     return tuple(
-        base.model_copy(update=dict(zip(given, values, strict=True)))
-        for values in product(*given.values())
+        base.replace(**dict(zip(given, values, strict=True))) for values in product(*given.values())
     )
 
 

@@ -4,12 +4,13 @@ A proposal is written into its run's folder before the run begins. Whatever has 
 result is to be gone on with, wherever and whenever the search was killed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
 from kintune.hyperparameters import Hyperparameters
+from kintune.progress import announce
 from kintune.records import Record
 from kintune.runs import RunConfig, RunResult, read_result, write_json
 from kintune.search.history import History, Observation, Proposal
@@ -120,12 +121,12 @@ class TrialStore:
     root: Path
     space: SearchSpace
     template: RunConfig
-    """What every run shares; hyperparameters, seed and threads are replaced."""
+    """What every run shares; hyperparameters and seed are replaced."""
     repeats: int = 1
 
     def config_at(self, setting: Hyperparameters) -> RunConfig:
         """The run of a setting with the first seed."""
-        return self.template.model_copy(update={"hyperparameters": setting})
+        return self.template.replace(hyperparameters=setting)
 
     def write(self, asked: Asked) -> None:
         """Keep a proposal before its run begins.
@@ -146,7 +147,7 @@ class TrialStore:
             OptionError: a file is not what it should be.
         """
         self._tidy()
-        asked = [Asked.read(path) for path in self.root.glob(f"*/{PROPOSAL}")]
+        asked = [Asked.read(path) for path in self._proposals()]
         asked.sort(key=lambda each: (each.number, each.config.id))
         trials: list[Trial] = []
         foreign: list[Asked] = []
@@ -157,6 +158,16 @@ class TrialStore:
             else:
                 trials.append(self._trial(each, point))
         return trials, foreign
+
+    def _proposals(self) -> Iterator[Path]:
+        for path in sorted(self.root.glob(f"*/{PROPOSAL}")):
+            if Asked.read(path).config.id == path.parent.name:
+                yield path
+            else:
+                announce(
+                    f"- {path.parent}: was renamed, or is of an earlier version that named runs by "
+                    "their number of threads, too; it is not counted."
+                )
 
     def _tidy(self) -> None:
         """Take away folders in which a kill left nothing but half a proposal."""
@@ -176,15 +187,14 @@ class TrialStore:
             if name != "lr" and all(value != getattr(variant, name) for variant in variants)
         }
         others = {n for n, v in asked.config if v != getattr(self.template, n)}
-        return names | (others - {"hyperparameters", "threads"})
+        return names | (others - {"hyperparameters"})
 
     def _is_alike(self, config: RunConfig) -> bool:
-        mine = {"hyperparameters": self.template.hyperparameters, "threads": self.template.threads}
-        return config.model_copy(update=mine) == self.template
+        return config.replace(hyperparameters=self.template.hyperparameters) == self.template
 
     def _trial(self, asked: Asked, point: Point) -> Trial:
         seeds = range(asked.config.seed, asked.config.seed + self.repeats)
-        configs = tuple(asked.config.model_copy(update={"seed": seed}) for seed in seeds)
+        configs = tuple(asked.config.replace(seed=seed) for seed in seeds)
         results = tuple(self._result(config) for config in configs)
         return Trial(asked=asked, point=point, configs=configs, results=results)
 

@@ -95,7 +95,7 @@ class EngineSuite:
 
     def test_it_chooses_among_variants(self, engine: SearchEngine, space: SearchSpace) -> None:
         choices = Choices(momentum=(0.9, 0.0), batch_size=(32, 64))
-        wider = space.model_copy(update={"choices": choices})
+        wider = space.replace(choices=choices)
         points = told(engine, wider, 12).points
         assert len(settings(wider, points)) == 12
         assert len({point.variant for point in points}) > 1

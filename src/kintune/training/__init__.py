@@ -13,7 +13,7 @@ from kintune.training.model_folder import (
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.replicas import Replicas, joined_replicas, replicas
 from kintune.training.run import fine_tune
-from kintune.training.run_folder import Inputs, exclusive, recorded_inputs, versions
+from kintune.training.run_folder import Inputs, exclusive, recorded_environment, versions
 from kintune.training.schedules import total_steps
 from kintune.training.start import start_of
 from kintune.training.steps import batch_bounds
@@ -35,7 +35,7 @@ __all__ = [
     "joined_replicas",
     "load_model_folder",
     "read_metrics",
-    "recorded_inputs",
+    "recorded_environment",
     "replicas",
     "start_of",
     "total_steps",

@@ -60,8 +60,8 @@ def _seconds_per_image(
     micro_batch_size: int | None,
 ) -> float:
     """Of augmentation and training step together, after one step to warm up."""
-    random_head = config.hyperparameters.model_copy(update={"head_start": "random"})
-    config = config.model_copy(update={"hyperparameters": random_head})
+    random_head = config.hyperparameters.replace(head_start="random")
+    config = config.replace(hyperparameters=random_head)
     with run_conditions(config, device):
         state = starting_state(backbone, dataset, config, device)
         train_mode(state.network, config)

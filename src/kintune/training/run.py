@@ -17,7 +17,12 @@ from kintune.training.memory import halved_micro_batch, is_out_of_memory
 from kintune.training.metrics import EpochMetrics, read_metrics
 from kintune.training.model_folder import write_model_folder
 from kintune.training.replicas import replicas
-from kintune.training.run_folder import held, note_environment, this_environment
+from kintune.training.run_folder import (
+    held,
+    note_environment,
+    set_foreign_result_aside,
+    this_environment,
+)
 from kintune.training.start import check_start, run_conditions, starting_state
 
 
@@ -66,11 +71,12 @@ def fine_tune(
             return finished
         notes: tuple[str, ...] = ()
         if here.is_first:
-            notes = note_environment(folder, this_environment(device, backbone, dataset))
+            notes = set_foreign_result_aside(folder)
+            notes += note_environment(folder, this_environment(device, backbone, dataset))
         with run_conditions(config, device):
             state, end = _train_within_memory(
                 lambda most: starting_state(
-                    backbone, dataset, config.model_copy(update={"micro_batch_size": most}), device
+                    backbone, dataset, config.replace(micro_batch_size=most), device
                 ),
                 partial(train, dataset=dataset, config=config, folder=folder, watch=watch),
                 config.micro_batch_size,
@@ -148,11 +154,9 @@ def ended_result(
         return result_without_errors(config, "diverged", str(end), seconds, notes)
     errors = [row.validation_top1_error for row in rows if row.validation_top1_error is not None]
     stopped = result_without_errors(config, "stopped", str(end), seconds, notes)
-    return stopped.model_copy(
-        update={
-            "stopped_at_epoch": rows[-1].epoch,
-            "stopped_at_validation_top1_error": errors[-1] if errors else None,
-        }
+    return stopped.replace(
+        stopped_at_epoch=rows[-1].epoch,
+        stopped_at_validation_top1_error=errors[-1] if errors else None,
     )
 
 

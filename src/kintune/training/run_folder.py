@@ -12,11 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
+from kintune.progress import announce
 from kintune.records import Record, differences
-from kintune.runs import RunConfig, write_json
+from kintune.runs import RunConfig, foreign_result, write_json
 from kintune.training.replicas import replicas
 
 FILES = tuple(
@@ -51,19 +54,24 @@ class Environment(Record):
     versions: dict[str, str]
     processor: str
     device: str
+    threads: int | None = None
+    """CPU threads; None in files of before this was recorded."""
     host: str
     started: str
     """UTC, ISO 8601."""
 
     def differences(self, later: "Environment") -> tuple[str, ...]:
         """What changed of that on which last bits depend."""
-        before = {**self.versions, "processor": self.processor, "device": self.device}
-        after = {**later.versions, "processor": later.processor, "device": later.device}
+        before, after = self._deciding(), later._deciding()
         return tuple(
             f"{key} {before.get(key)} -> {value}"
             for key, value in after.items()
-            if before.get(key) != value
+            if before.get(key, value) != value
         )
+
+    def _deciding(self) -> dict[str, str]:
+        found = {**self.versions, "processor": self.processor, "device": self.device}
+        return found if self.threads is None else {**found, "threads": str(self.threads)}
 
 
 class Starts(Record):
@@ -84,16 +92,32 @@ def note_environment(folder: Path, here: Environment) -> tuple[str, ...]:
     write_json(path, Starts(starts=starts).to_json())
     changes = (first.differences(then) for first, then in pairwise(starts))
     return tuple(
-        f"Gone on with under others ({', '.join(change)}): the last bits may differ."
+        f"Continued under others ({', '.join(change)}): the last bits may differ."
         for change in changes
         if change
     )
 
 
-def recorded_inputs(folder: Path) -> Inputs | None:
-    """Where the last process that wrote a run found its images and weights, if it said so."""
+def set_foreign_result_aside(folder: Path) -> tuple[str, ...]:
+    """Rename a result that is of another run than the folder's, so that this one can be trained.
+
+    Returns:
+        A note where there was one.
+    """
+    other = foreign_result(folder)
+    if other is None:
+        return ()
+    kept = folder / f"result-{other.id}.json"
+    (folder / "result.json").rename(kept)
+    note = f"{folder}: result.json was of run {other.id} and is not counted; kept as {kept.name}."
+    announce(f"- {note}")
+    return (note,)
+
+
+def recorded_environment(folder: Path) -> Environment | None:
+    """Where the last process that wrote a run ran; None where nothing was recorded."""
     path = folder / "environment.json"
-    return Starts.read(path).starts[-1].inputs if path.exists() else None
+    return Starts.read(path).starts[-1] if path.exists() else None
 
 
 @contextmanager
@@ -201,6 +225,7 @@ def this_environment(
         versions=versions(),
         processor=_processor(),
         device=device,
+        threads=torch.get_num_threads(),
         host=socket.gethostname(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )

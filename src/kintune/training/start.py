@@ -15,7 +15,7 @@ from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.inputs import InputSpec
-from kintune.runs import RunConfig
+from kintune.runs import RunConfig, device_kind
 from kintune.training.batch_norm import set_bn_momentum
 from kintune.training.checkpoint import TrainingState
 from kintune.training.head_start import start_head
@@ -83,7 +83,7 @@ def check_start(backbone: Backbone, dataset: ImageDataset, config: RunConfig, de
             "random weights. Use --head-start random."
         )
     _check_length(dataset, config.hyperparameters)
-    _check_devices(config)
+    _check_devices(config, device)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise OptionError(f"--device {device}: this machine has no CUDA device. Use --device cpu.")
 
@@ -100,7 +100,12 @@ def _check_length(dataset: ImageDataset, settings: Hyperparameters) -> None:
         )
 
 
-def _check_devices(config: RunConfig) -> None:
+def _check_devices(config: RunConfig, device: str) -> None:
+    if config.device != device_kind(device):
+        raise OptionError(
+            f"--device {device}: the configuration is of a run on {config.device}. Use --device "
+            f"{config.device}, or make a new configuration."
+        )
     found = replicas().count
     if config.devices != found:
         raise OptionError(
@@ -176,13 +181,8 @@ def starting_state(
 
 @contextmanager
 def run_conditions(config: RunConfig, device: str) -> Iterator[None]:
-    """The configured CPU threads and a random state of the run's own; both restored afterwards."""
-    threads = torch.get_num_threads()
+    """A random state of the run's own; that of the process is restored afterwards."""
     devices = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(devices):
-        torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+        yield

@@ -19,7 +19,7 @@ STUDY = settings("pocket", "long", Point(-4))
 
 def test_the_rule_of_bit_on_its_own_scale_gives_the_published_rates():
     """500 steps of 512: warm-up over 100, then 0.003, a tenth at 200, 300 and 400."""
-    rule = bit_rule(STUDY.model_copy(update={"batch_size": 512, "epochs": 500}), BIT_LR)
+    rule = bit_rule(STUDY.replace(batch_size=512, epochs=500), BIT_LR)
     rates = [rule.lr * lr_factor(rule, step, 1) for step in range(500)]
     warm = [0.003 * (step + 1) / 100 for step in range(100)]
     stairs = [0.003] * 100 + [3e-4] * 100 + [3e-5] * 100 + [3e-6] * 100

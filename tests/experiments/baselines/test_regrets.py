@@ -83,7 +83,7 @@ def test_what_was_not_run_is_not_compared(curve, outcome, archives):
 
 
 def test_a_run_that_diverged_counts_as_an_error_of_1(curve, outcome, archives):
-    run = prodigy(0.5).model_copy(update={"status": "diverged", "test_top1_error": None})
+    run = prodigy(0.5).replace(status="diverged", test_top1_error=None)
     archives.baselines.add("pocket", "birds", run)
     (found,) = regrets("prodigy", [outcome], [curve], archives.baselines)
     assert found.regret == pytest.approx(1 - curve.test.least_error)

@@ -26,8 +26,8 @@ def test_a_run_that_diverges_says_so_and_has_no_errors(start):
     backbone, dataset, config = start
     trained = train_with(own(lambda params, _: torch.optim.SGD(params)), backbone, dataset, config)
     assert trained.reason is None
-    used = config.hyperparameters.model_copy(update={"lr": 1e30})
-    wild = config.model_copy(update={"hyperparameters": used})
+    used = config.hyperparameters.replace(lr=1e30)
+    wild = config.replace(hyperparameters=used)
     trained = train_with(own(lambda params, _: torch.optim.SGD(params)), backbone, dataset, wild)
     assert trained.reason == "the training loss was not finite in step 2"
     assert trained.last is None
@@ -38,7 +38,7 @@ def test_the_average_of_the_weights_is_scored_beside_the_last(start, method):
     pytest.importorskip("dog", reason="dog-optimizer is not installed")
     backbone, dataset, config = start
     used = settings_of(method, config.hyperparameters)
-    config = config.model_copy(update={"hyperparameters": used})
+    config = config.replace(hyperparameters=used)
     trained = train_with(OPTIMIZERS[method], backbone, dataset, config)
     assert trained.last is not None
     assert trained.averaged is not None

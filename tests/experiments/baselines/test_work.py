@@ -60,7 +60,7 @@ def test_a_killed_run_goes_on_at_the_rate_that_its_range_test_found(workshop, ar
     path.parent.mkdir(parents=True)
     write_json(path, test.to_json())
     run = run_baseline(plan("range-test", "long"), workshop, archives)
-    assert run.config.hyperparameters == config.hyperparameters.model_copy(update={"lr": 0.0123})
+    assert run.config.hyperparameters == config.hyperparameters.replace(lr=0.0123)
     assert (run.steps, run.extra_steps) == (2, 7)
     assert run.seconds > 5
     (read,) = archives.baselines.read("pocket", TARGET)
@@ -77,8 +77,8 @@ def test_what_another_process_runs_is_left_to_it(workshop, archives, start):
 
 def test_runs_of_other_images_are_refused(workshop, archives):
     run = run_baseline(plan("bit"), workshop, archives)
-    other = run.config.model_copy(update={"data_sha256": "0" * 64})
+    other = run.config.replace(data_sha256="0" * 64)
     archives.baselines.path("pocket", TARGET).unlink()
-    archives.baselines.add("pocket", TARGET, run.model_copy(update={"config": other}))
+    archives.baselines.add("pocket", TARGET, run.replace(config=other))
     with pytest.raises(KintuneError, match="made with other images"):
         run_baseline(plan("bit-scaled"), workshop, archives)

@@ -14,7 +14,7 @@ from kintune.experiments.reproduction.known import KnownRuns
 def tiny_protocol(near="near", far="far"):
     """`pocket` on two sets of 16 images for one epoch."""
     networks = {
-        name: replace(network, base=network.base.model_copy(update={"epochs": 1, "batch_size": 8}))
+        name: replace(network, base=network.base.replace(epochs=1, batch_size=8))
         for name, network in SMALL.networks.items()
     }
     return replace(

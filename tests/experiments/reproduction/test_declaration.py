@@ -35,10 +35,10 @@ def test_seeds_share_the_key_of_their_setting(protocol):
 def test_epochs_follow_from_iterations_and_make_no_other_run(protocol):
     """How many passes 9,000 iterations are depends on the images, which the set itself tells."""
     (run,) = protocol.runs("pocket", "near", iterations=100)
-    longer = replace(run, settings=run.settings.model_copy(update={"epochs": 7}))
+    longer = replace(run, settings=run.settings.replace(epochs=7))
     assert run.key == longer.key
     (whole,) = protocol.runs("pocket", "near")
-    longer = replace(whole, settings=whole.settings.model_copy(update={"epochs": 7}))
+    longer = replace(whole, settings=whole.settings.replace(epochs=7))
     assert whole.key != longer.key
 
 

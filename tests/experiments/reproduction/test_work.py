@@ -154,8 +154,8 @@ def test_a_run_that_fails_is_told_and_does_not_hold_the_others(
     def sometimes(backbone, dataset, config, folder, **options):
         record = real(backbone, dataset, config, folder, **options)
         if config.hyperparameters.lr == 0.05:
-            failed = record.result.model_copy(update={"status": "failed", "reason": "no luck"})
-            return record.model_copy(update={"result": failed})
+            failed = record.result.replace(status="failed", reason="no luck")
+            return record.replace(result=failed)
         return record
 
     monkeypatch.setattr(workshop_module, "recorded_run", sometimes)

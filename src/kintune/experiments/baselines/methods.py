@@ -97,7 +97,7 @@ def settings_of(method: MethodName, study: Hyperparameters) -> Hyperparameters:
         case "bit-scaled":
             return bit_rule(study, BIT_LR * study.batch_size / BIT_BATCH_SIZE)
         case "prodigy":
-            return _without_rate(study).model_copy(update={"schedule": "cosine"})
+            return _without_rate(study).replace(schedule="cosine")
         case "dog" | "ldog":
             return _without_rate(study)
 
@@ -123,7 +123,7 @@ def bit_rule(study: Hyperparameters, lr: float) -> Hyperparameters:
 
 def _without_rate(study: Hyperparameters) -> Hyperparameters:
     changes = {"lr": 1.0, "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
-    return study.model_copy(update=changes)
+    return study.replace(**changes)
 
 
 def require_packages(methods: Sequence[MethodName]) -> None:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from kintune.experiment import locked, write_runs
+from pydantic import model_validator
+
+from kintune.experiment import locked, with_recorded_device, write_runs
 from kintune.experiments.baselines.methods import MethodName
 from kintune.experiments.baselines.rate_range import RangeTest
 from kintune.experiments.study_sources import BudgetName
@@ -42,6 +44,11 @@ class BaselineRun(Record):
     processor: str
     device: str = "cpu"
     """What trained it, as `RunRecord` names it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, value: Any) -> Any:
+        return with_recorded_device(value)
 
     @property
     def validation_error(self) -> float:

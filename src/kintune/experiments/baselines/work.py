@@ -34,7 +34,7 @@ from kintune.experiments.reference_study import (
 )
 from kintune.experiments.study_sources import SOURCES, BudgetName, SourceName, network_file
 from kintune.experiments.workshop import Job, Workshop, refuse_other_images, run_job
-from kintune.runs import write_json
+from kintune.runs import device_kind, write_json
 from kintune.training import batch_bounds
 from kintune.training.run_folder import this_environment
 
@@ -131,8 +131,8 @@ def _after_range_test(plan: PlannedBaseline, job: Job, workshop: Workshop) -> Ba
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, test.to_json())
     test = RangeTest.read(path)
-    used = job.config.hyperparameters.model_copy(update={"lr": test.lr})
-    config = job.config.model_copy(update={"hyperparameters": used})
+    used = job.config.hyperparameters.replace(lr=test.lr)
+    config = job.config.replace(hyperparameters=used)
     folder = workshop.root / config.id
     record = recorded_run(job.backbone, job.dataset, config, folder, device=workshop.device)
     run = _by_engine(plan, job, record, test)
@@ -167,7 +167,7 @@ def _by_own_optimizer(
     plan: PlannedBaseline, job: Job, own: OwnOptimizer, device: str
 ) -> BaselineRun:
     used = settings_of(plan.method, job.config.hyperparameters)
-    config = job.config.model_copy(update={"hyperparameters": used})
+    config = job.config.replace(hyperparameters=used, device=device_kind(device))
     trained = train_with(own, job.backbone, job.dataset, config, device)
     scored, last = trained.averaged or trained.last, trained.averaged and trained.last
     installed, here = version(own.package), this_environment(device)

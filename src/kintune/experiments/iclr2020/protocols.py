@@ -67,9 +67,7 @@ STRONG_DECAY = {0.9: 0.1, 0.0: 0.01}
 _PAPER_BASE = Hyperparameters(
     lr=USUAL_LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, batch_size=256, epochs=300
 )
-_SMALL_BASE = _PAPER_BASE.model_copy(
-    update={"batch_size": 32, "epochs": 12, "augmentation": "flip"}
-)
+_SMALL_BASE = _PAPER_BASE.replace(batch_size=32, epochs=12, augmentation="flip")
 
 
 def _mobilenet(name: str, title: str, image_size: int = 64) -> SourceNetwork:
@@ -77,7 +75,7 @@ def _mobilenet(name: str, title: str, image_size: int = 64) -> SourceNetwork:
     return SourceNetwork(
         file=NetworkFile("mobilenetv2_100", weights, image_size),
         title=title,
-        base=_SMALL_BASE.model_copy(update={"epochs": 8}),
+        base=_SMALL_BASE.replace(epochs=8),
         images_per_second=60,
     )
 
@@ -117,9 +115,7 @@ SMALL = Protocol(
         "scratch": SourceNetwork(
             file=NetworkFile("pocket"),
             title="scratch, pocket",
-            base=_SMALL_BASE.model_copy(
-                update={"lr": 0.1, "epochs": 24, "milestones": SCRATCH_MILESTONES}
-            ),
+            base=_SMALL_BASE.replace(lr=0.1, epochs=24, milestones=SCRATCH_MILESTONES),
             images_per_second=150,
             is_random=True,
         ),
@@ -188,7 +184,7 @@ PAPER = Protocol(
             _RESNET,
             file=NetworkFile("resnet101.tv_in1k"),
             title="ImageNet, ResNet-101-V1",
-            base=_PAPER_BASE.model_copy(update={"batch_size": 64}),
+            base=_PAPER_BASE.replace(batch_size=64),
         ),
         "resnet101v2.inat2017": replace(
             _RESNET,
@@ -207,15 +203,13 @@ PAPER = Protocol(
         "scratch": replace(
             _RESNET,
             title="scratch, ResNet-101",
-            base=_PAPER_BASE.model_copy(
-                update={"lr": 0.1, "epochs": 600, "milestones": SCRATCH_MILESTONES}
-            ),
+            base=_PAPER_BASE.replace(lr=0.1, epochs=600, milestones=SCRATCH_MILESTONES),
             is_random=True,
         ),
         "source-making": replace(
             _RESNET,
             title="the making of a source",
-            base=_PAPER_BASE.model_copy(update={"epochs": 60, "milestones": SOURCE_MILESTONES}),
+            base=_PAPER_BASE.replace(epochs=60, milestones=SOURCE_MILESTONES),
         ),
     },
     main="resnet101v2",

@@ -232,7 +232,7 @@ class Protocol:
             DeclaredRun(
                 network=network,
                 target=target,
-                settings=base.model_copy(update=dict(zip(axes, values, strict=True))),
+                settings=base.replace(**dict(zip(axes, values, strict=True))),
                 seed=seed,
             )
             for seed in seeds

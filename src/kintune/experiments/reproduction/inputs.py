@@ -39,7 +39,7 @@ def _network_fault(work: Work, name: str) -> str:
     making = making_run(network, work.protocol)
     record = work.known.find(making)
     if record is not None:
-        model = work.workshop.root / record.config.id / "model"
+        model = work.workshop.root / record.config.id_on_any_device / "model"
         return "" if model.is_dir() else f"{fault} Its training is recorded, but {model} is gone."
     if making.key in {run.key for run in work.runs if isinstance(run, DeclaredRun)}:
         return ""

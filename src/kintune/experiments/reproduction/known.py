@@ -70,7 +70,7 @@ class KnownRuns:
         best = self.best_of(run.of, run.kind)
         if best is None:
             return None
-        settings = best.settings.model_copy(update=dict(run.change))
+        settings = best.settings.replace(**dict(run.change))
         return DeclaredRun(
             network=best.network, target=best.target, settings=settings, seed=run.seed
         )

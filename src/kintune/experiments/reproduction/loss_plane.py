@@ -14,6 +14,7 @@ from kintune.backbones import normalised
 from kintune.datasets.transforms import centre_crops
 from kintune.experiments.workshop import Job, Workshop
 from kintune.runners.local import run_guarded
+from kintune.runs import device_kind
 from kintune.training.start import starting_network
 from kintune.training.steps import labels_of
 
@@ -75,9 +76,8 @@ def kept_weights(job: Job, workshop: Workshop) -> Path | None:
 def train_again(job: Job, workshop: Workshop) -> None:
     """Train a recorded run once more for its weights, in a folder of its own; its record stays as
     it is. Replicas all call this."""
-    run_guarded(
-        job.backbone, job.dataset, job.config, _again(job, workshop), device=workshop.device
-    )
+    config = job.config.replace(device=device_kind(workshop.device))
+    run_guarded(job.backbone, job.dataset, config, _again(job, workshop), device=workshop.device)
 
 
 def _again(job: Job, workshop: Workshop) -> Path:

@@ -20,7 +20,7 @@ def publish_sources(protocol: Protocol, known: KnownRuns, workshop: Workshop) ->
             record = known.find(making_run(network, protocol))
             file = workshop.models / (network.file.weights or "")
             if record is not None and not file.exists():
-                _copy(workshop.root / record.config.id / "model", file)
+                _copy(workshop.root / record.config.id_on_any_device / "model", file)
 
 
 def _copy(model: Path, file: Path) -> None:

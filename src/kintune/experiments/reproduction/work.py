@@ -209,7 +209,7 @@ def configured(
     if settings.iterations is not None:
         steps = len(batch_bounds(len(dataset.splits["train"]), settings.batch_size, here))
         epochs = math.ceil(settings.iterations / steps)
-        settings = settings.model_copy(update={"epochs": epochs})
+        settings = settings.replace(epochs=epochs)
     share = max(2, settings.batch_size // protocol.devices)
     start = start_of(backbone, dataset)
     if network.is_random:
@@ -219,7 +219,6 @@ def configured(
         initialization="random" if network.is_random else "pretrained",
         hyperparameters=settings,
         seed=run.seed,
-        threads=THREADS,
         devices=here,
         micro_batch_size=None if here >= protocol.devices else share,
     )
