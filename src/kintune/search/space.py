@@ -130,7 +130,7 @@ def what_differs(one: Hyperparameters, other: Hyperparameters) -> str:
     only follows the momentum; empty where there are none.
 
     >>> base = Hyperparameters(lr=0.1, batch_size=32, epochs=1)
-    >>> what_differs(base.model_copy(update={"augmentation": "flip"}), base)
+    >>> what_differs(base.replace(augmentation="flip"), base)
     'with augmentation flip'
     """
     names = [name for name in Choices.model_fields if getattr(one, name) != getattr(other, name)]
