@@ -30,7 +30,7 @@ from kintune.options import (
     TuneOptions,
 )
 from kintune.processor import prepare_processor
-from kintune.progress import is_first_process
+from kintune.progress import is_first_process, say
 from kintune.records import Record
 
 DESCRIPTION = """How should I fine-tune it? Give a folder of images and a pretrained network.
@@ -84,12 +84,13 @@ def _run(words: list[str]) -> int:
     with redirect_stdout(sys.stderr):
         result = command.call(options)
     if is_first_process():
-        print(json.dumps(result.to_json(), indent=1) if options.as_json else command.show(result))
+        text = json.dumps(result.to_json(), indent=1) if options.as_json else command.show(result)
+        say(text, sys.stdout)
     return 0 if command.succeeded(result) else 1
 
 
 def _complain(text: str) -> int:
-    print(f"kintune: {text}", file=sys.stderr)
+    say(f"kintune: {text}", sys.stderr)
     return 1
 
 

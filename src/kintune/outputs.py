@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kintune.datasets import ImageDataset
+from kintune.datasets import ImageDataset, cache_root
 from kintune.errors import OptionError
 from kintune.options import TaskOptions
 from kintune.records import Record, differences
 from kintune.results import BestRun
-from kintune.runs import RunResult, write_json
+from kintune.runs import RunResult, mark_output, write_json
 from kintune.task import Task
 from kintune.training import Evaluation, evaluate_model_folder
 
@@ -58,13 +58,32 @@ def require_writable(folder: Path) -> None:
         OptionError: they cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        mark_output(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise OptionError(
             f"--output {folder}: cannot be written ({error.strerror}). Choose another folder."
         ) from None
+
+
+def refuse_output_among_images(folder: Path, dataset: ImageDataset) -> None:
+    """An output folder may lie inside the data, beside the images: readers pass over it. A folder
+    that holds images would be passed over, too.
+
+    Raises:
+        OptionError: the output folder is the data, or holds some of its images.
+    """
+    output, source = folder.resolve(), Path(dataset.source).resolve()
+    if source != output and source.is_relative_to(output):
+        return
+    cache = cache_root().resolve()
+    for parent in sorted({Path(path).parent for path in dataset.paths}):
+        place = parent.resolve()
+        if place.is_relative_to(output) and not place.is_relative_to(cache):
+            raise OptionError(
+                f"--output {folder}: holds images of the data, in {parent}. Choose another folder."
+            )
 
 
 def open_run_output(folder: Path) -> None:

@@ -28,6 +28,7 @@ from kintune.outputs import (
     keep_model,
     open_output,
     open_run_output,
+    refuse_output_among_images,
     task_identity,
 )
 from kintune.plan import plan_runs, plan_search, say_plan
@@ -80,6 +81,7 @@ def _walk(options: SearchOptions, said: TuneOptions) -> TrainingSummary | Plan:
     task = load_task(options, pretrained=not options.from_scratch)
     folder = (options.output or Path("runs") / task.name).absolute()
     if not options.dry_run:
+        refuse_output_among_images(folder, task.dataset)
         open_output(folder, task_identity(task, options))
     recommendation = None if options.no_recommendation else _advice(task, options, folder)
     space = search_space(task, options, recommendation)
@@ -138,6 +140,7 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
         task, config = _configured(options)
     folder = (options.output or Path("runs") / f"{task.name}-{config.id}").absolute()
     if not options.dry_run:
+        refuse_output_among_images(folder, task.dataset)
         open_run_output(folder)
     plan = plan_runs(task, config, 1, folder, read_result(folder))
     say_plan(plan)

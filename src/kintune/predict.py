@@ -13,6 +13,7 @@ from kintune.datasets import DecodedImages
 from kintune.datasets.decode import ImageScale, decode_file, in_threads
 from kintune.datasets.transforms import centre_crops
 from kintune.errors import DataError
+from kintune.progress import printable
 from kintune.records import Record
 from kintune.training import FineTunedModel, load_model_folder
 
@@ -68,7 +69,7 @@ def predict(
         pixels: list[np.ndarray] = []
         for path, file in zip(names, islice(decoded, len(names)), strict=True):
             if file.pixels is None:
-                unreadable.append(f"  {path}: {file.reason}")
+                unreadable.append(f"  {printable(path)}: {file.reason}")
             else:
                 pixels.append(file.pixels)
         if not unreadable:
@@ -77,7 +78,7 @@ def predict(
         raise DataError(
             f"{len(unreadable)} of {len(files)} files cannot be read as images:\n"
             + "\n".join(unreadable)
-            + "\nMend them or leave them out."
+            + "\nRepair or omit them."
         )
     return Predictions(model=str(model_folder.absolute()), predictions=tuple(predictions))
 

@@ -1,18 +1,23 @@
 """What a person sees while waiting: on stderr, and bars only on a terminal."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TextIO, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def is_first_process() -> bool:
@@ -25,7 +30,37 @@ def is_first_process() -> bool:
 def announce(text: str) -> None:
     """One line for the person, on stderr."""
     if is_first_process():
-        print(text, file=sys.stderr, flush=True)
+        say(text, sys.stderr)
+
+
+def say(text: str, stream: TextIO) -> None:
+    """Print text that may hold names of files and classes: see `printable`. Characters that the
+    stream's encoding lacks become escapes, too."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    shown = printable(text, keep="\n\t").encode(encoding, "backslashreplace").decode(encoding)
+    print(shown, file=stream, flush=True)
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""The text with escapes for all that a terminal would obey or cannot show: control characters,
+    marks that turn the direction of writing, and bytes of a file name that are not UTF-8.
+
+    Args:
+        text: any.
+        keep: control characters that are meant.
+
+    >>> printable("\x1b[31mred\n"), printable("gr\udcfcn"), printable("a\tb", keep="\t")
+    ('\\x1b[31mred\\n', 'gr\\xfcn', 'a\tb')
+    """
+    return _UNPRINTABLE.sub(lambda found: _escape(found[0], keep), text)
+
+
+def _escape(character: str, keep: str) -> str:
+    if character in keep:
+        return character
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def megabytes(size: int) -> str:
@@ -97,17 +132,17 @@ def progress_bar(description: str, total: int) -> Iterator[Bar]:
     """A bar with the time left; silent where stderr is not a terminal."""
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     silent = not (console.is_terminal and is_first_process())
     bar = Progress(*columns, console=console, transient=True, disable=silent)
     display = _display.get()
     with display.holding(bar) if display else bar:
-        task = bar.add_task(description, total=total, note="")
+        task = bar.add_task(printable(description), total=total, note="")
 
         def advance(advance: int = 1, note: str = "") -> None:
             bar.update(task, advance=advance)

@@ -10,6 +10,7 @@ The folder holds::
     model/                   the fine-tuned network (`kintune.training.model_folder`)
     result.json              RunResult, written last
     traceback.txt            where a run that failed did so
+    .kintune-output          says that Kintune wrote the folder, which may lie among images
 """
 
 import json
@@ -25,6 +26,8 @@ from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.inputs import InputSpec
 from kintune.records import Record, content_id
+
+OUTPUT_MARK = ".kintune-output"
 
 RunStatus = Literal["complete", "diverged", "failed", "stopped"]
 Precision = Literal["float32", "bfloat16"]
@@ -191,6 +194,26 @@ def _is_of_version_1(result: RunResult, config: RunConfig, folder: Path) -> bool
     """Version 1 counted the threads among what names a run."""
     threads = json.loads((folder / "config.json").read_bytes()).get("threads", 1)
     return result.id == content_id({**config.without_defaults(), "threads": threads})
+
+
+def mark_output(folder: Path) -> None:
+    """Make an output folder, marked so that no reader of images takes it for a class.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / OUTPUT_MARK).touch()
+
+
+def is_output(folder: Path) -> bool:
+    """Whether Kintune wrote a folder: the results of a search or of a run."""
+    if os.path.lexists(folder / OUTPUT_MARK):
+        return True
+    try:  # of a version that left no mark
+        return b'"data_sha256"' in (folder / "config.json").read_bytes()
+    except OSError:
+        return False
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from kintune.progress import duration, megabytes
+from kintune.progress import duration, megabytes, printable
 from kintune.results import BestRun, BuildPlan, Plan, PrototypeFile, ReportPath, TrainingSummary
 from kintune.runs import RunResult
 
@@ -226,7 +226,12 @@ def health_table(health: "HealthReport") -> str:
 def prediction_table(predictions: "Predictions") -> str:
     """One line a file: path, class, confidence, then further classes, separated by tabs."""
     return "\n".join(
-        "\t".join([each.path, *(f"{label}\t{confidence:.4f}" for label, confidence in each.top)])
+        "\t".join(
+            [
+                printable(each.path),
+                *(f"{label}\t{confidence:.4f}" for label, confidence in each.top),
+            ]
+        )
         for each in predictions.predictions
     )
 

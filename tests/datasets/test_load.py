@@ -1,5 +1,7 @@
 """From a source to an `ImageDataset`."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,7 @@ def test_validation_is_drawn_from_training_and_said(photos, spec):
     assert np.bincount(dataset.labels_of("val")).tolist() == [2, 1]
     assert {dataset.paths[index].split("/")[-3] for index in dataset.splits["test"]} == {"test"}
     assert dataset.notes == (
+        "test has no images of 1 of 2 classes: cat",
         "validation: 3 of 15 training images, 20 % of each class, drawn with seed 0",
     )
 
@@ -41,7 +44,7 @@ def test_no_validation_is_drawn_where_none_is_wanted(photos, spec, write_images)
     dataset = load_dataset(photos, spec, val_fraction=None)
     assert np.bincount(dataset.labels_of("train")).tolist() == [1, 10, 5]
     assert dataset.splits["val"].tolist() == []
-    assert dataset.notes == ()
+    assert not any("validation" in note for note in dataset.notes)
 
 
 def test_a_class_without_images_is_named(photos, spec, write_images):
@@ -51,14 +54,36 @@ def test_a_class_without_images_is_named(photos, spec, write_images):
 
 
 def test_a_given_validation_split_is_kept(photos, spec, write_images):
-    write_images(photos, {"val/cat": 4})
+    write_images(photos, {"val/cat": 4, "train/ant": 1})
     dataset = load_dataset(photos, spec)
     assert {key: len(value) for key, value in dataset.splits.items()} == {
-        "train": 15,
+        "train": 16,
         "val": 4,
         "test": 3,
     }
-    assert dataset.notes == ("validation: the 4 images of the validation split",)
+    assert dataset.notes[-1] == "validation: the 4 images of the validation split"
+
+
+def test_the_same_file_in_two_splits_is_said(photos, spec):
+    for index in range(2):
+        shutil.copy(photos / f"train/dog/{index}.png", photos / f"test/dog/copy{index}.png")
+    note = load_dataset(photos, spec, val_fraction=None).notes[-1]
+    assert note.startswith("warning: 2 of 5 images of test are the same as images of train")
+    assert f"{photos}/test/dog/copy0.png (test) and {photos}/train/dog/0.png (train)" in note
+
+
+def test_the_same_file_twice_may_be_drawn_apart_which_is_said(photos, spec):
+    for index in range(1, 5):
+        shutil.copy(photos / "train/dog/0.png", photos / f"train/dog/{index}.png")
+    note = load_dataset(photos, spec).notes[-1]
+    assert note.startswith("warning: 1 of 3 images of val are the same as images of train")
+
+
+def test_what_was_passed_over_is_said_where_a_class_is_empty(photos, spec):
+    (photos / "train/ant").mkdir()
+    (photos / "train/ant/0.HEIC").touch()
+    with pytest.raises(DataError, match=r"ant \(0\)(.|\n)*does not read \(\.heic 1\)"):
+        load_dataset(photos, spec)
 
 
 def test_without_a_test_split_it_is_empty(tmp_path, spec, write_images):

@@ -47,9 +47,9 @@ def test_splits_labels_and_bytes_are_those_of_the_files(write_parquet, tmp_path)
     write_parquet("train-00000-of-00002.parquet", [0, 1], NAMES)
     write_parquet("train-00001-of-00002.parquet", [1], NAMES)
     listing = list_images(write_parquet("test.parquet", [0], NAMES))
-    assert (listing.name, listing.classes) == ("set", ("cat_kitten", "dog"))
+    assert (listing.name, listing.classes) == ("set", ("cat/kitten", "dog"))
     assert [(entry.split, entry.label) for entry in listing.entries] == [
-        *[("train", "cat_kitten")] * 4,
+        *[("train", "cat/kitten")] * 4,
         *[("train", "dog")] * 2,
         *[("test", "dog")] * 2,
     ]
@@ -85,10 +85,30 @@ def test_images_without_a_label_are_refused(write_parquet, label):
         list_images(write_parquet("train.parquet", [0, label], NAMES))
 
 
-@pytest.mark.parametrize("label", ["", ".", "..", ".hidden", "a\0b"])
-def test_labels_that_would_leave_their_folder_are_refused(write_parquet, label):
-    with pytest.raises(DataError, match=r"train\.parquet: .* cannot name a class"):
+def test_any_name_is_a_class_of_its_own(write_parquet):
+    names = ["a/b", "a_b", "..", ".hidden", "x" * 300]
+    assert list_images(write_parquet("train.parquet", names)).classes == tuple(sorted(names))
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [("", r"train\.parquet: '' cannot name a class"), ("a\0b", r"a\\x00b")],
+)
+def test_labels_that_are_no_names_are_refused(write_parquet, label, message):
+    with pytest.raises(DataError, match=message):
         list_images(write_parquet("train.parquet", ["cat", label]))
+
+
+def test_two_classes_of_one_name_are_refused(write_parquet):
+    with pytest.raises(DataError, match="class names hold cat more than once"):
+        list_images(write_parquet("train.parquet", [0, 1], ["cat", "cat"]))
+
+
+def test_what_lies_beside_the_files_is_said(write_parquet):
+    folder = write_parquet("train.parquet", [0, 1], NAMES)
+    (folder / "README.md").touch()
+    (folder / "more").mkdir()
+    assert list_images(folder).notes == ("did not read more/, README.md",)
 
 
 @pytest.mark.parametrize("label", [2, -2])

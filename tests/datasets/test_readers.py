@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kintune.datasets.catalog import list_images
-from kintune.datasets.readers import read_csv, read_folder
+from kintune.datasets.csv_table import read_csv
+from kintune.datasets.readers import read_folder
 from kintune.errors import DataError
 from kintune.testing import ReaderSuite
 
@@ -129,7 +130,7 @@ def test_a_flat_folder_is_unlabelled_and_only_to_be_measured(tmp_path, write_ima
 def test_no_images_names_the_extensions_found(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "photo.heic").touch()
-    with pytest.raises(DataError, match=r"Other files found: \.heic 1.*\.jpg"):
+    with pytest.raises(DataError, match=r"does not read \(\.heic 1\).*\.jpg"):
         read_folder(str(tmp_path))
 
 
@@ -171,15 +172,27 @@ def test_a_table_with_splits_other_columns_and_a_byte_order_mark(table):
     ("text", "message"),
     [
         ("", "needs a header with the columns path,label and perhaps split"),
-        ("file,class\nimages/0.png,a\n", "Found: file, class."),
-        ("path;label\nimages/0.png;a\n", "Found: path;label."),
+        ("photo,breed\nimages/0.png,a\n", "Found: photo, breed."),
+        ("path;breed\nimages/0.png;a\n", "Found: path;breed."),
+        ("path,label,label\nimages/0.png,a,b\n", "has the column label more than once"),
+        ("path,class,category\nimages/0.png,a,b\n", "class and category may each be the classes"),
+        ("path,label\n,a\n", "1 rows without a path, in lines 2."),
+        ("path,label,is_test\nimages/0.png,a,0\nimages/1.png,b,1\n", "is_test looks like a split"),
+        (
+            "path,label,usage\nimages/0.png,a,Training\nimages/1.png,b,PublicTest\n",
+            "usage looks like a split",
+        ),
+        (
+            "path,label\n0.png,a\n1.png,b\n",
+            "2 files that do not exist (did you mean images/0.png for the first?",
+        ),
         ("path,label\n", "has a header and no rows"),
         ("path,label\nimages/0.png,\nimages/1.png,a\n", "1 rows without a label, in lines 2."),
         (
             "path,label\nimages/0.png,a,b\n",
             "another number of fields than the header's 2, in lines 2",
         ),
-        ("path,label,split\nimages/0.png,a,dev\n", "not train, val or test, in lines 2 (dev)"),
+        ("path,label,split\nimages/0.png,a,7\n", "not train, val or test, in lines 2 (7)"),
         (
             "path,label\nimages/0.png,a\nimages/1.png,b\nimages/../images/0.png,a\n",
             "1 files named more than once:\n  {root}/images/0.png",
@@ -200,6 +213,46 @@ def test_tables_that_cannot_be_used(table, tmp_path, text, message):
         read_csv(table(text))
     assert str(error.value).startswith(f"{tmp_path}/data.csv: ")
     assert message.format(root=tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("path;label\nimages/0.png;a\nimages/1.png;b\n", "utf-8"),
+        ("path\tlabel\nimages/0.png\ta\nimages/1.png\tb\n", "utf-16"),
+        ("path,label\nimages\\0.png,a\nimages\\1,b\n", "utf-8"),
+        ("image_id,label\nimages/0,a\nimages/1,b\n", "utf-8"),
+        ("File Name,Category\nimages/0.png,a\nimages/1.png,b\n", "utf-8-sig"),
+    ],
+)
+def test_tables_of_other_programs(table, tmp_path, text, encoding):
+    listing = read_csv(table(text, encoding=encoding))
+    assert summary(listing, tmp_path) == [
+        ("train", "a", "images/0.png"),
+        ("train", "b", "images/1.png"),
+    ]
+
+
+def test_what_was_read_otherwise_than_it_stands_is_said(table):
+    listing = read_csv(
+        table(
+            "id,class,phase,width\nimages\\0,a,TRAIN,7\nimages/1.png,b,dev,7\nimages/2,b,train,7\n"
+        )
+    )
+    assert [entry.split for entry in listing.entries] == ["train", "train", "val"]
+    assert listing.notes == (
+        "read the column id as the path and class as the label and phase as the split",
+        "did not read the columns width",
+        "read \\ as / in 1 paths",
+        "added the extension to 2 paths",
+        "val has no images of 1 of 2 classes: a",
+    )
+
+
+def test_a_table_in_latin_1_is_refused_with_its_line(table):
+    path = table("path,label\nimages/0.png,a\nimages/1.png,gr\u00fcn\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"line 3 holds the byte 0xfc\. Save the table as UTF-8"):
+        read_csv(path)
 
 
 def test_of_many_missing_files_ten_are_shown(table):

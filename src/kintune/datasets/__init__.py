@@ -1,5 +1,6 @@
 """Images in: read, checked, decoded once, split."""
 
+from kintune.datasets.cache import cache_root
 from kintune.datasets.catalog import absolute_source
 from kintune.datasets.health import HealthReport, Problem, check_dataset
 from kintune.datasets.images import SPLITS, DecodedImages, ImageDataset, Split, UnreadableFile
@@ -18,6 +19,7 @@ __all__ = [
     "UnreadableFile",
     "absolute_source",
     "cache_contents",
+    "cache_root",
     "check_dataset",
     "clear_cache",
     "load_dataset",

@@ -4,17 +4,14 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
+from kintune.datasets.csv_table import read_csv
 from kintune.datasets.digits import read_digits
+from kintune.datasets.listing import DatasetReader, Listing, refuse_single_class
 from kintune.datasets.official import OFFICIAL, PREFIX, absolute_official, read_official
 from kintune.datasets.parquet import read_parquet
-from kintune.datasets.readers import (
-    DatasetReader,
-    Listing,
-    read_csv,
-    read_flat_folder,
-    read_folder,
-    refuse_single_class,
-)
+from kintune.datasets.readers import read_flat_folder, read_folder
+from kintune.datasets.split_names import split_named
+from kintune.datasets.walk import has_folders
 from kintune.errors import DataError
 
 CATALOG: Mapping[str, DatasetReader] = {
@@ -58,11 +55,15 @@ def _listing(source: str | Path, for_training: bool) -> Listing:
     if str(source).startswith(PREFIX):
         return read_official(str(source))
     path = Path(source).expanduser().absolute()
-    if path.is_dir():
-        return _read_listable_folder(path, for_training)
-    if path.is_file() and path.suffix.lower() == ".csv":
-        return read_csv(str(path))
-    if path.exists():
+    try:
+        if path.is_dir():
+            return _read_listable_folder(path, for_training)
+        if path.is_file() and path.suffix.lower() in (".csv", ".tsv"):
+            return read_csv(str(path))
+        exists = path.exists()
+    except OSError as error:
+        raise DataError(f"{error.filename or path}: cannot be read ({error.strerror}).") from None
+    if exists:
         raise DataError(
             f"{path}: is a file, not a folder of class folders nor a .csv table with the columns "
             "path,label[,split]."
@@ -71,16 +72,15 @@ def _listing(source: str | Path, for_training: bool) -> Listing:
 
 
 def _read_listable_folder(path: Path, for_training: bool) -> Listing:
-    try:
-        if not any(path.iterdir()):
-            raise DataError(f"{path}: is empty. It should hold a folder of images for each class.")
-        flat = None if for_training else read_flat_folder(str(path))
-        if flat is not None:
-            return flat
-        reader = read_parquet if any(path.glob("*.parquet")) else read_folder
-        return reader(str(path))
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}).") from None
+    if not any(path.iterdir()):
+        raise DataError(f"{path}: is empty. It should hold a folder of images for each class.")
+    tables = sorted(path.glob("*.parquet"))
+    if tables and (any(split_named(table.stem) for table in tables) or not has_folders(path)):
+        return read_parquet(str(path))
+    flat = None if for_training else read_flat_folder(str(path))
+    if flat is not None:
+        return flat
+    return read_folder(str(path))
 
 
 def _near(path: Path) -> str:

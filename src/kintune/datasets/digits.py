@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from kintune.datasets.cache import building, cache_root
-from kintune.datasets.readers import Listing, read_folder
+from kintune.datasets.listing import Listing
+from kintune.datasets.readers import read_folder
 from kintune.datasets.splits import stratified_draw
 from kintune.errors import DataError
 

@@ -9,7 +9,7 @@ from typing import Literal
 from kintune.datasets.catalog import list_images
 from kintune.datasets.decode import decode_file, in_threads
 from kintune.datasets.images import SPLITS
-from kintune.datasets.readers import ImageEntry, Listing
+from kintune.datasets.listing import ImageEntry, Listing
 from kintune.records import Record
 
 TINY_CLASS_IMAGES = 5

@@ -13,7 +13,7 @@ from kintune.datasets.cache import CachedImages, cached_images
 from kintune.datasets.catalog import list_images
 from kintune.datasets.decode import DECODER_VERSION, ImageScale
 from kintune.datasets.images import SPLITS, ImageDataset, Split, UnreadableFile
-from kintune.datasets.readers import ImageEntry, Listing, shown
+from kintune.datasets.listing import ImageEntry, Listing, refuse_small_classes
 from kintune.datasets.splits import stratified_draw
 from kintune.errors import DataError, OptionError
 from kintune.inputs import InputSpec
@@ -40,7 +40,7 @@ def load_dataset(
         input: gives the shorter side and the interpolation of the decoded images.
         skip_unreadable: go on without the files that do not load; they are recorded.
         val_fraction: share of each training class that is drawn for validation; None draws nothing,
-            and then one image makes a class.
+            and then, as where the source has a validation split, one image makes a class.
         seed: of that draw.
         verify: hash the files and compare with the cache, whose key is path, size and times.
 
@@ -50,8 +50,7 @@ def load_dataset(
     """
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise OptionError(f"val_fraction is {val_fraction}; it must lie between 0 and 1.")
-    least = 1 if val_fraction is None else 2
-    checks = _Checks(least=least, skip_unreadable=skip_unreadable, verify=verify)
+    checks = _Checks(skip_unreadable=skip_unreadable, verify=verify)
     return _read(list_images(source), input, checks, val_fraction, seed)
 
 
@@ -65,16 +64,14 @@ def load_unsplit(
         DataError: the source cannot be used; the text says why and what to do.
     """
     listing = list_images(source, for_training=False)
-    checks = _Checks(least=1, skip_unreadable=skip_unreadable, verify=verify)
+    checks = _Checks(skip_unreadable=skip_unreadable, verify=verify)
     return _read(listing, input, checks, None, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Checks:
-    """What a source must hold, and how closely it is looked at."""
+    """How closely a source is looked at."""
 
-    least: int
-    """Training images in each class."""
     skip_unreadable: bool
     verify: bool
 
@@ -82,14 +79,14 @@ class _Checks:
 def _read(
     listing: Listing, input: InputSpec, checks: _Checks, val_fraction: float | None, seed: int
 ) -> ImageDataset:
-    _check_class_sizes(listing, checks.least)
+    refuse_small_classes(listing, _min_images(listing, val_fraction))
     scale = ImageScale(input.shorter_side, input.interpolation)
     paths = [entry.path for entry in listing.entries]
     cached = cached_images(paths, scale, verify=checks.verify)
     skipped = _skipped(listing, cached, checks.skip_unreadable)
     kept = np.setdiff1d(np.arange(len(listing.entries)), list(cached.unreadable))
     readable = replace(listing, entries=tuple(listing.entries[index] for index in kept))
-    _check_class_sizes(readable, checks.least)
+    refuse_small_classes(readable, _min_images(readable, val_fraction))
     dataset = _dataset(readable, cached.select(kept), val_fraction, seed)
     return replace(dataset, skipped=skipped, notes=(*dataset.notes, *_skipped_notes(skipped)))
 
@@ -112,26 +109,20 @@ def _dataset(
         images=cached.images,
         content_hash=_content_hash(listing.entries, cached.sha256, validation),
         skipped=(),
-        notes=(*listing.notes, *filter(None, [validation])),
+        notes=(
+            *listing.notes,
+            *filter(None, [validation]),
+            *_leak_notes(listing.entries, cached.sha256, splits),
+        ),
         val_fraction=val_fraction,
         split_seed=seed,
     )
 
 
-def _check_class_sizes(listing: Listing, least: int) -> None:
-    """At least so many training images in each class."""
-    counts = dict.fromkeys(listing.classes, 0)
-    for entry in listing.entries:
-        if entry.split == "train":
-            counts[entry.label] += 1
-    small = [f"{name} ({count})" for name, count in counts.items() if count < least]
-    if small:
-        raise DataError(
-            f"{listing.source}: classes with fewer than {least} usable training images: "
-            f"{shown(small)}. "
-            + ("One trains and one validates: add" if least > 1 else "Add")
-            + " images, or take the class away."
-        )
+def _min_images(listing: Listing, val_fraction: float | None) -> int:
+    """Training images that each class needs: one more where one is drawn for validation."""
+    draws = val_fraction is not None and not any(entry.split == "val" for entry in listing.entries)
+    return 2 if draws else 1
 
 
 def _skipped(
@@ -145,7 +136,7 @@ def _skipped(
         listed = "\n".join(f"  {file.path}: {file.reason}" for file in files)
         raise DataError(
             f"{listing.source}: {len(files)} of {len(listing.entries)} files cannot be read as "
-            f"images:\n{listed}\nMend or delete them, or go on without them: --skip-unreadable"
+            f"images:\n{listed}\nRepair or delete them, or go on without them: --skip-unreadable"
         )
     return files
 
@@ -172,6 +163,31 @@ def _splits(
         f"validation: {len(drawn)} of {len(train)} training images, {100 * val_fraction:g} % of "
         f"each class, drawn with seed {seed}"
     )
+
+
+def _leak_notes(
+    entries: Sequence[ImageEntry], digests: Sequence[str], splits: Mapping[Split, IndexArray]
+) -> tuple[str, ...]:
+    """Files of val and test whose bytes are those of an image of an earlier split.
+
+    `kintune check` also finds images that are the same in another encoding.
+    """
+    notes: list[str] = []
+    seen: dict[str, tuple[Split, int]] = {}
+    for split in SPLITS:
+        rows: list[int] = splits[split].tolist()
+        leaks = [(index, *seen[digests[index]]) for index in rows if digests[index] in seen]
+        if leaks:
+            index, earlier, other = leaks[0]
+            origins = " or ".join(each for each in SPLITS if each in {leak[1] for leak in leaks})
+            notes.append(
+                f"warning: {len(leaks)} of {len(rows)} images of {split} are the same as "
+                f"images of {origins}, which makes the error on {split} too low; for example "
+                f"{entries[index].path} ({split}) and {entries[other].path} ({earlier}). kintune "
+                "check lists all"
+            )
+        seen |= {digests[index]: (split, index) for index in rows}
+    return tuple(notes)
 
 
 def _content_hash(entries: Sequence[ImageEntry], digests: Sequence[str], validation: str) -> str:

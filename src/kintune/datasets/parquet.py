@@ -1,13 +1,15 @@
 """Parquet files in the layout of Hugging Face `datasets`, unpacked once into a folder of images."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kintune.datasets.cache import building, cache_root, files_key
-from kintune.datasets.readers import SPLIT_NAMES, Listing, read_folder
+from kintune.datasets.images import SPLITS, Split
+from kintune.datasets.listing import ImageEntry, Listing, consistent, ordered, repeated, shown
+from kintune.datasets.split_names import split_named
+from kintune.datasets.walk import Walk
 from kintune.errors import DataError
 from kintune.progress import track
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 _ROWS_AT_ONCE = 256
+_NAMES = "classes.json"  # name of each class and the number of its folder
 
 
 def read_parquet(source: str) -> Listing:
@@ -22,7 +25,8 @@ def read_parquet(source: str) -> Listing:
 
     Columns are `image`, a struct with the encoded file in `bytes`, and `label`, a number or a
     name; numbers get their names from the schema where it has them. The images are written on
-    first use to `<cache root>/datasets/<name>-<key of the files>`.
+    first use to `<cache root>/datasets/<name>-<key of the files>`, in a numbered folder for each
+    class, for names of classes may not be names of folders.
 
     Raises:
         DataError: other columns or file names, rows without image or label, a damaged file, no
@@ -30,28 +34,59 @@ def read_parquet(source: str) -> Listing:
     """
     root = Path(source)
     files = sorted(root.glob("*.parquet"))
-    key = files_key([str(path) for path in files], "parquet")[:12]
-    folder = cache_root() / "datasets" / f"{root.name}-{key}"
+    key = files_key([str(path) for path in files], "parquet, numbered classes")[:12]
+    folder = cache_root() / "datasets" / f"{root.name[:100]}-{key}"
     if not folder.exists():
         with building(folder) as temporary:
-            for path in files:
-                _unpack(path, temporary / _split_of(path))
-    return replace(read_folder(str(folder)), name=root.name, source=source)
+            _unpack_all(files, temporary)
+    names = _numbers(folder)
+    entries = [
+        ImageEntry(str(path), name, split)
+        for split in SPLITS
+        for name, number in names.items()
+        for path in (folder / split / str(number)).glob("*")
+    ]
+    return consistent(
+        Listing(
+            name=root.name,
+            source=source,
+            entries=ordered(entries),
+            classes=tuple(sorted({entry.label for entry in entries if entry.split == "train"})),
+            notes=Walk(root).notes_beside(files),
+        )
+    )
 
 
-def _split_of(path: Path) -> str:
-    prefix = path.stem.partition("-")[0].lower()  # "train-00000-of-00002"
-    if prefix not in SPLIT_NAMES:
+def _unpack_all(files: Sequence[Path], folder: Path) -> None:
+    """Write the images to `split/number of the class/file and row.jpg`, and the names."""
+    splits = {path: _split_of(path) for path in files}
+    numbers: dict[str, int] = {}
+    for path, split in splits.items():
+        _unpack(path, folder / split, numbers)
+    (folder / _NAMES).write_text(json.dumps(numbers), encoding="utf-8")
+
+
+def _numbers(folder: Path) -> dict[str, int]:
+    try:
+        return json.loads((folder / _NAMES).read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: damaged cache ({error}). Delete this folder.") from None
+
+
+def _split_of(path: Path) -> Split:
+    name = split_named(path.stem.partition("-")[0]) or split_named(path.stem)
+    if name is None:
         raise DataError(f"{path}: its name must begin with train, val or test.")
-    return SPLIT_NAMES[prefix]
+    return name.split
 
 
-def _unpack(path: Path, folder: Path) -> None:
+def _unpack(path: Path, folder: Path, numbers: dict[str, int]) -> None:
     file = _opened(path)
     rows = track(_rows(path, file), f"unpacking {path.name}", file.metadata.num_rows)
     for index, (label, content) in enumerate(rows):
+        number = numbers.setdefault(label, len(numbers))
         # Images are known by their content; the ending only says that this is one.
-        image = folder / label.replace("/", "_") / f"{path.stem}-{index:06d}.jpg"
+        image = folder / str(number) / f"{path.stem[:100]}-{index:06d}.jpg"
         image.parent.mkdir(parents=True, exist_ok=True)
         image.write_bytes(content)
 
@@ -87,7 +122,7 @@ def _rows(path: Path, file: "ParquetFile") -> Iterator[tuple[str, bytes]]:
     """Class name and encoded image of each row."""
     from pyarrow import ArrowException
 
-    names = _label_names(file.schema_arrow.metadata or {})
+    names = _label_names(path, file.schema_arrow.metadata or {})
     try:
         for batch in file.iter_batches(_ROWS_AT_ONCE, columns=["image", "label"]):
             for row in batch.to_pylist():
@@ -101,16 +136,21 @@ def _rows(path: Path, file: "ParquetFile") -> Iterator[tuple[str, bytes]]:
 
 def _class_name(path: Path, label: Any, names: list[str]) -> str:
     if label in (None, -1):  # how published test splits say that they have none
-        raise DataError(f"{path}: holds images without a label. Take the file away.")
+        raise DataError(f"{path}: holds images without a label. Move the file elsewhere.")
     if names and label not in range(len(names)):
         raise DataError(f"{path}: label {label!r} is none of its {len(names)} class names.")
     name = names[label] if names else str(label)
-    # A class becomes a folder, which must stay in its split and must not be hidden.
-    if not name or name.startswith(".") or "\0" in name:
+    if not name:
         raise DataError(f"{path}: {name!r} cannot name a class. Give it another name.")
     return name
 
 
-def _label_names(metadata: dict[bytes, bytes]) -> list[str]:
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return features.get("label", {}).get("names", [])
+def _label_names(path: Path, metadata: dict[bytes, bytes]) -> list[str]:
+    try:
+        described = json.loads(metadata.get(b"huggingface", b"{}"))
+        names = described.get("info", {}).get("features", {}).get("label", {}).get("names", [])
+    except (ValueError, AttributeError):
+        raise DataError(f"{path}: its metadata `huggingface` is damaged. Fetch it again.") from None
+    if twice := repeated(names):
+        raise DataError(f"{path}: its class names hold {shown(twice)} more than once.")
+    return names

@@ -19,7 +19,7 @@ from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
 from kintune.progress import announce
 from kintune.records import Record, differences
-from kintune.runs import RunConfig, foreign_result, write_json
+from kintune.runs import RunConfig, foreign_result, mark_output, write_json
 from kintune.training.replicas import replicas
 
 FILES = tuple(
@@ -129,7 +129,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     path = folder / "lock"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        mark_output(folder)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise OptionError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from kintune.datasets.readers import ImageEntry
+from kintune.datasets.listing import ImageEntry
 from kintune.errors import DataError
 
 Key = TypeVar("Key", str, int)

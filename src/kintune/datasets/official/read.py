@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from kintune.datasets.listing import Listing, consistent, ordered, refuse_paths, repeated
 from kintune.datasets.official.layout import missing_files
 from kintune.datasets.official.sets import OFFICIAL, PREFIX, Counts, OfficialSet
-from kintune.datasets.readers import Listing, consistent, ordered, refuse_paths, repeated
 from kintune.errors import DataError
 
 DATA_ROOT = "KINTUNE_DATA"
@@ -80,7 +80,8 @@ def _listing(name: str, official: OfficialSet, folder: Path) -> Listing:
         classes=tuple(sorted({each.label for each in found.entries if each.split == "train"})),
         notes=found.notes,
     )
-    return replace(consistent(listing), notes=(*found.notes, *_difference(listing, official)))
+    checked = consistent(listing)
+    return replace(checked, notes=(*checked.notes, *_difference(listing, official)))
 
 
 def _difference(listing: Listing, official: OfficialSet) -> tuple[str, ...]:

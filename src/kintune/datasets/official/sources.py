@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kintune.datasets.images import Split
+from kintune.datasets.listing import ImageEntry
 from kintune.datasets.official.layout import (
     Found,
     class_of,
@@ -15,7 +16,7 @@ from kintune.datasets.official.layout import (
     read_pairs,
 )
 from kintune.datasets.official.matlab import read_structs
-from kintune.datasets.readers import ImageEntry, read_folder
+from kintune.datasets.readers import read_folder
 from kintune.errors import DataError
 
 INATURALIST_SEED = 0

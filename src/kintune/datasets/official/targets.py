@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from kintune.datasets.images import Split
+from kintune.datasets.listing import ImageEntry
 from kintune.datasets.official.layout import (
     Found,
     class_of,
@@ -14,7 +15,6 @@ from kintune.datasets.official.layout import (
     read_pairs,
 )
 from kintune.datasets.official.matlab import read_integers, read_strings, read_structs
-from kintune.datasets.readers import ImageEntry
 from kintune.errors import DataError
 
 CALTECH_TRAIN_IMAGES = 60
