@@ -108,7 +108,7 @@ class TestWhichCandidates:
         save_file(load_backbone("pocket").network.state_dict(), path)
         with pytest.raises(ModelError, match="--model NAME --weights"):
             self.named(model=str(path))
-        with pytest.raises(OptionError, match="leave out --weights"):
+        with pytest.raises(OptionError, match="omit --weights"):
             self.named(model=str(path), weights=path)
 
 

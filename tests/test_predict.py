@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 from PIL import Image
 
 from kintune.backbones import BackboneOverrides, load_backbone, with_new_head
+from kintune.cli import main
 from kintune.errors import DataError, ModelError
 from kintune.predict import BATCH_SIZE, predict
 from kintune.training import load_model_folder, write_model_folder
@@ -68,18 +70,59 @@ def test_names_at_most_the_classes_asked_for_best_first(model_folder, images):
     assert top[0][1] >= top[1][1]
 
 
-def test_lists_every_file_that_does_not_load(model_folder, images, tmp_path):
+def test_classifies_the_others_where_some_do_not_load(model_folder, images, tmp_path):
     text = tmp_path / "text.jpg"
     text.write_text("no image")
-    missing = tmp_path / "missing.png"
+    os.mkfifo(tmp_path / "fifo.png")
+    bad = [text, tmp_path / "missing.png", tmp_path / "fifo.png", tmp_path / "*.gif"]
+
+    found = predict(model_folder, [bad[0], *images, *bad[1:]])
+
+    assert [each.path for each in found.predictions] == [str(path) for path in images]
+    assert {each.path for each in found.unreadable} == {str(path) for path in bad}
+    reasons = {Path(each.path).name: each.reason for each in found.unreadable}
+    assert reasons["missing.png"] == "no such file"
+    assert reasons["*.gif"] == "no file matches this pattern"
+
+
+def test_takes_folders_and_patterns(model_folder, images, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / ".hidden.png").write_text("no image")
+    expected = [str(path) for path in images]
+
+    for given in (tmp_path, tmp_path / "*.png", tmp_path / "[012].png"):
+        found = predict(model_folder, [given])
+        assert [each.path for each in found.predictions] == expected
+        assert not found.unreadable
+
+
+def test_without_any_image_all_that_was_tried_is_listed(model_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.jpg").write_text("no image")
 
     with pytest.raises(DataError) as refused:
-        predict(model_folder, [text, *images, missing])
+        predict(model_folder, [tmp_path / "empty", tmp_path / "text.jpg"])
 
-    assert "2 of 5 files" in str(refused.value)
-    assert str(text) in str(refused.value)
-    assert str(missing) in str(refused.value)
-    assert str(images[0]) not in str(refused.value)
+    assert f"{tmp_path / 'empty'}: no images in this folder" in str(refused.value)
+    assert str(tmp_path / "text.jpg") in str(refused.value)
+
+
+def test_the_command_prints_the_good_ones_and_fails_for_the_bad(
+    model_folder, images, tmp_path, capsys
+):
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(model_folder), str(images[0]), str(tmp_path / "missing.png")])
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{images[0]}\t")
+    assert f"{tmp_path / 'missing.png'}: no such file" in printed.err
+
+
+def test_the_command_wants_images(model_folder, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(model_folder)])
+    assert ended.value.code != 0
+    assert "IMAGES" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_model_is_refused(images, tmp_path):

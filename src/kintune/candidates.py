@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 import torch
 
-from kintune.backbones import Backbone, BackboneOverrides, load_backbone, weights_architecture
+from kintune.backbones import Backbone, BackboneOverrides, load_backbone, named_architecture
 from kintune.datasets import ImageDataset, load_unsplit
 from kintune.errors import OptionError
 from kintune.features import extract_features
@@ -78,7 +78,11 @@ def candidates(options: SimilarityOptions) -> tuple[Candidate, ...]:
         _for_each(options.source, count),
         strict=True,
     )
-    return tuple(_candidate(str(model), weights, source) for model, weights, source in rows)
+    candidates: list[Candidate] = []
+    for model, weights, source in rows:
+        name, file = named_architecture(str(model), weights)
+        candidates.append(Candidate(model=name, weights=file, source=source))
+    return tuple(candidates)
 
 
 def write_prototypes(options: PrototypesOptions) -> PrototypeFile:
@@ -129,16 +133,6 @@ def _models(options: SimilarityOptions) -> tuple[str, ...]:
 
 def _for_each(values: Sequence[T], count: int) -> Sequence[T | None]:
     return values if len(values) == count else [values[0] if values else None] * count
-
-
-def _candidate(model: str, weights: Path | None, source: Path | None) -> Candidate:
-    """A weights file given as the model names its own architecture."""
-    if not Path(model).is_file():
-        return Candidate(model=model, weights=weights, source=source)
-    if weights is not None:
-        raise OptionError(f"--model {model} is a weights file already: leave out --weights.")
-    path = Path(model)
-    return Candidate(model=weights_architecture(path), weights=path, source=source)
 
 
 def _measure(

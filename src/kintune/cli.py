@@ -205,7 +205,9 @@ COMMANDS = {
         FinetuneOptions, _finetune, tables.summary_table, lambda run: run.succeeded
     ),
     "check": Command(CheckOptions, _check, tables.health_table, lambda health: not health.problems),
-    "predict": Command(PredictOptions, _predict, tables.prediction_table, _always),
+    "predict": Command(
+        PredictOptions, _predict, tables.prediction_table, lambda found: not found.unreadable
+    ),
     "report": Command(ReportOptions, _report, tables.report_line, _always),
     "cache": Command(CacheOptions, _cache, tables.cache_table, _always),
     "reference": Command(ReferenceOptions, _reference, tables.reference_table, _always),

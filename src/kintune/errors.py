@@ -7,7 +7,7 @@ and what to do next. A diverged or failed run is not an error: it is a result wi
 
 
 class KintuneError(Exception):
-    """A mistake that the person can mend; its text is the whole message, without a traceback."""
+    """A mistake that the person can fix; its text is the whole message, without a traceback."""
 
 
 class DataError(KintuneError):
@@ -28,3 +28,22 @@ class IncomparableError(KintuneError):
 
 class SolverError(KintuneError):
     """A numerical solver that ended without a certified answer."""
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """The text of another library's exception for the middle of a message: one line, cut at `limit`
+    characters; the name of its class where it has no text."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return (text if len(text) <= limit else text[:limit] + " ...") or type(error).__name__
+
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""What a RuntimeError of torch says that is one of memory."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was too small.
+
+    The CPU's allocator and the libraries below CUDA raise a plain RuntimeError.
+    """
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)

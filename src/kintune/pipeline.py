@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kintune.backbones import trust_ratio
+from kintune.backbones import absolute_model, trust_ratio
 from kintune.candidates import measure_candidates, write_prototypes
 from kintune.choosing import Choice, choose, lowest_seed
 from kintune.datasets import absolute_source
@@ -32,7 +32,7 @@ from kintune.outputs import (
     task_identity,
 )
 from kintune.plan import plan_runs, plan_search, say_plan
-from kintune.predict import Predictions, predict
+from kintune.predict import Predictions, predict, unreadable_lines
 from kintune.progress import announce, live_display
 from kintune.recommend import Recipe, Recommendation, recommend
 from kintune.repeat import repeated, say_repeated
@@ -191,9 +191,16 @@ def demo(options: DemoOptions) -> TrainingSummary | Plan:
 
 
 def predictions(options: PredictOptions) -> Predictions:
-    """Classify images with a finished model."""
+    """Classify images with a finished model; says on stderr what could not be read."""
+    if not options.images:
+        raise OptionError("IMAGES: name at least one image file, folder or pattern (new/*.jpg).")
     device = resolve_device(options.device)
-    return predict(options.model, options.images, top=options.top, device=device)
+    found = predict(options.model, options.images, top=options.top, device=device)
+    if found.unreadable:
+        count = len(found.unreadable)
+        lines = unreadable_lines(found.unreadable)
+        announce(f"kintune: not classified, {count} of what was named:\n{lines}")
+    return found
 
 
 def report(options: ReportOptions) -> ReportPath:
@@ -296,6 +303,8 @@ def _words(field: str, value: Any) -> list[str]:
         return []
     if field == "data":
         return [absolute_source(value)]
+    if field == "model":
+        value = absolute_model(value)
     if isinstance(value, Path):
         value = absolute_source(value) if field == "source" else value.absolute()
     flag = "--from" if field == "from_config" else "--" + field.replace("_", "-")

@@ -1,6 +1,7 @@
 """A fine-tuned model on new images."""
 
-from collections.abc import Sequence
+import glob
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -11,8 +12,9 @@ import torch
 from kintune.backbones import normalised
 from kintune.datasets import DecodedImages
 from kintune.datasets.decode import ImageScale, decode_file, in_threads
+from kintune.datasets.readers import IMAGE_EXTENSIONS
 from kintune.datasets.transforms import centre_crops
-from kintune.errors import DataError
+from kintune.errors import DataError, ModelError
 from kintune.progress import printable
 from kintune.records import Record
 from kintune.training import FineTunedModel, load_model_folder
@@ -33,12 +35,22 @@ class Prediction(Record):
     """The most probable classes with their probabilities, best first."""
 
 
+class Unreadable(Record):
+    """A file, folder or pattern that gave no image."""
+
+    path: str
+    """Absolute path."""
+    reason: str
+
+
 class Predictions(Record):
-    """One prediction for each file, in the order of the files."""
+    """One prediction for each image, in the order of the files."""
 
     model: str
     """Absolute path of the model folder."""
     predictions: tuple[Prediction, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+    """What could not be classified."""
 
 
 def predict(
@@ -47,40 +59,78 @@ def predict(
     """Classify image files with the model that `tune` or `finetune` left in a folder.
 
     Args:
-        model_folder: holds `model.safetensors` and `model.json`.
-        files: of any kind that a data set may hold.
+        model_folder: holds `model.safetensors` and `model.json`, or is the output folder around it.
+        files: of any kind that a data set may hold; folders, of which all images count, hidden ones
+            aside; or patterns such as `new/*.jpg`.
         top: how many classes to name for each image, as far as there are as many.
         device: `cpu`, `cuda` or `cuda:N`.
 
+    Returns:
+        The predictions, and what could not be read beside them.
+
     Raises:
-        ModelError: not a model folder.
-        DataError: files that do not load as images; all of them are listed.
+        ModelError: not a model folder, or a model that gives no numbers.
+        DataError: there is no image that loads; all that was tried is listed.
     """
     model = load_model_folder(model_folder)
     model.network.to(device)
-    paths = [str(file.absolute()) for file in files]
+    paths, unreadable = _image_files(files)
     scale = ImageScale(model.input.shorter_side, model.input.interpolation)
     decoded = in_threads(partial(decode_file, scale=scale), paths, "predicting")
 
-    unreadable: list[str] = []
     predictions: list[Prediction] = []
     for first in range(0, len(paths), BATCH_SIZE):
         names = paths[first : first + BATCH_SIZE]
+        loaded: list[str] = []
         pixels: list[np.ndarray] = []
         for path, file in zip(names, islice(decoded, len(names)), strict=True):
             if file.pixels is None:
-                unreadable.append(f"  {printable(path)}: {file.reason}")
+                unreadable.append(Unreadable(path=path, reason=file.reason))
             else:
+                loaded.append(path)
                 pixels.append(file.pixels)
-        if not unreadable:
-            predictions += _classify(model, names, pixels, top, device)
-    if unreadable:
-        raise DataError(
-            f"{len(unreadable)} of {len(files)} files cannot be read as images:\n"
-            + "\n".join(unreadable)
-            + "\nRepair or omit them."
-        )
-    return Predictions(model=str(model_folder.absolute()), predictions=tuple(predictions))
+        if loaded:
+            predictions += _classify(model, loaded, pixels, top, device)
+    if not predictions:
+        raise DataError(f"no image to classify.\n{unreadable_lines(unreadable)}")
+    return Predictions(
+        model=str(model_folder.absolute()),
+        predictions=tuple(predictions),
+        unreadable=tuple(unreadable),
+    )
+
+
+def unreadable_lines(unreadable: Sequence[Unreadable]) -> str:
+    """One line for each, path and reason."""
+    return "\n".join(f"  {printable(each.path)}: {each.reason}" for each in unreadable)
+
+
+def _image_files(given: Sequence[Path]) -> tuple[list[str], list[Unreadable]]:
+    """Absolute paths of the image files behind files, folders and patterns, and what gave none."""
+    paths: list[str] = []
+    unreadable: list[Unreadable] = []
+    for each in given:
+        path = each.absolute()
+        found, reason = [path], ""
+        if path.is_dir():
+            found, reason = sorted(_images_below(path)), "no images in this folder"
+        elif not path.exists():
+            is_pattern = glob.has_magic(str(each))
+            found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - Path.glob wants a root
+            reason = "no file matches this pattern" if is_pattern else "no such file"
+        elif not path.is_file():
+            found, reason = [], "not a file"
+        paths += [str(file) for file in found]
+        if not found:
+            unreadable.append(Unreadable(path=str(path), reason=reason))
+    return paths, unreadable
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in IMAGE_EXTENSIONS and not is_hidden and path.is_file():
+            yield path
 
 
 @torch.inference_mode()
@@ -89,6 +139,12 @@ def _classify(
 ) -> list[Prediction]:
     crops = centre_crops(_joined(pixels), np.arange(len(pixels)), model.input.image_size)
     logits = model.network(normalised(crops.to(device), model.input)).float()
+    if not logits.isfinite().all():
+        row = int(logits.isfinite().all(1).logical_not().nonzero()[0])
+        raise ModelError(
+            f"{paths[row]}: the model's outputs for this image are NaN or infinite. Its weights or "
+            "input statistics are damaged: train it again."
+        )
     probabilities, indices = logits.softmax(1).topk(min(top, len(model.classes)))
     predictions = []
     for path, values, classes in zip(paths, probabilities.tolist(), indices.tolist(), strict=True):

@@ -65,11 +65,16 @@ class Record(BaseModel):
 def faults(error: ValidationError) -> str:
     """All faults of a record in one line each: field, rule, value got."""
     lines = [
-        f"{'.'.join(str(part) for part in fault['loc']) or 'record'}: {fault['msg']}, "
-        f"got {fault['input']!r}"
+        f"{'.'.join(str(part) for part in fault['loc']) or 'record'}: "
+        f"{fault['msg'].removeprefix('Value error, ')}, got {_shown(fault['input'])}"
         for fault in error.errors(include_url=False)
     ]
     return "; ".join(lines)
+
+
+def _shown(value: Any, limit: int = 100) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]} ..."
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -62,7 +62,7 @@ def _searches(options: ReferenceOptions) -> list[SearchOptions]:
             threads=options.threads,
             device=options.device,
             seed=options.seed,
-            output=(options.output or OUTPUT / options.model) / name,
+            output=(options.output or OUTPUT / Path(options.model).name) / name,
             dry_run=options.dry_run,
         )
         for folder, name in zip(options.folders, names, strict=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from kintune import defaults
-from kintune.backbones import BackboneOverrides
+from kintune.backbones import BackboneOverrides, absolute_model
 from kintune.datasets import absolute_source, with_validation_trained
 from kintune.errors import OptionError
 from kintune.options import SearchOptions
@@ -141,7 +141,7 @@ def runner_for(task: Task, options: SearchOptions, root: Path) -> Runner:
 def task_source(options: SearchOptions) -> TaskSource:
     """How workers find network and images: by absolute paths."""
     return TaskSource(
-        model=options.model,
+        model=absolute_model(options.model),
         weights=options.weights and options.weights.absolute(),
         overrides=BackboneOverrides(
             image_size=options.image_size,

@@ -1,3 +1,6 @@
+import json
+import os
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -44,6 +47,7 @@ class TestWhatIsKnown:
         assert backbone.num_source_classes == 7
         assert backbone.num_features == 192
         assert not any("Warning" in note for note in backbone.notes)
+        assert any(note.endswith("mine.json: made_by.") for note in backbone.notes)
 
     def test_flags_go_before_sidecar_before_header_before_defaults(
         self, pocket_weights, pocket_file, describe
@@ -108,17 +112,87 @@ class TestWhatIsKnown:
             ({"input_size": [1, 32, 32]}, r"only \[3, s, s\]"),
             ({"input_size": [3, 32, 48]}, r"only \[3, s, s\]"),
             ({"architecture": "resnet50.a1_in1k"}, "Pass --model resnet50.a1_in1k"),
+            ({"std": [-1, -1, -1]}, "above 0"),
+            ({"std": [1e-30, 1, 1]}, "divide values for 0 to 255 by 255"),
+            ({"std": [58, 57, 57]}, "divide values for 0 to 255 by 255"),
+            ({"mean": [123, 116, 103]}, "divide values for 0 to 255 by 255"),
+            ({"mean": [1e300] * 3}, "mean"),
+            ({"mean": [float("nan")] * 3}, "mean"),
+            ({"mean": "0.5"}, "mean"),
+            ({"input_size": [3, 0, 0]}, "8 to 4096"),
+            ({"input_size": [3, 100000, 100000]}, "8 to 4096"),
+            ({"input_size": [3, 32]}, "input_size"),
+            ({"crop_pct": 1e-9}, "crop_pct"),
+            ({"interpolation": "best"}, "interpolation"),
+            ({"num_classes": 8}, "num_classes is 8, but the head has 7 rows"),
+            ({"labels": "abcdefg"}, "labels"),
+            ({"label": ["a"] * 7}, "unknown key label. Write labels"),
+            ({"model_kwargs": ["a"]}, "model_kwargs"),
             ({"label_file": "nowhere.txt"}, r"nowhere\.txt"),
+            ({"label_file": "../secret.txt"}, "outside the folder"),
+            ({"label_file": "/etc/passwd"}, "outside the folder"),
+            ({"label_file": "link.txt"}, "outside the folder"),
+            ({"label_file": "folder/secret.txt"}, "outside the folder"),
+            ({"label_file": "a\0b"}, "outside the folder|cannot be read"),
+            ({"label_file": "."}, "cannot be read"),
         ],
     )
-    def test_facts_that_cannot_be_used(self, facts, said, pocket_file, describe):
-        describe(**facts)
+    def test_facts_that_cannot_be_used(self, facts, said, pocket_weights, tmp_path):
+        (tmp_path / "model").mkdir()
+        pocket_file = tmp_path / "model/mine.safetensors"
+        save_file(pocket_weights, pocket_file)
+        (tmp_path / "secret.txt").write_text("a\nb\nc\nd\ne\nf\ng\n")
+        (tmp_path / "model/link.txt").symlink_to(tmp_path / "secret.txt")
+        (tmp_path / "model/folder").symlink_to(tmp_path)
+        pocket_file.with_suffix(".json").write_text(json.dumps(facts))
         with pytest.raises(ModelError, match=said):
             load_backbone("pocket", weights=pocket_file)
 
-    def test_a_sidecar_that_is_not_json(self, pocket_file):
-        pocket_file.with_suffix(".json").write_text("{")
+    def test_the_label_file_of_a_header_stays_in_the_folder_too(self, pocket_weights, pocket_file):
+        save_file(pocket_weights, pocket_file, metadata={"label_file": "../secret.txt"})
+        with pytest.raises(ModelError, match="outside the folder"):
+            load_backbone("pocket", weights=pocket_file)
+
+    @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe{", b"[" * 100_000])
+    def test_a_sidecar_that_is_not_json(self, content, pocket_file):
+        pocket_file.with_suffix(".json").write_bytes(content)
         with pytest.raises(ModelError, match=r"mine\.json: cannot be read as JSON"):
+            load_backbone("pocket", weights=pocket_file)
+
+    @pytest.mark.parametrize("content", ["[]", "3", "null"])
+    def test_a_sidecar_that_is_no_object(self, content, pocket_file):
+        pocket_file.with_suffix(".json").write_text(content)
+        with pytest.raises(ModelError, match=r"mine\.json: record"):
+            load_backbone("pocket", weights=pocket_file)
+
+    def test_a_sidecar_that_is_no_file(self, pocket_file):
+        os.mkfifo(pocket_file.with_suffix(".json"))
+        with pytest.raises(ModelError, match=r"mine\.json: not a file"):
+            load_backbone("pocket", weights=pocket_file)
+
+    def test_a_file_as_the_model_names_its_architecture(self, pocket_file, describe):
+        describe(architecture="pocket")
+        by_file = load_backbone(str(pocket_file))
+        by_name = load_backbone("pocket", weights=pocket_file)
+        assert by_file.name == "pocket"
+        assert by_file.weights_path == by_name.weights_path == pocket_file
+        assert by_file.weights_sha256 == by_name.weights_sha256
+        with pytest.raises(OptionError, match="omit --weights"):
+            load_backbone(str(pocket_file), weights=pocket_file.with_name("other.pth"))
+
+    def test_a_file_that_does_not_name_its_architecture(self, pocket_file):
+        with pytest.raises(ModelError, match="--model NAME --weights"):
+            load_backbone(str(pocket_file))
+
+    def test_a_missing_file_as_the_model(self, tmp_path):
+        with pytest.raises(ModelError, match="no such file"):
+            load_backbone(str(tmp_path / "missing.safetensors"))
+
+    def test_weights_that_give_no_numbers(self, pocket_weights, pocket_file):
+        save_file(
+            dict(pocket_weights) | {"norm.running_var": torch.full((192,), -1.0)}, pocket_file
+        )
+        with pytest.raises(ModelError, match=r"mine\.safetensors.*NaN or infinite"):
             load_backbone("pocket", weights=pocket_file)
 
     def test_model_arguments_are_merged_key_by_key(self, pocket_file, describe):
@@ -141,8 +215,9 @@ class TestWhatIsKnown:
             build_network("pocket", {key: "x"}, 3)
 
     def test_flags_are_checked(self):
-        with pytest.raises(ValidationError, match="image_size"):
-            BackboneOverrides(image_size=4)
+        for size in (0, 4, 5000, 2**64):
+            with pytest.raises(ValidationError, match="image_size"):
+                BackboneOverrides(image_size=size)
 
 
 class TestHead:
@@ -286,9 +361,52 @@ def test_an_image_size_that_the_network_does_not_take():
         )
 
 
-def test_unknown_arguments_of_timm():
-    with pytest.raises(ModelError, match=r"foo=1: cannot be built.*unexpected keyword argument"):
-        build_network("mobilenetv2_050", {"foo": 1}, 3)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("foo", 1),
+        ("act_layer", "os.system"),
+        ("norm_layer", "os.system"),
+        ("in_chans", "x"),
+    ],
+)
+def test_arguments_that_timm_does_not_take(key, value):
+    kwargs = {"drop_path_rate": 0.1, key: value}
+    with pytest.raises(ModelError, match=f"--model-kwargs {key}={value}: cannot be built"):
+        build_network("mobilenetv2_035", kwargs, 3)
+
+
+@pytest.mark.parametrize("pair", ["drop_rate=7", "drop_rate=much", "drop_path_rate=7"])
+def test_arguments_that_fail_in_training_alone(pair):
+    overrides = BackboneOverrides(image_size=32, model_kwargs=(pair,))
+    with pytest.raises(ModelError, match=f"--model-kwargs {pair}: cannot be"):
+        load_backbone("mobilenetv2_035", pretrained=False, overrides=overrides)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_networks_of_other_channels_are_told_that_three_are_needed(channels):
+    overrides = BackboneOverrides(image_size=32, model_kwargs=(f"in_chans={channels}",))
+    with pytest.raises(ModelError, match=f"images of {channels} channels.*three.*omit in_chans"):
+        load_backbone("mobilenetv2_035", pretrained=False, overrides=overrides)
+
+
+def test_weights_named_as_in_torchvision_say_so_to_timm(tmp_path):
+    torch.save(build_network("torchvision:mobilenet_v2", {}, 5).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(ModelError, match=r"another network(.|\n)*--model torchvision:mobilenet_v2"):
+        load_backbone(
+            "mobilenetv2_100",
+            weights=tmp_path / "w.pth",
+            overrides=BackboneOverrides(image_size=32),
+        )
+
+
+def test_an_image_that_does_not_fit_into_memory(monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+
+    monkeypatch.setattr("kintune.backbones.pocket.PocketNet.forward", fail)
+    with pytest.raises(ModelError, match="32 px does not fit into memory"):
+        load_backbone("pocket", pretrained=False)
 
 
 @pytest.mark.parametrize(

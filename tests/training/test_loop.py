@@ -565,17 +565,32 @@ class TestGoingOn:
         assert ".checkpoint.safetensors.a1b2c3d4" not in names
         assert {".gitignore", "notes.txt"} <= names
 
-    def test_a_damaged_checkpoint_is_named(
-        self, backbone, dataset, make_config, tmp_path, monkeypatch
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda content: content[: len(content) // 2],
+            lambda content: b"",
+            lambda content: b"x" * 100,
+            lambda content: content[:-9] + bytes([content[-9] ^ 0x40]) + content[-8:],
+            lambda content: content.replace(rb"\"step\":2", rb"\"step\":1"),
+        ],
+    )
+    def test_a_damaged_checkpoint_is_said_and_training_begins_again(
+        self, damage, backbone, dataset, make_config, tmp_path, monkeypatch, uninterrupted, capsys
     ):
+        folder = tmp_path / "damaged"
         at_step(2, interrupt, monkeypatch)
         with pytest.raises(KeyboardInterrupt):
-            fine_tune(backbone, dataset, make_config(), tmp_path)
-        content = (tmp_path / CHECKPOINT).read_bytes()
-        (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
+            fine_tune(backbone, dataset, make_config(), folder)
+        content = (folder / CHECKPOINT).read_bytes()
+        assert damage(content) != content
+        (folder / CHECKPOINT).write_bytes(damage(content))
 
-        with pytest.raises(OptionError, match=CHECKPOINT):
-            fine_tune(backbone, dataset, make_config(), tmp_path)
+        result = fine_tune(backbone, dataset, make_config(), folder)
+
+        assert any("checkpoint is damaged" in note for note in result.notes)
+        assert f"{folder / CHECKPOINT}: the checkpoint is damaged" in capsys.readouterr().err
+        assert model_bytes(folder) == model_bytes(uninterrupted)
 
     def test_going_on_under_other_versions_is_noted(
         self, backbone, dataset, make_config, tmp_path, monkeypatch

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from kintune.errors import is_out_of_memory
 from kintune.runs import read_result
 from kintune.training import evaluate, fine_tune, head_start, loop
-from kintune.training.memory import halved_micro_batch, is_out_of_memory
+from kintune.training.memory import halved_micro_batch
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.start import starting_network
 from kintune.training.steps import Batch, batch_bounds, training_step

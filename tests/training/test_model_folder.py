@@ -74,10 +74,57 @@ def test_names_what_is_wrong_in_the_description(folder):
         load_model_folder(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": ["a"]}, "1 labels, but the head has 3 rows"),
+        ({"labels": []}, "0 labels, but the head has 3 rows"),
+        ({"labels": [*CLASSES, "x"]}, "4 labels, but the head has 3 rows"),
+        ({"labels": None}, "lacks labels"),
+        ({"num_classes": 4}, "num_classes is 4, but the head has 3 rows"),
+        ({"std": [0, 0, 0]}, "above 0"),
+        ({"std": [-1, -1, -1]}, "above 0"),
+        ({"mean": [1e300] * 3}, "mean"),
+        ({"input_size": [1, 32, 32]}, r"only \[3, s, s\]"),
+        ({"input_size": [3, 32, 64]}, r"only \[3, s, s\]"),
+        ({"architecture": "no_such_network"}, "no network of this name"),
+        ({"architecture": None}, "lacks architecture"),
+        ({"model_kwargs": {"width": 2}}, "width=2: cannot be built"),
+        ({"lables": ["a"], "labels": None}, "Write labels"),
+    ],
+)
+def test_refuses_what_load_backbone_refuses(change, said, folder):
+    facts = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**facts, **change}))
+
+    with pytest.raises(ModelError, match=said):
+        load_model_folder(folder)
+
+
+def test_refuses_weights_that_are_not_finite(folder):
+    weights = load_file(folder / "model.safetensors")
+    weights["fc.weight"][0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors")
+
+    with pytest.raises(ModelError, match=r"fc\.weight are NaN"):
+        load_model_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["best", "model"])
+def test_takes_the_output_folder_or_the_weights_for_the_model(name, folder, tmp_path):
+    output = tmp_path / "output"
+    (output / name).mkdir(parents=True)
+    for file in ("model.safetensors", "model.json"):
+        (folder / file).rename(output / name / file)
+
+    for path in (output, output / name, output / name / "model.safetensors"):
+        assert load_model_folder(path).classes == CLASSES
+
+
 def test_names_weights_that_are_no_safetensors_file(folder):
     (folder / "model.safetensors").write_bytes(b"nothing")
 
-    with pytest.raises(ModelError, match="not a safetensors file"):
+    with pytest.raises(ModelError, match="not a whole safetensors file"):
         load_model_folder(folder)
 
 

@@ -5,29 +5,36 @@ from kintune.backbones.backbone import (
     POCKET_WEIGHTS,
     Backbone,
     load_backbone,
+    named_architecture,
     randomly_initialised,
-    weights_architecture,
     with_new_head,
 )
 from kintune.backbones.endings import MeanFeature, mean_feature
-from kintune.backbones.facts import BackboneOverrides
+from kintune.backbones.facts import BackboneOverrides, WeightsFacts, sidecar_facts
 from kintune.backbones.heads import head_rows, normalised, penultimate_features
 from kintune.backbones.trust import trust_ratio, trust_ratios
+from kintune.backbones.weights import tensors_sha256
+from kintune.backbones.weights_file import absolute_model, is_weights_path
 
 __all__ = [
     "POCKET_WEIGHTS",
     "Backbone",
     "BackboneOverrides",
     "MeanFeature",
+    "WeightsFacts",
+    "absolute_model",
     "build_network",
     "head_rows",
+    "is_weights_path",
     "load_backbone",
     "mean_feature",
+    "named_architecture",
     "normalised",
     "penultimate_features",
     "randomly_initialised",
+    "sidecar_facts",
+    "tensors_sha256",
     "trust_ratio",
     "trust_ratios",
-    "weights_architecture",
     "with_new_head",
 ]

@@ -1,13 +1,15 @@
 """The name of a model -> its architecture."""
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from kintune.backbones.doors import Door, PocketDoor
-from kintune.backbones.heads import refuse_uncovered
-from kintune.errors import ModelError
+from kintune.backbones.heads import refuse_uncovered, require_three_channels, too_large
+from kintune.errors import ModelError, is_out_of_memory, one_line
 
 # What load_backbone decides by itself, or what would load other files than --weights.
 RESERVED_KWARGS = {
@@ -52,8 +54,65 @@ def build_network(
     _check_kwargs(model, model_kwargs)
     try:
         return door.build(name, model_kwargs, num_classes)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - architectures fail on arguments in any way
         raise _unbuildable(model, model_kwargs, error) from None
+
+
+def require_trainable(model: str, model_kwargs: dict[str, Any], image_size: int) -> None:
+    """Make sure that arguments which act in training alone, such as `drop_rate`, can be used.
+
+    Raises:
+        ModelError: the network cannot be built with them, or a forward pass in training mode fails.
+    """
+    network = build_network(model, model_kwargs).train()
+    refuse_uncovered(network, model)
+    require_three_channels(network, model)
+    try:
+        with torch.no_grad():
+            network(torch.randn(2, 3, image_size, image_size))
+    except Exception as error:  # noqa: BLE001 - architectures fail on arguments in any way
+        if is_out_of_memory(error):
+            raise too_large(model, image_size) from None
+        given = ", ".join(f"{key}={value}" for key, value in model_kwargs.items())
+        raise ModelError(
+            f"--model {model} with --model-kwargs {given}: cannot be trained on images of "
+            f"{image_size} px ({_reason(error)}). Give other arguments or another --image-size."
+        ) from None
+
+
+def other_model_of(model: str, tensors: Mapping[str, Tensor]) -> str | None:
+    """A network of a like name, of timm or torchvision, whose tensors these are.
+
+    The two name the tensors of one architecture differently, and files rarely say whose they are.
+    """
+    shapes = _shapes(tensors)
+    for candidate in _like_names(model):
+        door, name = find_door(candidate)
+        try:
+            with torch.device("meta"):
+                network = door.build(name, {}, None)
+        except Exception:  # noqa: BLE001 - a candidate that cannot be built is none
+            continue
+        if _shapes(network.state_dict()) == shapes:
+            return candidate
+    return None
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Shapes by name, without the number of outputs and without batch counters."""
+    return {name: tensor.shape[1:] for name, tensor in tensors.items() if tensor.ndim}
+
+
+def _like_names(model: str) -> list[str]:
+    def plain(name: str) -> str:
+        return "".join(filter(str.isalnum, name.partition(".")[0].lower()))
+
+    found: list[str] = []
+    for door in (_door("torchvision:"), _door("")):
+        names = {plain(name): door.prefix + name for name in reversed(door.names())}
+        wanted = plain(model.rpartition(":")[2])
+        found += [names[match] for match in difflib.get_close_matches(wanted, names, 4, 0.7)]
+    return [name for name in found if name != model]
 
 
 def build_pretrained(model: str, model_kwargs: dict[str, Any]) -> nn.Module:
@@ -67,7 +126,9 @@ def build_pretrained(model: str, model_kwargs: dict[str, Any]) -> nn.Module:
     refuse_uncovered(build_network(model, model_kwargs), model)
     try:
         return door.pretrained(name, model_kwargs)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - architectures fail on arguments in any way
         raise _unbuildable(model, model_kwargs, error) from None
 
 
@@ -94,8 +155,28 @@ def _check_kwargs(model: str, model_kwargs: dict[str, Any]) -> None:
 
 
 def _unbuildable(model: str, model_kwargs: dict[str, Any], error: Exception) -> ModelError:
-    given = ", ".join(f"{key}={value}" for key, value in model_kwargs.items()) or "none"
+    guilty = _guilty_kwargs(model, model_kwargs)
+    if not guilty:
+        return ModelError(f"--model {model}: cannot be built ({_reason(error)}).")
+    given = ", ".join(f"{key}={guilty[key]}" for key in guilty)
     return ModelError(
-        f"--model {model} with --model-kwargs {given}: cannot be built ({error}). "
-        "Give only arguments that the architecture takes."
+        f"--model {model} with --model-kwargs {given}: cannot be built ({_reason(error)}). "
+        "Give only arguments that the architecture takes, with values of their kind."
     )
+
+
+def _guilty_kwargs(model: str, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The argument without which the network can be built; all where there is no such one."""
+    door, name = find_door(model)
+    for key, value in model_kwargs.items():
+        others = {other: model_kwargs[other] for other in model_kwargs if other != key}
+        try:
+            door.build(name, others, None)
+        except Exception:  # noqa: BLE001 - whatever it is, this key is not the one
+            continue
+        return {key: value}
+    return model_kwargs
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}" if str(error) else one_line(error)

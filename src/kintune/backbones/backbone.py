@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from kintune.backbones.architectures import build_network, build_pretrained, find_door
+from kintune.backbones.architectures import (
+    build_network,
+    build_pretrained,
+    find_door,
+    other_model_of,
+    require_trainable,
+)
 from kintune.backbones.facts import (
     BackboneOverrides,
     Testimony,
@@ -17,9 +23,15 @@ from kintune.backbones.facts import (
     header_facts,
     sidecar_facts,
 )
-from kintune.backbones.heads import find_head, head_rows, replaced_head
-from kintune.backbones.weights import WeightsFile, load_weights, read_weights, weights_sha256
-from kintune.errors import ModelError
+from kintune.backbones.heads import find_head, head_rows, replaced_head, require_finite_outputs
+from kintune.backbones.weights import (
+    load_weights,
+    storage_notes,
+    weights_sha256,
+    with_names_of,
+)
+from kintune.backbones.weights_file import WeightsFile, is_weights_path, read_weights
+from kintune.errors import ModelError, OptionError
 from kintune.inputs import InputSpec
 from kintune.records import content_id
 
@@ -79,7 +91,8 @@ def load_backbone(
     the head's rows in the file.
 
     Args:
-        model: a timm name, `torchvision:NAME` or `pocket`.
+        model: a timm name, `torchvision:NAME` or `pocket`; or a file of weights that names its own
+            architecture, in its sidecar or header.
         weights: a local file; None takes the published weights, out of the cache where they are.
         overrides: what the person says.
         pretrained: False gives random weights where `weights` is None.
@@ -88,19 +101,26 @@ def load_backbone(
         ModelError: unknown model, unusable weights, no network, or a transformer.
         OptionError: a model argument that is not `key=value`.
     """
+    model, weights = named_architecture(model, weights)
     if model == "pocket" and weights is None and pretrained:
         weights = POCKET_WEIGHTS
     file = None if weights is None else read_weights(weights)
     testimony = _testimony(model, file, overrides or BackboneOverrides(), pretrained)
     spec, model_kwargs = testimony.input_spec(), testimony.model_kwargs()
+    if model_kwargs:
+        with _own_random_state(seed=0):
+            require_trainable(model, model_kwargs, spec.image_size)
     with _own_random_state(seed=0):
         if file is not None:
-            network, head_name, has_head = _from_file(model, model_kwargs, file, spec.image_size)
+            network, head_name, file = _from_file(model, model_kwargs, file, spec.image_size)
+            has_head = f"{head_name}.weight" in file.tensors
         else:
             build = build_pretrained if pretrained else build_network
             network, has_head = build(model, model_kwargs), pretrained
             head_name = find_head(network, model, spec.image_size)
     rows, width = head_rows(network, head_name).shape
+    if has_head:
+        _check_num_classes(testimony, rows)
     return Backbone(
         name=model,
         model_kwargs=model_kwargs,
@@ -117,12 +137,19 @@ def load_backbone(
     )
 
 
-def weights_architecture(path: Path) -> str:
-    """The architecture that a weights file's sidecar or header names.
+def named_architecture(model: str, weights: Path | None) -> tuple[str, Path | None]:
+    """The architecture and the file of weights behind `--model`, which may be such a file itself.
 
     Raises:
-        ModelError: it cannot be read, or nothing says.
+        ModelError: the file cannot be read, or neither its sidecar nor its header names its
+            architecture.
+        OptionError: another file is given as well.
     """
+    if not is_weights_path(model):
+        return model, weights
+    path = Path(model)
+    if weights is not None:
+        raise OptionError(f"--model {model} is a file of weights already: omit --weights.")
     sidecar = sidecar_facts(path)
     said = None if sidecar is None else sidecar.architecture
     said = said or header_facts(path, read_weights(path).metadata).architecture
@@ -131,7 +158,9 @@ def weights_architecture(path: Path) -> str:
             f"--model {path}: neither a .json beside it nor its header names its architecture. "
             f"Give it: --model NAME --weights {path}"
         )
-    return said
+    if is_weights_path(said):
+        raise ModelError(f"--model {path}: its architecture {said!r} is not the name of a network.")
+    return said, path
 
 
 def with_new_head(backbone: Backbone, num_classes: int, seed: int) -> nn.Module:
@@ -154,13 +183,23 @@ def randomly_initialised(backbone: Backbone, num_classes: int, seed: int) -> nn.
 
 def _from_file(
     model: str, model_kwargs: dict[str, Any], file: WeightsFile, image_size: int
-) -> tuple[nn.Module, str, bool]:
+) -> tuple[nn.Module, str, WeightsFile]:
+    """The network with the file's weights, its head's name, and the file as it was read for it."""
     network = build_network(model, model_kwargs)
     head_name = find_head(network, model, image_size)
-    in_file = file.tensors.get(f"{head_name}.weight")
-    if in_file is not None and len(in_file) != len(head_rows(network, head_name)):
-        network = build_network(model, model_kwargs, num_classes=len(in_file))
-    return network, head_name, load_weights(network, file, head_name)
+    given, file = file, with_names_of(network, file, head_name)
+    head = file.tensors.get(f"{head_name}.weight")
+    rows = len(head) if head is not None and head.ndim > 1 else 0
+    if rows and rows != len(head_rows(network, head_name)):
+        network = build_network(model, model_kwargs, num_classes=rows)
+    try:
+        load_weights(network, file, head_name)
+    except ModelError as error:
+        other = other_model_of(model, given.tensors)
+        hint = f"\nThey fit --model {other}." if other else ""
+        raise ModelError(f"{error}{hint}") from None
+    require_finite_outputs(network, str(file.path), image_size)
+    return network, head_name, file
 
 
 def _testimony(
@@ -193,6 +232,15 @@ def _check_architecture(model: str, witness: Witness) -> None:
         )
 
 
+def _check_num_classes(testimony: Testimony, rows: int) -> None:
+    said = testimony.value("num_classes")
+    if said is not None and said != rows:
+        raise ModelError(
+            f"{testimony.name('num_classes')}: num_classes is {said}, but the head has {rows} "
+            "rows. Correct or delete this entry."
+        )
+
+
 def _labels(testimony: Testimony, rows: int) -> tuple[str, ...]:
     labels = testimony.value("labels")
     if labels is None:
@@ -218,6 +266,8 @@ def _notes(
         return ("Random weights.", *testimony.notes())
     origin = f"published weights of {model}" if file is None else str(file.path)
     notes = [f"Weights: {origin}.", *testimony.notes()]
+    if file is not None and file.path != POCKET_WEIGHTS:
+        notes += [*file.notes, *storage_notes(file)]
     if rows is None:
         notes.append(
             f"Warning: {origin} holds no head: the source head was not loaded, so there are no "

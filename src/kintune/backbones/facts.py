@@ -4,6 +4,7 @@ In order of precedence: flags, the `.json` beside the weights file, the safetens
 model's own defaults. What was used, and who said it, is reported.
 """
 
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,43 +13,49 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from kintune.errors import ModelError, OptionError
-from kintune.inputs import InputSpec, Interpolation, Triple
+from kintune.errors import ModelError, OptionError, one_line
+from kintune.inputs import CropPct, ImageSize, InputSize, InputSpec, Interpolation, Mean, Std
 from kintune.records import Record, faults
 
 INPUT_FIELDS = ("input_size", "mean", "std", "crop_pct", "interpolation")
 
 
 class WeightsFacts(Record):
-    """What one file, or the flags, say about the weights: the keys of a sidecar. None: not said."""
+    """What one file, or the flags, say about the weights: the keys of a sidecar. None: not said.
 
-    model_config = ConfigDict(extra="ignore")
+    Other keys are kept in `model_extra`, not used, and named in a note.
+    """
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     architecture: str | None = None
     model_kwargs: dict[str, Any] | None = None
     num_classes: int | None = Field(default=None, ge=1)
-    mean: Triple | None = None
-    std: Triple | None = None
-    input_size: tuple[int, int, int] | None = None
+    """Rows of the head."""
+    mean: Mean | None = None
+    std: Std | None = None
+    input_size: InputSize | None = None
     """Channels, height, width."""
-    crop_pct: float | None = Field(default=None, gt=0, le=1)
+    crop_pct: CropPct | None = None
     interpolation: Interpolation | None = None
     labels: tuple[str, ...] | None = None
     """Names of the source classes, in the order of the head's rows."""
     label_file: str | None = None
-    """Name of a text file beside the weights, one label a line."""
+    """Name of a text file in the folder of the weights, one label a line."""
     source: str | None = None
     """The source domain: what the network was trained on."""
+    versions: dict[str, Any] | None = None
+    """Of the packages that wrote the weights; nothing depends on them."""
 
 
 class BackboneOverrides(Record):
     """What the person says by flags; it goes before what any file says."""
 
-    image_size: int | None = Field(default=None, ge=8)
+    image_size: ImageSize | None = None
     """Side of the square crop, pixels."""
-    mean: Triple | None = None
-    std: Triple | None = None
-    crop_pct: float | None = Field(default=None, gt=0, le=1)
+    mean: Mean | None = None
+    std: Std | None = None
+    crop_pct: CropPct | None = None
     interpolation: Interpolation | None = None
     model_kwargs: tuple[str, ...] = ()
     """Arguments of the architecture, each `key=value`, e.g. `pad_type=same`."""
@@ -102,9 +109,11 @@ def read_labels(path: Path) -> tuple[str, ...]:
         ModelError: the file cannot be read.
     """
     try:
+        if not path.is_file():
+            raise ModelError(f"{path}: the labels cannot be read (no such file).")
         return tuple(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: the labels cannot be read ({error}).") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: the labels cannot be read ({one_line(error)}).") from None
 
 
 def sidecar_facts(weights: Path) -> WeightsFacts | None:
@@ -116,14 +125,15 @@ def sidecar_facts(weights: Path) -> WeightsFacts | None:
     path = weights.with_suffix(".json")
     if not path.exists():
         return None
+    if not path.is_file():
+        raise ModelError(
+            f"{path}: not a file, where the description of {weights.name} is expected."
+        )
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error}).") from None
-    facts = _validated(content, path)
-    if facts.labels is None and facts.label_file is not None:
-        return facts.replace(labels=read_labels(path.parent / facts.label_file))
-    return facts
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({one_line(error)}).") from None
+    return _with_labels(_validated(content, path), path)
 
 
 def header_facts(path: Path, metadata: Mapping[str, str]) -> WeightsFacts:
@@ -135,7 +145,7 @@ def header_facts(path: Path, metadata: Mapping[str, str]) -> WeightsFacts:
     known = {key: value for key, value in metadata.items() if key in WeightsFacts.model_fields}
     texts = {"architecture", "interpolation", "label_file", "source"}
     content = {key: v if key in texts else _json_or_text(v) for key, v in known.items()}
-    return _validated(content, path)
+    return _with_labels(_validated(content, path), path)
 
 
 @dataclass(frozen=True)
@@ -177,21 +187,11 @@ class Testimony:
         return merged
 
     def input_spec(self) -> InputSpec:
-        """The input that the network expects.
-
-        Raises:
-            ModelError: not three channels, not square, or a standard deviation not above 0.
-        """
-        size, std = self.value("input_size"), self.value("std")
-        if size[0] != 3 or size[1] != size[2]:
-            who = self.name("input_size")
-            raise ModelError(f"{who}: input_size {list(size)}; only [3, s, s] is covered.")
-        if min(std) <= 0:
-            raise ModelError(f"{self.name('std')}: std {list(std)}; each must be above 0.")
+        """The input that the network expects."""
         return InputSpec(
-            image_size=size[1],
+            image_size=self.value("input_size")[1],
             mean=self.value("mean"),
-            std=std,
+            std=self.value("std"),
             crop_pct=self.value("crop_pct"),
             interpolation=self.value("interpolation"),
         )
@@ -204,14 +204,52 @@ class Testimony:
         for key, value in self.model_kwargs().items():
             who = next(w for w in self.witnesses if key in (w.facts.model_kwargs or {}))
             said.setdefault(who.name, []).append(f"{key}={value}")
-        return tuple(f"From {who}: {', '.join(parts)}." for who, parts in said.items())
+        notes = [f"From {who}: {', '.join(parts)}." for who, parts in said.items()]
+        for witness in self.witnesses:
+            if witness.facts.model_extra:
+                unused = ", ".join(witness.facts.model_extra)
+                notes.append(f"Not used of {witness.name}: {unused}.")
+        return tuple(notes)
 
 
 def _validated(content: Any, path: Path) -> WeightsFacts:
     try:
-        return WeightsFacts.model_validate(content)
+        facts = WeightsFacts.model_validate(content)
     except ValidationError as error:
-        raise ModelError(f"{path}: {faults(error)}. Mend or delete these entries.") from None
+        raise ModelError(f"{path}: {faults(error)}. Correct or delete these entries.") from None
+    known = [
+        name
+        for name in WeightsFacts.model_fields
+        if name != "versions" and getattr(facts, name) is None
+    ]
+    for key in facts.model_extra or {}:
+        near = difflib.get_close_matches(key.lower(), known, 1, 0.8)
+        if near:
+            raise ModelError(f"{path}: unknown key {key}. Write {near[0]}, or delete the entry.")
+    return facts
+
+
+def _with_labels(facts: WeightsFacts, path: Path) -> WeightsFacts:
+    """The facts with the lines of the label file that they name.
+
+    A model may come from anywhere: what it says must not make Kintune read, and print, files of the
+    user's outside the model's folder.
+    """
+    if facts.labels is not None or facts.label_file is None:
+        return facts
+    try:
+        folder = path.parent.resolve()
+        labels = (folder / facts.label_file).resolve()
+        inside = labels.is_relative_to(folder)
+    except (OSError, ValueError, RuntimeError):
+        inside, labels = False, path
+    if not inside:
+        raise ModelError(
+            f"{path}: label_file {facts.label_file!r} is outside the folder of the weights. Only a "
+            "file in that folder is read; links out of it are not followed. Copy the file there, "
+            "or pass the labels in the key labels."
+        )
+    return facts.replace(labels=read_labels(labels))
 
 
 def _json_or_text(value: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from kintune.errors import ModelError
+from kintune.errors import ModelError, is_out_of_memory, one_line
 from kintune.inputs import InputSpec
 
 HEAD_STD = 0.01
@@ -143,19 +143,63 @@ def refuse_uncovered(network: nn.Module, model: str) -> None:
             )
 
 
+def require_finite_outputs(network: nn.Module, name: str, image_size: int) -> None:
+    """Make sure that the weights give numbers: a negative variance or too large values do not.
+
+    Args:
+        network: with its weights.
+        name: what to call the weights in the message.
+        image_size: side of the image that is tried, pixels.
+
+    Raises:
+        ModelError: an output is NaN or infinite.
+    """
+    if not _probe(network, name, image_size).isfinite().all():
+        raise ModelError(
+            f"{name}: with these weights the network's outputs are NaN or infinite. The file is "
+            "damaged, or the training that wrote it diverged. Pass others."
+        )
+
+
 def _probe(network: nn.Module, model: str, image_size: int) -> Tensor:
+    require_three_channels(network, model)
     noise = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     training = network.training
     try:
         with torch.inference_mode():
             output = network.eval()(noise)
-    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 - architectures fail on sizes and arguments in any way
+        if is_out_of_memory(error):
+            raise too_large(model, image_size) from None
         raise ModelError(
-            f"{model}: does not take images of {image_size} px ({error}). Give another size by "
-            "--image-size."
+            f"{model}: does not take images of {image_size} px ({one_line(error)}). Give another "
+            "size by --image-size, or other --model-kwargs where you gave some."
         ) from None
     finally:
         network.train(training)
     if not isinstance(output, Tensor) or output.ndim != 2:
         raise ModelError(f"{model}: its output is no table of logits (images, classes).")
     return output
+
+
+def too_large(model: str, image_size: int) -> ModelError:
+    """What to raise where memory does not suffice for one image."""
+    return ModelError(
+        f"{model}: one image of {image_size} px does not fit into memory. Give a smaller size by "
+        "--image-size."
+    )
+
+
+def require_three_channels(network: nn.Module, model: str) -> None:
+    """Make sure that a network takes RGB images.
+
+    Raises:
+        ModelError: its first convolution has another number of input channels.
+    """
+    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is not None and first.in_channels != 3:
+        raise ModelError(
+            f"{model}: takes images of {first.in_channels} channels, and Kintune gives every "
+            "network three (RGB; gray images are given as three equal ones). Use a network of "
+            "three input channels: omit in_chans from --model-kwargs."
+        )

@@ -9,7 +9,7 @@ from typing_extensions import override
 from kintune.backbones.doors import Door
 from kintune.backbones.downloads import url_weights
 from kintune.backbones.facts import WeightsFacts
-from kintune.backbones.weights import read_weights
+from kintune.backbones.weights_file import read_weights
 
 
 class TorchvisionDoor(Door):

@@ -1,155 +1,212 @@
-"""Weights on disk: read without unpickling, loaded whole or refused, named by their content."""
+"""Weights into a network: loaded whole or refused, named by their content."""
 
 import hashlib
-import pickle
-import warnings
+import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from kintune.backbones.weights_file import WeightsFile
 from kintune.errors import ModelError
 
-NESTED_UNDER = ("state_dict", "model", "model_state_dict")
+WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""What torch.compile, FSDP and activation checkpointing put into the names of tensors."""
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHOWN_MISMATCHES = 3
 
 
 @dataclass(frozen=True)
-class WeightsFile:
-    """The tensors of one file, by their names in the network."""
+class _Wanted:
+    """Names of a network's tensors."""
 
-    path: Path
-    tensors: Mapping[str, Tensor]
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Of a safetensors header; empty for other formats."""
+    tensors: dict[str, Tensor]
+    head: set[str]
+
+    @property
+    def optional(self) -> set[str]:
+        """Batch counters, which decide nothing here."""
+        return {name for name in self.tensors if name.endswith("num_batches_tracked")}
+
+    @property
+    def body(self) -> set[str]:
+        """Without these nothing can be done."""
+        return self.tensors.keys() - self.head - self.optional
 
 
-def read_weights(path: Path) -> WeightsFile:
-    """Read a `.safetensors` file, or a checkpoint that `torch.load(weights_only=True)` takes.
+def _wanted(network: nn.Module, head_name: str) -> _Wanted:
+    tensors = network.state_dict()
+    return _Wanted(tensors, {name for name in tensors if name.startswith(f"{head_name}.")})
 
-    Tensors nested under `state_dict` or `model` are found there; the prefix `module.` that data
-    parallel training leaves is taken off.
+
+def with_names_of(network: nn.Module, file: WeightsFile, head_name: str) -> WeightsFile:
+    """The file's tensors under the names that they have in a network.
+
+    Training code puts prefixes before names: `module.`, `model.`, `_orig_mod.`, `backbone.` and
+    chains of them. The prefix under which the file holds the whole network, its head aside, is
+    taken off, and tensors elsewhere in the file are left out; a note says so.
 
     Raises:
-        ModelError: there is no such file, it holds no weights, or reading it would run code.
+        ModelError: the file holds the network under several prefixes, and none or several of them
+            name averaged weights (EMA).
     """
-    if not path.is_file():
-        raise ModelError(
-            f"{path}: no such file. --weights takes a .safetensors file or a checkpoint (.pth)."
-        )
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    return WeightsFile(path, _state_dict(path, _read_checkpoint(path)))
+    wanted = _wanted(network, head_name)
+    tensors = _unwrapped(file.tensors, wanted.tensors)
+    found: dict[str, set[str]] = {}
+    for name in tensors:
+        parts = name.split(".")
+        for at in range(len(parts)):
+            ending = ".".join(parts[at:])
+            if ending in wanted.tensors:
+                found.setdefault("".join(f"{part}." for part in parts[:at]), set()).add(ending)
+    whole = [prefix for prefix, names in found.items() if wanted.body <= names]
+    if not whole:  # to be refused; under the best prefix the differences are readable
+        prefix = max(found, key=lambda p: (len(found[p]), -len(p)), default="")
+        return replace(file, tensors=_under(prefix, tensors))
+    prefix = _chosen(file, whole)
+    notes = file.notes
+    if len(whole) > 1:
+        others = ", ".join(_quoted(other) for other in whole if other != prefix)
+        notes += (f"Weights with the prefix {_quoted(prefix)} taken; the file also has {others}.",)
+    elif prefix:
+        notes += (f"Prefix {prefix} taken off the names of the tensors.",)
+    outside = sorted(name for name in tensors if not name.startswith(prefix))
+    if outside and len(whole) == 1:
+        notes += (f"Ignored {len(outside)} tensors of other modules, e.g. {outside[0]}.",)
+    return replace(file, tensors=_under(prefix, tensors), notes=notes)
 
 
 def load_weights(network: nn.Module, file: WeightsFile, head_name: str) -> bool:
     """Copy a file's tensors into a network of the same architecture.
 
     Everything must fit, but two things may be missing: batch counters, which decide nothing here,
-    and the whole head.
+    and the whole head. Floating-point tensors take the network's own precision.
+
+    Args:
+        network: is changed in place.
+        file: its tensors named as in the network, see `with_names_of`.
+        head_name: dotted path of the head.
 
     Returns:
         Whether the head was in the file.
 
     Raises:
-        ModelError: weights of another architecture or shape, with the first tensors that differ.
+        ModelError: weights of another architecture, shape or kind, with the first tensors that
+            differ, or values that are not finite.
     """
-    wanted = network.state_dict()
-    head = {name for name in wanted if name.startswith(f"{head_name}.")}
-    has_head = any(name in file.tensors for name in head)
-    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
-    missing = wanted.keys() - file.tensors.keys() - optional - (set() if has_head else head)
-    unexpected = file.tensors.keys() - wanted.keys()
-    differing = [
-        name
-        for name, tensor in wanted.items()
-        if name in file.tensors and file.tensors[name].shape != tensor.shape
-    ]
+    wanted = _wanted(network, head_name)
+    has_head = any(name in file.tensors for name in wanted.head)
+    needed = wanted.body | (wanted.head if has_head else set())
+    missing = needed - file.tensors.keys()
+    unexpected = file.tensors.keys() - wanted.tensors.keys()
+    differing = {
+        name: difference
+        for name, tensor in wanted.tensors.items()
+        if name in file.tensors
+        and name not in wanted.optional
+        and (difference := _difference(file.tensors[name], tensor))
+    }
     if missing or unexpected or differing:
-        raise ModelError(_misfit(file, wanted, differing, missing, unexpected))
-    network.load_state_dict(dict(file.tensors), strict=False)
+        raise ModelError(_misfit(file, differing, missing, unexpected))
+    counters = {
+        name
+        for name in wanted.optional & file.tensors.keys()
+        if file.tensors[name].shape == wanted.tensors[name].shape
+    }
+    loaded = {name: file.tensors[name].to(wanted.tensors[name].dtype) for name in needed | counters}
+    for name, tensor in sorted(loaded.items()):
+        bad = tensor.numel() - int(tensor.isfinite().sum())
+        if bad:
+            raise ModelError(
+                f"{file.path}: {bad} of the {tensor.numel()} values of {name} are NaN or infinite. "
+                "Such weights cannot be used: the training that wrote them diverged, or the file "
+                "is damaged. Pass others."
+            )
+    network.load_state_dict(loaded, strict=False)
     return has_head
 
 
+def storage_notes(file: WeightsFile) -> tuple[str, ...]:
+    """That a file stores its weights in another precision than they are used in."""
+    kinds = Counter(str(t.dtype).removeprefix("torch.") for t in file.tensors.values())
+    others = [kind for kind in kinds if kind in ("float16", "bfloat16", "float64")]
+    return tuple(f"Weights stored as {kind} are used as float32." for kind in others)
+
+
 def weights_sha256(network: nn.Module) -> str:
-    """SHA-256 of a network's tensors in the order of their names: the same weights in another file
-    format, precision of storage or memory layout have the same hash. Batch counters are left out.
+    """SHA-256 of a network's tensors: the same weights in another file format, precision of storage
+    or memory layout have the same hash. Batch counters are left out.
     """
+    state = network.state_dict()
+    return tensors_sha256({n: t for n, t in state.items() if not n.endswith("num_batches_tracked")})
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors in the order of their names: names, dtypes, shapes and values, in whatever
+    memory layout."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        if name.endswith("num_batches_tracked"):
-            continue
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(memoryview(tensor.detach().cpu().contiguous().numpy()).cast("B"))
+        values = tensor.detach().cpu().reshape(-1)
+        digest.update(values.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def _read_safetensors(path: Path) -> WeightsFile:
-    try:
-        with safe_open(path, framework="pt") as file:
-            names: list[str] = file.keys()  # the handle itself cannot be iterated
-            tensors = {name: file.get_tensor(name) for name in names}
-            return WeightsFile(path, _without_prefix(tensors), file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: not a whole safetensors file ({error}).") from None
+def _unwrapped(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The names without those of wrappers, where that leaves all different."""
+    names = [
+        name
+        if name in wanted
+        else ".".join(part for part in name.split(".") if part not in WRAPPERS)
+        for name in tensors
+    ]
+    if len(set(names)) < len(names):
+        return dict(tensors)
+    return dict(zip(names, tensors.values(), strict=True))
 
 
-def _read_checkpoint(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings(action="ignore"):  # torch's remarks on other pickle protocols
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ModelError(
-            f"{path}: holds more than tensors (or is no checkpoint). Reading it would mean "
-            "unpickling, which can run any code, so it is refused. Where you trust the file, save "
-            "its state_dict with safetensors.torch.save_file and pass that."
-        ) from None
-    except Exception as error:  # torch's reader fails on other bytes in any way
-        raise ModelError(f"{path}: cannot be read as a checkpoint ({error}).") from error
+def _chosen(file: WeightsFile, prefixes: list[str]) -> str:
+    averaged = [prefix for prefix in prefixes if "ema" in re.split(r"[._]", prefix.lower())]
+    if len(prefixes) == 1 or len(averaged) == 1:
+        return (averaged or prefixes)[0]
+    raise ModelError(
+        f"{file.path}: holds the network {len(prefixes)} times, with the prefixes "
+        f"{', '.join(_quoted(prefix) for prefix in prefixes)}. Save the one that is meant with "
+        "safetensors.torch.save_file and pass that."
+    )
 
 
-def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
-    for key in NESTED_UNDER:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping) or not content:
-        raise ModelError(f"{path}: holds no dictionary of tensors, but {type(content).__name__}.")
-    strange = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
-    if strange:
-        raise ModelError(
-            f"{path}: these entries are no tensors: {', '.join(strange[:5])}. Expected a "
-            f"state_dict, or one under {' or '.join(NESTED_UNDER)}."
-        )
-    return _without_prefix(dict(content))
+def _quoted(prefix: str) -> str:
+    return f"'{prefix}'"
 
 
-def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    if all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return tensors
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _difference(found: Tensor, wanted: Tensor) -> str:
+    """What keeps a tensor of the file from being used; empty where nothing does."""
+    if found.shape != wanted.shape:
+        return f"{list(found.shape)} in the file, {list(wanted.shape)} in the network"
+    if found.layout != torch.strided or found.is_quantized or found.is_meta:
+        return "not a plain tensor in the file (quantized, sparse or without values)"
+    if found.dtype != wanted.dtype and not (found.dtype in FLOATS and wanted.dtype in FLOATS):
+        kinds = (str(t.dtype).removeprefix("torch.") for t in (found, wanted))
+        return "{} in the file, {} in the network".format(*kinds)
+    return ""
 
 
 def _misfit(
-    file: WeightsFile,
-    wanted: Mapping[str, Tensor],
-    differing: list[str],
-    missing: set[str],
-    unexpected: set[str],
+    file: WeightsFile, differing: Mapping[str, str], missing: set[str], unexpected: set[str]
 ) -> str:
     lines = [f"{file.path}: these are weights of another network."]
-    for name in differing[:SHOWN_MISMATCHES]:
-        lines.append(
-            f"  {name}: {list(file.tensors[name].shape)} in the file, "
-            f"{list(wanted[name].shape)} in the network"
-        )
-    lines.append(f"  {len(differing)} tensors of another shape;")
+    lines += [f"  {name}: {differing[name]}" for name in list(differing)[:SHOWN_MISMATCHES]]
+    lines.append(f"  {len(differing)} tensors of another shape or kind;")
     for what, names in (("missing from", missing), ("unexpected in", unexpected)):
         examples = ", ".join(sorted(names)[:SHOWN_MISMATCHES])
         lines.append(f"  {len(names)} {what} the file{f', e.g. {examples}' if names else ''};")
+    lines += [f"  {note}" for note in file.notes]
     lines.append("Pass the --model and --model-kwargs that the weights were made with.")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from kintune import defaults
 from kintune.defaults import EngineName, RunnerName
 from kintune.hyperparameters import AugmentationName, RegularizerName
+from kintune.inputs import ImageSize
 from kintune.options.parts import (
     ComputeOptions,
     Flag,
@@ -197,9 +198,10 @@ class PredictOptions(Options):
     """
 
     model: Positional[Path]
-    """Model folder, as `tune` and `finetune` write it."""
+    """Model folder, as `tune` and `finetune` write it, or the output folder around it."""
     images: Positional[tuple[Path, ...]]
-    """Image files."""
+    """Image files, folders of images, or quoted patterns. Where some cannot be read, the others are
+    classified and the exit code is 1."""
     top: Annotated[int, Field(ge=1)] = 1
     """How many classes to print for each image."""
     device: str = "auto"
@@ -244,7 +246,7 @@ class ReferenceOptions(ComputeOptions):
     """For build, the network: as in kintune tune."""
     weights: Path | None = None
     """For build, local weights of the network."""
-    image_size: Annotated[int, Field(ge=8)] | None = None
+    image_size: ImageSize | None = None
     """For build, the side of the crop that the network sees, pixels."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """For build, passes over the training images; by default 2000 steps in all."""

@@ -15,6 +15,7 @@ from kintune.hyperparameters import (
     ScheduleName,
     UpdateConvention,
 )
+from kintune.inputs import ImageSize, Mean, Std
 from kintune.records import Record
 from kintune.runs import Precision
 
@@ -40,7 +41,8 @@ class Options(Record):
 
 def _fault(fault: Any) -> str:
     name = "--" + str(fault["loc"][0]).replace("_", "-") if fault["loc"] else "options"
-    return f"{name}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {fault['input']!r}."
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{name}: {message[:1].lower()}{message[1:]}, got {fault['input']!r}."
 
 
 class ImageOptions(Options):
@@ -67,11 +69,11 @@ class InputOptions(Options):
 
     model_kwargs: tuple[str, ...] = ()
     """Arguments of the architecture, each KEY=VALUE, such as pad_type=same."""
-    image_size: Annotated[int, Field(ge=8)] | None = None
+    image_size: ImageSize | None = None
     """Side of the crop that the network sees, pixels; the network's own by default."""
-    mean: tuple[float, float, float] | None = None
+    mean: Mean | None = None
     """Mean of the input channels, RGB in 0 to 1."""
-    std: tuple[float, float, float] | None = None
+    std: Std | None = None
     """Standard deviation of the input channels."""
 
 

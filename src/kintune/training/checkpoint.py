@@ -1,19 +1,23 @@
-"""What a stopped run goes on from: one file, replaced whole, loadable without unpickling.
+"""Where a stopped run goes on: one file, replaced whole, loadable without unpickling.
 
 `checkpoint.safetensors` holds the network, the velocities and the sum of the epoch's losses as
-tensors, and the position as JSON in its header. Random numbers need no state: each step's follow
-from the seed and its number.
+tensors, and in its header the position as JSON and a checksum of both. Random numbers need no
+state: each step's follow from the seed and its number.
 """
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from kintune.errors import OptionError
+from kintune.backbones import tensors_sha256
+from kintune.errors import OptionError, one_line
+from kintune.progress import announce
 from kintune.records import Record
 from kintune.runs import write_atomically
 from kintune.training.optimizers import NesterovSGD
@@ -48,6 +52,8 @@ class TrainingState:
     """Steps done of the present epoch."""
     seconds: float = 0.0
     """Wall-clock time spent on the start and the steps so far, pauses left out."""
+    notes: tuple[str, ...] = ()
+    """What happened on the way that the result should say."""
 
 
 def save_checkpoint(folder: Path, state: TrainingState) -> None:
@@ -71,33 +77,68 @@ def save_checkpoint(folder: Path, state: TrainingState) -> None:
         seconds=state.seconds,
         micro_batch_size=state.micro_batch_size,
     )
-    write_atomically(folder / NAME, save(plain, {"position": position.model_dump_json()}))
+    text = position.model_dump_json()
+    header = {"position": text, "sha256": _checksum(plain, text)}
+    write_atomically(folder / NAME, save(plain, header))
 
 
 def load_checkpoint(folder: Path, state: TrainingState) -> None:
     """Put the state where the checkpoint left it.
 
-    Without a checkpoint nothing changes.
+    Without a checkpoint nothing changes. A damaged one is removed: that is said on stderr and in
+    the state's notes, and the run begins again.
 
     Raises:
-        OptionError: the file is damaged or is of another network.
+        OptionError: the file cannot be opened or is of another network.
     """
     path = folder / NAME
     if not path.exists():
         return
     try:
-        with safe_open(path, framework="pt") as file:
-            position = Position.model_validate_json(file.metadata()["position"])
-            tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
+        position, tensors = _read(path)
+    except _DamagedError as damage:
+        note = f"the checkpoint is damaged ({damage}). Training starts from the beginning."
+        announce(f"- {path}: {note}")
+        state.notes += (f"{NAME}: {note}",)
+        if replicas().is_first:
+            path.unlink(missing_ok=True)
+        return
+    try:
         _restore(state, tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, RuntimeError) as error:
         raise OptionError(
-            f"{path}: this checkpoint cannot be used ({error}). Delete it to train from the "
-            "beginning."
+            f"{path}: this checkpoint is of another network ({one_line(error)}). Delete it to "
+            "train from the beginning."
         ) from error
     state.epoch, state.step, state.seconds = position.epoch, position.step, position.seconds
     sizes = [size for size in (state.micro_batch_size, position.micro_batch_size) if size]
     state.micro_batch_size = min(sizes, default=None)
+
+
+class _DamagedError(Exception):
+    """The file is not what was written; the text says how that was seen."""
+
+
+def _read(path: Path) -> tuple[Position, dict[str, Tensor]]:
+    """Position and tensors of a checkpoint that is whole."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be read ({one_line(error)}).") from None
+    except Exception as error:  # noqa: BLE001 - of whatever kind, the file is not as written
+        raise _DamagedError(one_line(error)) from None
+    if "position" not in header or "sha256" not in header:
+        raise _DamagedError("its header lacks the position or the checksum")
+    text = header["position"]
+    if header["sha256"] != _checksum(tensors, text):
+        raise _DamagedError("its checksum does not fit its content")
+    return Position.model_validate_json(text), tensors
+
+
+def _checksum(tensors: Mapping[str, Tensor], position: str) -> str:
+    return hashlib.sha256((tensors_sha256(tensors) + position).encode()).hexdigest()
 
 
 def remove_checkpoint(folder: Path) -> None:

@@ -8,11 +8,12 @@ import torch
 
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
+from kintune.errors import is_out_of_memory
 from kintune.runs import RunConfig
 from kintune.training.batch_norm import train_mode
 from kintune.training.head_start import head_start_images
 from kintune.training.loop import epochs_between_evaluations, forward_share
-from kintune.training.memory import halved_micro_batch, is_out_of_memory
+from kintune.training.memory import halved_micro_batch
 from kintune.training.schedules import total_steps
 from kintune.training.start import run_conditions, starting_state
 from kintune.training.steps import Batch, batch_bounds, training_batches, training_step

@@ -11,8 +11,8 @@ from kintune.arrays import IndexArray, LabelArray
 from kintune.backbones import normalised
 from kintune.datasets import ImageDataset, Split
 from kintune.datasets.transforms import centre_crops
+from kintune.errors import is_out_of_memory
 from kintune.inputs import InputSpec
-from kintune.training.memory import is_out_of_memory
 
 BATCH_SIZE = 128
 

@@ -1,21 +1,7 @@
 """Memory that does not suffice, and the smaller parts that a batch is then taken in."""
 
-import torch
-
 from kintune.training.replicas import replicas
 from kintune.training.steps import MIN_IMAGES
-
-SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-"""What a RuntimeError says that is one of memory."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory was too small.
-
-    The CPU's allocator and the libraries below CUDA raise a plain RuntimeError.
-    """
-    is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_named or any(words in str(error) for words in SIGNS)
 
 
 def halved_micro_batch(before: int, error: Exception) -> int:

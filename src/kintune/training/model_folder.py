@@ -11,51 +11,23 @@ bytes.
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
-from kintune.backbones import Backbone, build_network
+from kintune.backbones import Backbone, WeightsFacts, load_backbone, sidecar_facts
 from kintune.datasets import ImageDataset, Split
 from kintune.errors import ModelError
-from kintune.inputs import InputSpec, Interpolation, Triple
-from kintune.records import Record, faults
+from kintune.inputs import InputSpec
 from kintune.runs import write_atomically, write_json
 from kintune.training.evaluate import Evaluation, evaluate
 from kintune.training.run_folder import versions
 
 WEIGHTS = "model.safetensors"
 SIDECAR = "model.json"
-
-
-class Sidecar(Record):
-    """`model.json`, in the format of the file beside a backbone's weights."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    architecture: str
-    model_kwargs: dict[str, JsonValue]
-    num_classes: int
-    labels: tuple[str, ...]
-    mean: Triple
-    std: Triple
-    input_size: tuple[int, int, int]
-    interpolation: Interpolation
-    crop_pct: float = Field(gt=0, le=1)
-    source: str
-    versions: dict[str, str]
-
-    @property
-    def input(self) -> InputSpec:
-        """What the network expects of its images."""
-        return InputSpec(
-            image_size=self.input_size[1],
-            mean=self.mean,
-            std=self.std,
-            crop_pct=self.crop_pct,
-            interpolation=self.interpolation,
-        )
+KEPT_IN = ("best", "model")
+"""Subfolders in which `tune` and `finetune` leave their model."""
+REQUIRED = ("architecture", "labels", "mean", "std", "input_size", "crop_pct", "interpolation")
+"""What predictions depend on: nothing of it is taken from the architecture's defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +50,7 @@ def write_model_folder(
     """
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     spec = backbone.input
-    sidecar = Sidecar(
+    sidecar = WeightsFacts(
         architecture=backbone.name,
         model_kwargs=backbone.model_kwargs,
         num_classes=len(classes),
@@ -92,41 +64,49 @@ def write_model_folder(
         versions=versions(),
     )
     write_atomically(folder / WEIGHTS, save(weights))
-    write_json(folder / SIDECAR, sidecar.to_json())
+    write_json(folder / SIDECAR, sidecar.model_dump(mode="json", exclude_none=True))
 
 
-def load_model_folder(folder: Path) -> FineTunedModel:
-    """Load what `write_model_folder` wrote.
+def load_model_folder(path: Path) -> FineTunedModel:
+    """Load what `write_model_folder` wrote, through the checks of `load_backbone`.
+
+    Args:
+        path: the model folder, the output folder that holds it, or the file of its weights.
 
     Raises:
-        ModelError: a file is missing or is not of this kind.
+        ModelError: a file is missing or cannot be used.
     """
-    try:
-        sidecar = Sidecar.model_validate_json((folder / SIDECAR).read_bytes())
-        weights = load_file(folder / WEIGHTS)
-    except OSError as error:
-        raise ModelError(
-            f"{folder}: not a model folder ({error.filename or WEIGHTS} cannot be read). It must "
-            f"hold {WEIGHTS} and {SIDECAR}, as `kintune finetune` and `kintune tune` write them."
-        ) from None
-    except ValidationError as error:
-        raise ModelError(
-            f"{folder / SIDECAR}: not a model's description. {faults(error)}"
-        ) from None
-    except SafetensorError as error:
-        raise ModelError(f"{folder / WEIGHTS}: not a safetensors file ({error}).") from None
-    network = build_network(sidecar.architecture, sidecar.model_kwargs, sidecar.num_classes)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ModelError(
-            f"{folder / WEIGHTS}: weights of another network than {SIDECAR} describes ({error})."
-        ) from None
+    weights = _weights_file(path)
+    sidecar = weights.with_suffix(".json")
+    facts = sidecar_facts(weights)
+    if facts is None or not weights.is_file():
+        raise _no_model_folder(path, sidecar if facts is None else weights)
+    missing = [name for name in REQUIRED if getattr(facts, name) is None]
+    if missing or facts.architecture is None:
+        raise ModelError(f"{sidecar}: not a model's description. It lacks {', '.join(missing)}.")
+    backbone = load_backbone(facts.architecture, weights=weights)
+    if backbone.num_source_classes is None:
+        raise ModelError(f"{weights}: holds no head, so it cannot classify. Pass a whole model.")
     return FineTunedModel(
-        network=network.eval(),
-        classes=sidecar.labels,
-        input=sidecar.input,
-        architecture=sidecar.architecture,
+        network=backbone.network,
+        classes=backbone.source_labels,
+        input=backbone.input,
+        architecture=backbone.name,
+    )
+
+
+def _weights_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    inside = [path, *(path / name for name in KEPT_IN)]
+    folder = next((each for each in inside if (each / WEIGHTS).exists()), path)
+    return folder / WEIGHTS
+
+
+def _no_model_folder(path: Path, missing: Path) -> ModelError:
+    return ModelError(
+        f"{path}: not a model folder ({missing.name} cannot be read). It must hold {WEIGHTS} and "
+        f"{SIDECAR}, as `kintune finetune` and `kintune tune` write them."
     )
 
 

@@ -9,11 +9,12 @@ import torch
 
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
+from kintune.errors import is_out_of_memory
 from kintune.progress import announce
 from kintune.runs import RunConfig, RunResult, read_result, result_without_errors, write_json
 from kintune.training.checkpoint import TrainingState, remove_checkpoint
 from kintune.training.loop import DivergedError, GivenUpError, Watch, train
-from kintune.training.memory import halved_micro_batch, is_out_of_memory
+from kintune.training.memory import halved_micro_batch
 from kintune.training.metrics import EpochMetrics, read_metrics
 from kintune.training.model_folder import write_model_folder
 from kintune.training.replicas import replicas
@@ -82,7 +83,7 @@ def fine_tune(
                 config.micro_batch_size,
                 share=-(-config.hyperparameters.batch_size // here.count),
             )
-        notes += _memory_notes(state, config)
+        notes += state.notes + _memory_notes(state, config)
         rows = here.from_first(read_metrics(folder))
         if end is None and here.is_first:
             write_model_folder(folder / "model", state.network, backbone, dataset.classes)
