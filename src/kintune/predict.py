@@ -12,8 +12,8 @@ import torch
 from kintune.backbones import normalised
 from kintune.datasets import DecodedImages
 from kintune.datasets.decode import ImageScale, decode_file, in_threads
-from kintune.datasets.readers import IMAGE_EXTENSIONS
 from kintune.datasets.transforms import centre_crops
+from kintune.datasets.walk import IMAGE_EXTENSIONS, is_visible
 from kintune.errors import DataError, ModelError
 from kintune.progress import printable
 from kintune.records import Record
@@ -128,8 +128,8 @@ def _image_files(given: Sequence[Path]) -> tuple[list[str], list[Unreadable]]:
 
 def _images_below(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in IMAGE_EXTENSIONS and not is_hidden and path.is_file():
+        visible = all(is_visible(part) for part in path.relative_to(folder).parts)
+        if visible and path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file():
             yield path
 
 
