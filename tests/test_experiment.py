@@ -8,7 +8,14 @@ from PIL import Image
 from kintune import experiment
 from kintune.backbones import BackboneOverrides, load_backbone
 from kintune.datasets import load_dataset
-from kintune.experiment import RunArchive, keep_only_json, locked, recorded_run
+from kintune.experiment import (
+    RecordFile,
+    RunArchive,
+    keep_only_json,
+    locked,
+    recorded_run,
+    write_runs,
+)
 from kintune.hyperparameters import Hyperparameters
 from kintune.runs import RunConfig
 
@@ -122,3 +129,10 @@ def test_targets_of_one_name_have_a_file_a_source(dataset, tmp_path):
     other = replace(dataset, name="other")
     assert archive.path("a", dataset.name) != archive.path("a", other.name)
     assert archive.path("a", other.name) != archive.path("b", other.name)
+
+
+def test_a_name_that_looks_like_json_is_written_as_it_is(tmp_path):
+    name = 'odd "runs": [] {x}'
+    head = RecordFile(source=name, target="t", classes=2, counts={"train": 1})
+    write_runs(tmp_path / "file.json", head, [])
+    assert RecordFile.read(tmp_path / "file.json") == head

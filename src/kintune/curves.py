@@ -5,6 +5,7 @@ rewards luck. Here all seeds are pooled into one local quadratic in the log of t
 even a perfect grid with one seed loses is known beside it: the noise floor.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,10 @@ CLIFF_ODDS, CLIFF_ERROR = 1.5, 0.2
 cliff: beyond it training breaks down, and that says nothing of the errors before it."""
 LEAST_RATES = 4
 """Distinct rates that a curve needs."""
+FLAT = 0.01
+"""Rates whose smoothed error is this close to the least are not told apart."""
+MIN_NOISE = 0.05
+"""Decades: a best rate is not known better than to a fifth of a step of the usual grid."""
 _STEP = 0.01  # decades between the places where the least error is looked for
 
 
@@ -81,6 +86,13 @@ class ErrorCurve:
         good = grid[self.at(grid) <= self.least_error + margin]
         return float(good.min()), float(good.max())
 
+    @property
+    def rate_noise(self) -> float:
+        """Standard deviation of the best rate, decades: as of a uniform draw among the rates that
+        are not told apart from it."""
+        low, high = (math.log10(edge) for edge in self.within(FLAT))
+        return max(MIN_NOISE, (high - low) / math.sqrt(12))
+
     def _grid(self) -> Floats:
         low, high = self.places.min(), self.places.max()
         return 10 ** np.linspace(low, high, 1 + max(1, round((high - low) / _STEP)))
@@ -120,21 +132,24 @@ class ErrorCurve:
         return solved[:, 0, 0]
 
 
-def error_curve(runs: Sequence[RunError], images: int, width: float = WIDTH) -> ErrorCurve:
+def error_curve(
+    runs: Sequence[RunError], images: int, width: float = WIDTH, min_rates: int = LEAST_RATES
+) -> ErrorCurve:
     """Smooth the errors of runs at different rates, all seeds pooled.
 
     Args:
-        runs: of at least four distinct rates.
+        runs: of at least `min_rates` distinct rates.
         images: how many each error was measured on; e errors count as (e + 1/2) of (images + 1), so
             that none has infinite odds.
         width: of the kernel, decades.
+        min_rates: three give a parabola through the runs, which smooths nothing.
 
     Raises:
         ValueError: too few rates.
     """
     rates = {run.effective_lr for run in runs}
-    if len(rates) < LEAST_RATES:
-        raise ValueError(f"a curve needs {LEAST_RATES} distinct rates, got {len(rates)}")
+    if len(rates) < min_rates:
+        raise ValueError(f"a curve needs {min_rates} distinct rates, got {len(rates)}")
     shares = (np.array([run.error for run in runs]) * images + 0.5) / (images + 1)
     return ErrorCurve(
         places=np.log10([run.effective_lr for run in runs]),

@@ -240,10 +240,11 @@ def write_runs(path: Path, head: Record, runs: Iterable[dict[str, Any]]) -> None
         head: the record of the file, of which all but `runs` is taken.
         runs: each as plain values.
     """
-    said = json.dumps(head.replace(runs=()).to_json())
+    fields = head.model_dump(mode="json", exclude={"runs"})
     lines = [json.dumps(run, separators=(",", ":"), allow_nan=False) for run in runs]
-    text = said.replace('"runs": []', '"runs": [\n' + ",\n".join(lines) + "\n]") + "\n"
-    write_atomically(path, text.encode())
+    parts = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
+    parts.append('"runs": [\n' + ",\n".join(lines) + "\n]")
+    write_atomically(path, ("{" + ", ".join(parts) + "}\n").encode())
 
 
 def _plain(run: RunRecord) -> dict[str, Any]:

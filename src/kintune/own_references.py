@@ -1,11 +1,13 @@
 """`kintune reference`: what recommendations rest on, and a person's own runs added to it."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict
 
+from kintune.curves import ErrorCurve, RunError, error_curve
 from kintune.errors import OptionError
 from kintune.hyperparameters import HeadStart, Hyperparameters
 from kintune.rate_evidence import origin_of
@@ -21,7 +23,19 @@ from kintune.reference import (
 from kintune.runs import RunConfig, RunResult, read_result, write_json
 from kintune.similarity import Similarity
 
-ORIGIN = "your own runs: lowest validation error"
+ORIGIN = "your own runs: least smoothed validation error"
+MIN_RATES = 3
+"""Distinct rates that a best one can be read off: one on either side of it."""
+
+
+class BestRate(NamedTuple):
+    """What a search says of the best effective rate."""
+
+    effective_lr: float
+    noise: float
+    """Standard deviation, decades."""
+    nearest: RunResult
+    """The run at the nearest rate."""
 
 
 class _Recommended(Record):
@@ -31,6 +45,14 @@ class _Recommended(Record):
 
     trust_ratio: float | None = None
     head_start: HeadStart = "random"
+
+
+class _Summary(Record):
+    """Of `summary.json`, what a reference needs."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    facts: dict[str, Any]
 
 
 class References(Record):
@@ -82,8 +104,13 @@ def reference_of(folder: Path) -> ReferenceTable:
         )
     measured = Similarity.read(folder / "similarity.json")
     recommended = _recommended(folder)
-    best = best_inside(folder, _results(folder, recommended and recommended.head_start))
-    used, config = best.hyperparameters, RunConfig.read(folder / "runs" / best.id / "config.json")
+    best = best_inside(
+        _results(folder, recommended and recommended.head_start),
+        _validation_images(folder) or measured.images,
+        folder,
+    )
+    used = best.nearest.hyperparameters
+    config = RunConfig.read(folder / "runs" / best.nearest.id / "config.json")
     return ReferenceTable(
         source=measured.source,
         network=measured.model,
@@ -102,6 +129,7 @@ def reference_of(folder: Path) -> ReferenceTable:
                 iterations=used.iterations,
                 images=measured.images,
                 classes=measured.classes,
+                rate_noise=round(best.noise, 3),
             ),
         ),
     )
@@ -113,34 +141,49 @@ def _recommended(folder: Path) -> _Recommended | None:
     return _Recommended.read(path) if path.exists() else None
 
 
-def best_inside(folder: Path, results: Sequence[RunResult]) -> RunResult:
-    """A run at the rate with the lowest mean validation error, of equal ones the smallest.
+def best_inside(results: Sequence[RunResult], images: int, folder: Path) -> BestRate:
+    """The rate with the least error of the curve through all runs, as in the references that ship:
+    the lowest of several noisy errors is often lowest by chance.
 
-    Settings that differ in more than the rate are several curves: of these the one with the lowest
-    error, of equals the one with more rates.
+    Settings that differ in more than the rate are several curves. Of those with at least three
+    rates the one with the least error is taken, of equals the one with more rates.
+
+    Args:
+        results: runs of one search.
+        images: validation images that an error was measured on.
+        folder: of the search, for the message.
 
     Raises:
-        OptionError: no worse run lies below it, or none above.
+        OptionError: there is no such curve, or its least error is at an end.
     """
-    curves: dict[Hyperparameters, dict[float, list[RunResult]]] = {}
+    by_setting: dict[Hyperparameters, list[RunResult]] = {}
     for result in results:
-        at = curves.setdefault(result.hyperparameters.but_rate, {})
-        at.setdefault(float(f"{result.effective_lr:.10g}"), []).append(result)
-    means = {name: _means(at) for name, at in curves.items()}
-    lowest = min(
-        means, key=lambda name: (min(means[name].values()), -len(means[name])), default=None
-    )
-    at, errors = (curves[lowest], means[lowest]) if lowest else ({}, {})
-    best = min(errors, key=lambda rate: (errors[rate], rate), default=None)
-    worse = [rate for rate, error in errors.items() if best is not None and error > errors[best]]
-    if best is None or not worse or not min(worse) < best < max(worse):
-        tried = ", ".join(f"{rate:.3g} ({error:.1%})" for rate, error in errors.items()) or "none"
+        by_setting.setdefault(result.hyperparameters.but_rate, []).append(result)
+    found = [
+        (error_curve(points, images, min_rates=MIN_RATES), runs)
+        for runs in by_setting.values()
+        for points in [[RunError(_rate(run), _error(run), run.seed) for run in runs]]
+        if len({point.effective_lr for point in points}) >= MIN_RATES
+    ]
+    best = min(found, key=lambda each: (each[0].least_error, -len(each[1])), default=None)
+    if best is None or not _is_inside(best[0]):
+        tried = ", ".join(
+            f"{_rate(run):.3g} ({_error(run):.1%})" for run in sorted(results, key=_rate)
+        )
         raise OptionError(
             f"{folder}: its best rate has no worse run on both sides, so that a better one may lie "
-            f"beyond. Effective rates tried, with validation errors: {tried}. Go on with the same "
-            "kintune tune and a larger --runs."
+            f"beyond. Effective rates tried, with validation errors: {tried or 'none'}. Repeat the "
+            "same kintune tune with a larger --runs."
         )
-    return at[best][0]
+    curve, runs = best
+    nearest = min(runs, key=lambda run: abs(math.log(_rate(run) / curve.best_rate)))
+    return BestRate(curve.best_rate, curve.rate_noise, nearest)
+
+
+def _is_inside(curve: ErrorCurve) -> bool:
+    """Whether the error rises from the best rate to both ends."""
+    ends = curve.at([10 ** curve.places.min(), 10 ** curve.places.max()])
+    return bool((ends > curve.least_error).all())
 
 
 def _results(folder: Path, head_start: HeadStart | None) -> list[RunResult]:
@@ -154,9 +197,14 @@ def _results(folder: Path, head_start: HeadStart | None) -> list[RunResult]:
     return [run for run in ended if head_start in (None, run.hyperparameters.head_start)]
 
 
-def _means(at: Mapping[float, Sequence[RunResult]]) -> dict[float, float]:
-    """Error at each rate over the seeds, by rate."""
-    return {rate: mean(map(_error, each)) for rate, each in sorted(at.items())}
+def _rate(result: RunResult) -> float:
+    return float(f"{result.effective_lr:.10g}")
+
+
+def _validation_images(folder: Path) -> int | None:
+    """None where the search has not ended."""
+    path = folder / "summary.json"
+    return _Summary.read(path).facts["data"]["counts"]["val"] if path.exists() else None
 
 
 def _error(result: RunResult) -> float:

@@ -45,7 +45,6 @@ def curve(target="birds", source="pocket", budget="long", best=-4, devices=()):
         ),
         validation=smoothed,
         test=smoothed,
-        rate_noise=0.1234,
         noise_floor=None,
         is_inside=True,
     )
@@ -107,5 +106,5 @@ def test_the_recommendation_gets_the_curves_of_pretrained_networks_with_known_di
         ("birds", 12, 32),
         ("birds", 40, 32),
     ]
-    assert table.rows[0].rate_noise == 0.123
+    assert table.rows[0].rate_noise == round(curves[0].validation.rate_noise, 3)
     assert table.rows[0].effective_lr == pytest.approx(0.1, rel=0.03)

@@ -23,11 +23,6 @@ from kintune.experiments.study_sources import SOURCES, BudgetName, SourceName, n
 from kintune.experiments.targets import set_of
 from kintune.rate_evidence import log_unit
 
-FLAT = 0.01
-"""Rates whose smoothed error is this close to the least are not told apart."""
-LEAST_NOISE = 0.05
-"""Decades: a best rate is not known better than to a fifth of a step of the grid."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StudyCurve:
@@ -66,13 +61,6 @@ class StudyCurve:
         for each in self._errors(lambda run: run.validation_error):
             at.setdefault(each.effective_lr, []).append(each.error)
         return min(at) < min(at, key=lambda rate: mean(at[rate])) < max(at)
-
-    @property
-    def rate_noise(self) -> float:
-        """Decades by which the best rate is uncertain: as a uniform draw among those that are not
-        told apart from it."""
-        low, high = (math.log10(edge) for edge in self.validation.within(FLAT))
-        return max(LEAST_NOISE, (high - low) / math.sqrt(12))
 
     @property
     def unfinished(self) -> tuple[float, ...]:
@@ -133,7 +121,7 @@ def study_cases(
                     budget=curve.budget,
                     inputs=known.inputs(SOURCES[curve.source].epochs[curve.budget] * known.images),
                     place=math.log10(validation.best_rate),
-                    noise=curve.rate_noise,
+                    noise=curve.validation.rate_noise,
                     log_unit=log_unit(BATCH_SIZE, known.units[unit]),
                     regret=validation.regret,
                     final_regret=test.regret,

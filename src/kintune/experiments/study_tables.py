@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from statistics import mean, median
 
+from kintune.curves import FLAT
 from kintune.experiments.known_facts import FactsFile, KnownFacts
 from kintune.experiments.rate_units import SHIPPED_UNIT
 from kintune.experiments.recommenders import USUAL_RATE
 from kintune.experiments.reference_study import BATCH_SIZE
-from kintune.experiments.study_cases import FLAT, StudyCurve
+from kintune.experiments.study_cases import StudyCurve
 from kintune.experiments.study_sources import SOURCES, BudgetName, network_file
 from kintune.experiments.targets import set_of
 from kintune.reference import ReferenceRow, ReferenceTable
@@ -116,5 +117,5 @@ def _row(curve: StudyCurve, known: KnownFacts) -> ReferenceRow:
         epochs=SOURCES[curve.source].epochs[curve.budget],
         images=known.images,
         classes=known.classes,
-        rate_noise=round(curve.rate_noise, 3),
+        rate_noise=round(curve.validation.rate_noise, 3),
     )

@@ -131,9 +131,9 @@ def _connect(ray: Any, where: str, said: str) -> None:
     if where == "local" and not ipaddress.ip_address(here).is_loopback:
         ray.shutdown()
         raise OptionError(
-            f"--runner ray: Ray would listen on {here}, because it was imported before this search. "
-            f"Set {LOOPBACK_SWITCH}=0 before importing it, or start a cluster and name it with "
-            "--ray-address."
+            f"--runner ray: Ray would listen on {here}, because it was imported before this "
+            f"search. Set {LOOPBACK_SWITCH}=0 before importing it, or start a cluster and "
+            "name it with --ray-address."
         )
 
 
