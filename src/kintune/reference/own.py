@@ -44,7 +44,7 @@ def with_reference(
     merged: list[ReferenceTable] = []
     rows = new.rows
     for table in tables:
-        if table.replace(rows=()) == new.replace(rows=()):
+        if table.model_dump(exclude={"rows"}) == new.model_dump(exclude={"rows"}):
             rows = (*(row for row in table.rows if row.target not in fresh), *rows)
         else:
             merged.append(table)
