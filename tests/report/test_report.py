@@ -189,6 +189,13 @@ def test_names_are_text_and_never_markup(make_tune, name):
     assert f"taken for {name}" in page.descriptions
 
 
+def test_control_characters_in_names_are_escapes(make_tune):
+    folder = make_tune(("coat", "a\x1b[31m\x9b\u202e"), images=10)
+    source = write_report(folder).read_text(encoding="utf-8")
+    assert not set(source) & set("\x1b\x9b\u202e")
+    assert r"a\x1b[31m\x9b\u202e" in source
+
+
 def test_gone_images_are_left_out_and_said(make_tune):
     folder = make_tune()
     for path in (folder / "photos").glob("*.jpg"):

@@ -168,20 +168,22 @@ def has_folders(folder: Path) -> bool:
 
 
 def wrote(folder: str) -> bool:
-    """Whether Kintune wrote a folder: an output folder, its cache, or a folder of nothing else."""
-    if is_output(Path(folder)) or Path(folder, MARK).exists():
+    """Whether Kintune wrote a folder: an output folder, its cache, or a folder such as `runs` that
+    holds output folders and no images."""
+    if is_output(Path(folder)) or os.path.lexists(f"{folder}/{MARK}"):
         return True
     if Path(folder) == cache_root():
         return True
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if is_visible(entry.name)]
-            return bool(found) and all(
-                entry.is_dir(follow_symlinks=False) and is_output(Path(entry.path))
-                for entry in found
-            )
     except OSError:
         return False
+    inside = [entry for entry in found if entry.is_dir(follow_symlinks=False)]
+    is_holder = bool(inside) and all(is_output(Path(entry.path)) for entry in inside)
+    return is_holder and not any(
+        Path(entry.name).suffix.lower() in IMAGE_EXTENSIONS for entry in found
+    )
 
 
 def _refuse_splits_inside(place: str, folders: list[str]) -> None:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from kintune.progress import printable
 from kintune.report import classes, confusion, curves, rates, trace, wording
 from kintune.report.images import Gallery, Sample
 from kintune.report.reading import (
@@ -66,7 +67,8 @@ def render_page(output: Output) -> str:
         duration=wording.duration,
         counted=wording.counted,
     )
-    return environment.get_template("page.html.j2").render(_context(output))
+    page = environment.get_template("page.html.j2").render(_context(output))
+    return printable(page, keep="\n\t\r")  # names may hold control characters, HTML may not
 
 
 def _context(output: Output) -> dict[str, object]:
