@@ -258,3 +258,11 @@ def test_workers_and_repeats_find_the_images_from_anywhere(tmp_path, monkeypatch
     said = repeating_command(options, tmp_path).split()
     assert found.format(here=tmp_path) in said
     assert said[said.index("--source") + 1] == f"paper:imagenet={tmp_path}/source"
+
+
+def test_a_file_as_the_model_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = SearchOptions(data=str(tmp_path), model="w.safetensors")
+    assert task_source(options).model == f"{tmp_path}/w.safetensors"
+    assert f"--model {tmp_path}/w.safetensors" in repeating_command(options, tmp_path)
+    assert task_source(options.replace(model="resnet50")).model == "resnet50"

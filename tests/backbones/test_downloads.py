@@ -74,10 +74,32 @@ def test_weights_in_the_hubs_cache_are_used_without_a_network(empty_caches, monk
     save_file(published.state_dict(), folder / "snapshots/abc/model.safetensors")
     backbone = load_backbone("mobilenetv2_050")
     assert backbone.weights_sha256 == weights_sha256(published)
+    assert backbone.notes[0] == (
+        "Weights: published weights of mobilenetv2_050 "
+        "(timm/mobilenetv2_050.lamb_in1k at commit abc)."
+    )
     assert backbone.domain == "ImageNet-1k"
     assert backbone.num_source_classes == 1000
     assert backbone.source_labels[0] == "tench, Tinca tinca"
     assert not any("Warning" in note for note in backbone.notes)
+
+
+@pytest.mark.usefixtures("empty_caches")
+@pytest.mark.parametrize("model", ["mobilenetv2_050", "torchvision:mobilenet_v2"])
+def test_a_download_and_the_way_without_one_are_said_before_it_starts(model, monkeypatch, capfd):
+    said: list[str] = []
+
+    def fail(*_: object, **__: object) -> None:
+        said.append(capfd.readouterr().err)
+        raise OSError("no\nroute")
+
+    monkeypatch.setattr(downloads, "is_reachable", lambda _url: True)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    monkeypatch.setattr("torch.hub.download_url_to_file", fail)
+    with pytest.raises(ModelError, match=r"cannot be downloaded \(no route\)"):
+        load_backbone(model)
+    assert "Downloading" in said[0]
+    assert "--weights FILE" in said[0]
 
 
 def test_weights_in_torchs_cache_are_used_without_a_network(empty_caches, monkeypatch):

@@ -265,7 +265,8 @@ def _notes(
     if file is None and not pretrained:
         return ("Random weights.", *testimony.notes())
     origin = f"published weights of {model}" if file is None else str(file.path)
-    notes = [f"Weights: {origin}.", *testimony.notes()]
+    notes = [f"Weights: {origin}{_published_origin(model) if file is None else ''}."]
+    notes += testimony.notes()
     if file is not None and file.path != POCKET_WEIGHTS:
         notes += [*file.notes, *storage_notes(file)]
     if rows is None:
@@ -283,6 +284,12 @@ def _notes(
             f"pass --mean and --std, or write {file.path.with_suffix('.json').name} beside it."
         )
     return tuple(notes)
+
+
+def _published_origin(model: str) -> str:
+    door, name = find_door(model)
+    origin = door.origin(name)
+    return f" ({origin})" if origin else ""
 
 
 def _without_tag(model: str) -> str:

@@ -36,9 +36,13 @@ class Door(ABC):
         """The network with its published weights.
 
         Raises:
-            ModelError: there are none, or they cannot be had.
+            ModelError: there are none, or they are not available.
             TypeError: an argument that the architecture does not take.
         """
+
+    def origin(self, name: str) -> str:  # noqa: ARG002 - for those that know
+        """Where the published weights on this machine are from, exactly; empty where not known."""
+        return ""
 
     @abstractmethod
     def defaults(self, name: str) -> WeightsFacts:

@@ -16,14 +16,22 @@ from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
-from kintune.errors import ModelError
+from kintune.errors import ModelError, one_line
+from kintune.progress import announce
 
 REACHABLE_WITHIN_SECONDS = 4.0
+WITHOUT_A_NETWORK = (
+    "Without a network, fetch them elsewhere and pass --weights FILE (.safetensors, or .pth), or "
+    "use --model pocket, which comes with the package."
+)
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def hub_weights(repository: str, filename: str | None = None) -> Path:
     """The weights file of a Hugging Face repository: out of the cache, else downloaded.
+
+    The download takes the newest revision, and the cache keeps to it; `hub_commit` tells which it
+    is. What is downloaded, and the way without a network, is said before it starts.
 
     Raises:
         ModelError: not in the cache, and no network within about five seconds.
@@ -36,6 +44,7 @@ def hub_weights(repository: str, filename: str | None = None) -> Path:
     address = f"{constants.ENDPOINT}/{repository}"
     if constants.HF_HUB_OFFLINE or not is_reachable(constants.ENDPOINT):
         raise ModelError(_no_network(address))
+    announce(f"- Downloading the newest weights from {address}. {WITHOUT_A_NETWORK}")
     with _quiet_hub():
         for candidate in filenames:
             try:
@@ -45,6 +54,11 @@ def hub_weights(repository: str, filename: str | None = None) -> Path:
             except (OSError, RuntimeError) as error:
                 raise ModelError(_no_network(address, error)) from None
     raise ModelError(f"{address}: holds none of {', '.join(filenames)}. Pass --weights FILE.")
+
+
+def hub_commit(path: Path) -> str | None:
+    """The commit of the repository that a file of the hub's cache is from; None for other files."""
+    return path.parent.name if path.parent.parent.name == "snapshots" else None
 
 
 def url_weights(url: str) -> Path:
@@ -58,6 +72,7 @@ def url_weights(url: str) -> Path:
         return path
     if not is_reachable(url):
         raise ModelError(_no_network(url))
+    announce(f"- Downloading {url}. {WITHOUT_A_NETWORK}")
     checksum = torch.hub.HASH_REGEX.search(path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,11 +108,10 @@ def is_reachable(url: str, within_seconds: float = REACHABLE_WITHIN_SECONDS) -> 
 
 
 def _no_network(address: str, error: Exception | None = None) -> str:
-    reason = f" ({error})" if error else ""
+    reason = f" ({one_line(error)})" if error else ""
     return (
-        f"{address}: the weights are not in the cache and cannot be downloaded{reason}. Without a "
-        "network, fetch them elsewhere and pass --weights FILE (.safetensors, or .pth), or use "
-        "--model pocket, which comes with the package."
+        f"{address}: the weights are not in the cache and cannot be downloaded{reason}. "
+        f"{WITHOUT_A_NETWORK}"
     )
 
 

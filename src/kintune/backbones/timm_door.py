@@ -11,7 +11,7 @@ from torch import nn
 from typing_extensions import override
 
 from kintune.backbones.doors import Door
-from kintune.backbones.downloads import hub_weights, url_weights
+from kintune.backbones.downloads import hub_commit, hub_weights, url_weights
 from kintune.backbones.facts import WeightsFacts
 from kintune.errors import ModelError
 
@@ -37,6 +37,11 @@ class TimmDoor(Door):
         return timm.create_model(
             name, pretrained=True, pretrained_cfg_overlay=overlay, **model_kwargs
         )
+
+    @override
+    def origin(self, name: str) -> str:
+        commit = hub_commit(_published_weights(name))
+        return f"{_config(name).hf_hub_id} at commit {commit}" if commit else ""
 
     @override
     def defaults(self, name: str) -> WeightsFacts:
