@@ -13,10 +13,10 @@ the same way in the same order from the same start, and what is left between the
 which training amplifies. Kintune runs in both conventions of its update:
 
 - **torch**: the update of `torch.optim.SGD`;
-- **paper**: the default. A decay λ / (1 - m) makes it take as much from the weights as λ in torch's;
-  the two still part after a change of the learning rate.
+- **paper**: the default. A decay λ / (1 - m) takes as much from the weights as λ in
+  torch's; the two still part after a change of the learning rate.
 
-Each run is a line of `results/parity.jsonl`, written as it ends; a second call does what is missing.
+Each run is a line of `results/parity.jsonl`, written as it ends; a second call does the rest.
 """
 
 import argparse
@@ -27,6 +27,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +53,7 @@ RESULTS = Path(__file__).parent.parent / "results" / "parity.jsonl"
 MODEL, SIZE = "tf_efficientnet_lite0", 96
 BATCH_SIZE, LR, MOMENTUM, DECAY = 32, 0.01, 0.9, 1e-4
 PLAIN = "plain"
-WAYS = (PLAIN, "torch", "paper")
+WAYS = (PLAIN, "paper", "torch")
 STATISTICS = ("batch", "frozen")
 VALIDATION_PER_CLASS = 2
 
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--images", type=int, default=320, help="training images of a set")
+    parser.add_argument("--test-images", type=int, default=500, help="at most, of a set")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--show", action="store_true", help="print the table of the results")
@@ -109,7 +111,7 @@ def measure(args: argparse.Namespace) -> None:
             continue
         name = key["set"]
         if name not in tasks:
-            dataset = limited(args.data / name, args.images, backbone)
+            dataset = limited(args.data / name, args.images, args.test_images, backbone)
             print(f"{name}: decoded pixels and Pillow's part by {pixel_difference(dataset)} levels")
             tasks[name] = Task(backbone, dataset, args.weights, args.epochs)
         began = time.perf_counter()
@@ -128,24 +130,28 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def limited(folder: Path, images: int, backbone: Backbone) -> ImageDataset:
-    """As many images of each class for training, evenly spaced among its files, two more for
-    validation, which decides nothing here, and all test images."""
+def limited(folder: Path, images: int, tests: int, backbone: Backbone) -> ImageDataset:
+    """As many images of each class for training and for the test, evenly spaced among its files,
+    and two more for validation, which decides nothing here."""
     classes = sorted(path for path in (folder / "train").iterdir() if path.is_dir())
     rows = ["path,label,split"]
     for place in classes:
-        files = sorted(place.iterdir())
         most = images // len(classes) + VALIDATION_PER_CLASS
-        if len(files) > most:
-            files = [files[index] for index in np.linspace(0, len(files) - 1, most).astype(int)]
+        files = spaced(sorted(place.iterdir()), most)
         kinds = ["val"] * VALIDATION_PER_CLASS + ["train"] * len(files)
         rows += [f"{path},{place.name},{kind}" for path, kind in zip(files, kinds, strict=False)]
-        tests = sorted((folder / "test" / place.name).iterdir())
-        rows += [f"{path},{place.name},test" for path in tests]
+        files = spaced(sorted((folder / "test" / place.name).iterdir()), tests // len(classes))
+        rows += [f"{path},{place.name},test" for path in files]
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{folder.name}.csv"
         path.write_text("\n".join(rows) + "\n")
         return load_dataset(path, backbone.input)
+
+
+def spaced(files: Sequence[Path], most: int) -> Sequence[Path]:
+    """At most so many of the files, evenly spaced."""
+    count = min(most, len(files))
+    return [files[index] for index in np.linspace(0, len(files) - 1, count).astype(int)]
 
 
 def pixel_difference(dataset: ImageDataset) -> int:
@@ -204,7 +210,9 @@ def plain_run(task: Task, key: dict[str, Any]) -> dict[str, Any]:
                 module.eval()
         order = random(seed, epoch, 1).permutation(train)
         draws, total = random(seed, epoch, 0).random((len(images), 8)), 0.0
-        for number, batch in enumerate(np.array_split(order, steps_per_epoch)):
+        bounds = [len(order) * k // steps_per_epoch for k in range(steps_per_epoch + 1)]
+        for number, (first, last) in enumerate(pairwise(bounds)):
+            batch = order[first:last]
             step = epoch * steps_per_epoch + number
             sgd.param_groups[0]["lr"] = LR * 0.1 ** sum(step >= steps * x for x in (1 / 2, 5 / 6))
             crops = torch.stack([augmented(images[i], draws[i]) for i in batch])
@@ -224,7 +232,7 @@ def plain_run(task: Task, key: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain_network(weights: Path, classes: int, seed: int) -> nn.Module:
-    """timm's network with the file's weights and a new head from N(0, 0.01²), bias 0."""
+    """The network of timm with the file's weights and a new head from N(0, 0.01²), bias 0."""
     network = timm.create_model(MODEL, num_classes=classes)
     tensors = {k: v for k, v in load_file(weights).items() if not k.startswith("classifier.")}
     network.load_state_dict(tensors, strict=False)

@@ -19,6 +19,8 @@ install_import_hook(
 
 # Before torch is imported, and for child processes: the last bits depend on the thread count.
 os.environ["OMP_NUM_THREADS"] = "2"
+# As `kintune` does: beside another busy process, a thread that spins takes its core.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,15 +15,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from kintune.backbones import Backbone
+from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
-from kintune.runs import RunResult, read_result
+from kintune.runs import RunConfig, RunResult, read_result
 from kintune.training import evaluate, evaluate_model_folder, fine_tune, load_model_folder, loop
 from kintune.training.checkpoint import NAME as CHECKPOINT
-from kintune.training.start import run_conditions, starting_network, starting_optimizer
+from kintune.training.start import (
+    run_conditions,
+    starting_network,
+    starting_optimizer,
+    starting_state,
+)
 from kintune.training.steps import training_batches, training_step
 
-GOLDEN_LOSSES = [1.1272228558858235, 1.0643192132314045, 0.9356995026270548]
+GOLDEN_LOSSES = [1.1272228161493938, 1.0643191734949748, 0.9356996615727743]
+"""In float64."""
 
 
 def at_step(number: int, action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +61,17 @@ def model_bytes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "model").iterdir()}
 
 
+def train_in_float64(
+    backbone: Backbone, dataset: ImageDataset, config: RunConfig, folder: Path
+) -> nn.Module:
+    """The training of `fine_tune` where rounding hides nothing and processors agree."""
+    state = starting_state(backbone, dataset, config, "cpu")
+    state.network.double().register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+    with run_conditions(config, "cpu"):
+        loop.train(state, dataset, config, folder)
+    return state.network
+
+
 def fail() -> None:
     raise RuntimeError("torn")
 
@@ -61,11 +81,18 @@ def interrupt() -> None:
 
 
 class TestResult:
+    def test_golden_losses_in_float64(self, backbone, dataset, make_config, tmp_path):
+        """A refactoring gives identical losses. In float32 every processor has its own: a ReLU
+        whose input is nearly zero may open on one and not on another."""
+        train_in_float64(backbone, dataset, make_config(), tmp_path)
+
+        # Losses are recorded in float32.
+        assert losses(tmp_path) == pytest.approx(GOLDEN_LOSSES, rel=1e-6)
+
     def test_golden_losses(self, backbone, dataset, make_config, tmp_path):
-        """A refactoring gives identical losses; other hardware may move the last digits."""
         fine_tune(backbone, dataset, make_config(), tmp_path)
 
-        assert losses(tmp_path) == pytest.approx(GOLDEN_LOSSES, rel=1e-5)
+        assert losses(tmp_path) == pytest.approx(GOLDEN_LOSSES, rel=1e-2)
 
     def test_learns_to_tell_colours_apart(self, backbone, dataset, make_config, tmp_path):
         config = make_config(epochs=8, augmentation="flip")
@@ -280,7 +307,7 @@ class TestEngine:
 
         for name, change in moved[1.0].items():
             expected = 10 * change if name.startswith("fc.") else change
-            torch.testing.assert_close(moved[10.0][name], expected, rtol=1e-3, atol=1e-6)
+            torch.testing.assert_close(moved[10.0][name], expected, rtol=0, atol=1e-12)
 
     def test_exempt_parameters_do_not_decay(self, backbone, dataset, make_config):
         moved = {}
@@ -289,32 +316,34 @@ class TestEngine:
             moved[exempt] = one_step(backbone, dataset, config)
         plain = one_step(backbone, dataset, make_config(momentum=0.0, weight_decay=0.0))
 
-        start = dict(starting_network(backbone, 3, make_config(), "cpu").named_parameters())
+        network = starting_network(backbone, 3, make_config(), "cpu").double()
+        start = dict(network.named_parameters())
         for name, change in plain.items():
             decayed = change - 0.01 * 0.5 * start[name].detach()
-            torch.testing.assert_close(moved[False][name], decayed, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(moved[False][name], decayed, rtol=0, atol=1e-12)
             exempt = change if start[name].ndim == 1 else decayed
-            torch.testing.assert_close(moved[True][name], exempt, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(moved[True][name], exempt, rtol=0, atol=1e-12)
 
     def test_torchs_convention_trains_as_torchs_optimiser(
         self, backbone, dataset, make_config, tmp_path
     ):
+        """In float64: in float32 a ReLU whose input is nearly zero may open on one side alone."""
         config = make_config(convention="torch", weight_decay=0.01, schedule="constant")
-        fine_tune(backbone, dataset, config, tmp_path)
+        trained = train_in_float64(backbone, dataset, config, tmp_path).state_dict()
 
-        network = starting_network(backbone, 3, config, "cpu").train()
+        network = starting_network(backbone, 3, config, "cpu").double().train()
         sgd = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=0.01, nesterov=True)
         with run_conditions(config, "cpu"):
             for epoch in range(3):
                 for batch in training_batches(dataset, config, epoch, 0, torch.device("cpu")):
-                    loss = torch.nn.functional.cross_entropy(network(batch.images), batch.labels)
+                    logits = network(batch.images.double())
+                    loss = torch.nn.functional.cross_entropy(logits, batch.labels)
                     sgd.zero_grad()
                     loss.backward()
                     sgd.step()
 
-        trained = load_model_folder(tmp_path / "model").network.state_dict()
         for name, value in network.state_dict().items():
-            torch.testing.assert_close(trained[name], value, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(trained[name], value, rtol=0, atol=1e-11)
 
     def test_bfloat16_learns_too(self, backbone, dataset, make_config, tmp_path):
         config = make_config(precision="bfloat16", epochs=8, augmentation="flip")
@@ -327,14 +356,13 @@ class TestEngine:
 
 
 def one_step(backbone, dataset, config) -> dict[str, torch.Tensor]:
-    """What each parameter changes by in the first step."""
-    network = starting_network(backbone, 3, config, "cpu").train()
+    """What each parameter changes by in the first step, in float64."""
+    network = starting_network(backbone, 3, config, "cpu").double().train()
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     optimizer = starting_optimizer(network, backbone.head_name, config)
     loop.set_lr(optimizer, config.hyperparameters.lr)
-    training_step(
-        network, optimizer, next(training_batches(dataset, config, 0, 0, torch.device("cpu")))
-    )
+    batch = next(training_batches(dataset, config, 0, 0, torch.device("cpu")))
+    training_step(network, optimizer, batch._replace(images=batch.images.double()))
     return {name: p.detach() - before[name] for name, p in network.named_parameters()}
 
 

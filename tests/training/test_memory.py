@@ -35,8 +35,7 @@ def test_parts_give_the_gradient_of_the_whole_with_frozen_statistics(
     parts = gradients(backbone, make_config(), batch, micro_batch_size)
 
     assert whole.abs().max() > 1e-3
-    # The cross-entropy is taken in float32.
-    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
 
 
 def test_parts_have_their_own_batch_statistics(backbone, dataset, make_config, tmp_path):

@@ -110,7 +110,9 @@ def training_step(
         with _synchronised(network, number == parts):
             with torch.autocast(part.device.type, torch.bfloat16, precision == "bfloat16"):
                 logits = network(part)
-            loss = F.cross_entropy(logits.float(), labels) * (len(labels) / images)
+            # The loss is never taken in fewer digits than float32.
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            loss = F.cross_entropy(logits, labels) * (len(labels) / images)
             (loss * batch.weight).backward()
         total += loss.detach()
     optimizer.step()
