@@ -32,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="TEXT",
         help="with --fail-on-skip: a skip whose reason holds this text is expected (repeatable)",
     )
+    parser.addoption("--fuzz-cases", type=int, default=3000, help="how many cases tests/fuzz tries")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
