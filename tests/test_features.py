@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import resource
 import subprocess
 import sys
 
@@ -82,16 +83,34 @@ def test_a_damaged_cache_entry_is_made_again(backbone, dataset, tmp_path, monkey
     assert np.array_equal(extract_features(backbone, dataset).values, kept)
 
 
-def test_changed_values_are_seen_when_asked(backbone, dataset, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["values.npy", "outputs.npy", "manifest.json", "checksums.json"])
+@pytest.mark.parametrize("damage", ["empty", "changed", "missing"])
+def test_damaged_features_are_made_again(
+    backbone, dataset, tmp_path, monkeypatch, capsys, name, damage
+):
     monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path))
     kept = np.array(extract_features(backbone, dataset).values)
-    (entry,) = tmp_path.rglob("values.npy")
-    content = bytearray(entry.read_bytes())
-    content[-1] ^= 64
-    entry.write_bytes(content)
-    assert not np.array_equal(extract_features(backbone, dataset).values, kept)
-    assert np.array_equal(extract_features(backbone, dataset, verify=True).values, kept)
-    assert "not what was written" in capsys.readouterr().err
+    (path,) = tmp_path.rglob(name)
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 64
+    path.write_bytes(b"" if damage == "empty" else content)
+    if damage == "missing":
+        path.unlink()
+    assert np.array_equal(extract_features(backbone, dataset).values, kept)
+    assert "the features are made again" in capsys.readouterr().err
+    assert np.array_equal(extract_features(backbone, dataset).values, kept)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_full_disk_is_an_error_that_names_the_cache(backbone, dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(DataError, match=f"{tmp_path}.*KINTUNE_CACHE"):
+            extract_features(backbone, dataset)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_values_are_mapped_from_a_file_and_read_in_parts(backbone, dataset, monkeypatch):

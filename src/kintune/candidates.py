@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import torch
-
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone, named_architecture
 from kintune.datasets import ImageDataset, load_unsplit
 from kintune.errors import OptionError
@@ -21,7 +19,7 @@ from kintune.prototypes import (
 )
 from kintune.results import PrototypeFile
 from kintune.similarity import Similarity, SourceRanking, domain_similarity, rank_sources
-from kintune.task import resolve_device, threads
+from kintune.task import resolve_device, use_processor
 
 T = TypeVar("T")
 
@@ -44,7 +42,7 @@ def measure_candidates(options: SimilarityOptions) -> Similarity | SourceRanking
         ModelError, DataError: a network or images that cannot be used.
     """
     named = candidates(options)
-    torch.set_num_threads(threads(options))
+    use_processor(options)
     # Heads and images are different scales, so candidates without images all use their heads.
     is_one_scale = len(named) == 1 or any(each.source for each in named)
     origin = "auto" if is_one_scale else "head"
@@ -87,7 +85,7 @@ def candidates(options: SimilarityOptions) -> tuple[Candidate, ...]:
 
 def write_prototypes(options: PrototypesOptions) -> PrototypeFile:
     """Make prototypes of a folder's images and write them to a file."""
-    torch.set_num_threads(threads(options))
+    use_processor(options)
     backbone = _load(options.model, options.weights, options)
     spec = SourceSpec(
         path=Path(options.data),
@@ -153,7 +151,7 @@ def _measure(
     source = source_prototypes(backbone, spec, device=device)
     for note in (*backbone.notes, *dataset.notes, *source.notes):
         announce(f"- {note}")
-    features = extract_features(backbone, dataset, device=device, verify=options.verify_cache)
+    features = extract_features(backbone, dataset, device=device)
     if not dataset.is_labelled:
         features = clustered(features, options.clusters, seed=options.seed)
     return domain_similarity(

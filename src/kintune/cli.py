@@ -134,8 +134,9 @@ def _recommend(options: RecommendOptions) -> Record:
 
 
 def _check(options: CheckOptions) -> Record:
-    from kintune.datasets import check_dataset
+    from kintune.datasets import check_dataset, limit_decoding
 
+    limit_decoding(threads=options.threads, gigabytes=options.decode_memory)
     return check_dataset(options.data)
 
 

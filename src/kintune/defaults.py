@@ -35,6 +35,9 @@ SHORT_STEPS = 1500
 """Below it the paper's augmentation leaves too few looks at each image: see `augmentations_for`."""
 SLOW_RATE = 0.07
 """Effective rate below which a new head starts from the features: see `head_start_for`."""
+DECODE_GIGABYTES = 1.0
+"""Memory for decoding images over all threads, 10^9 bytes: at least 200 million pixels of a JPEG,
+120 million of a PNG."""
 LONG_SECONDS = 3600
 """A plan longer than this on a CPU is warned of."""
 

@@ -6,13 +6,13 @@ Features lie in a memory-mapped file, so that any number of them needs little me
                                 outputs.npy    float32 (n, 2): largest softmax output, entropy
                                 manifest.json  what they were made from
 
-The key holds the extractor, the content of the images and the split. Features of random weights are
-kept in a temporary folder that goes when the process ends.
+The key holds the extractor, the content of the images and the split. What is kept is verified on
+each use, and made again where it is damaged. Features of random weights are kept in a temporary
+folder that is removed when the process ends.
 """
 
 import atexit
 import copy
-import hashlib
 import mmap
 import shutil
 import sys
@@ -20,18 +20,18 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
-from pydantic import ValidationError
+from numpy.lib.format import write_array_header_1_0
 from torch import Tensor, nn
 
 from kintune.arrays import FeatureArray, LabelArray, OutputArray
 from kintune.backbones import Backbone, normalised, penultimate_features
 from kintune.datasets import DecodedImages, ImageDataset, Split
 from kintune.datasets.ahead import one_ahead
-from kintune.datasets.cache import building, cache_root
+from kintune.datasets.entries import DamagedEntry, building, cache_root, read_entry, verify
 from kintune.datasets.transforms import centre_crops
 from kintune.errors import DataError, IncomparableError
 from kintune.progress import announce, progress_bar
@@ -44,6 +44,10 @@ CHUNK_ROWS = 4096
 """Rows of features that are held in memory at a time."""
 RELEASED_BYTES = 64 * 2**20
 """After so many bytes of a mapped file were read, its pages are handed back."""
+
+_LAYOUT = 2
+"""Of a cache entry; raise it when older ones cannot be read."""
+_VALUES, _OUTPUTS = "values.npy", "outputs.npy"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +94,6 @@ class FeatureManifest(Record):
     data_sha256: str
     split: str
     images: int
-    values_sha256: str
 
 
 def extract_features(
@@ -99,7 +102,6 @@ def extract_features(
     split: Split = "train",
     *,
     device: str = "cpu",
-    verify: bool = False,
 ) -> Features:
     """Features of one split: centre crops through the network in evaluation mode.
 
@@ -112,7 +114,6 @@ def extract_features(
         dataset: images decoded for `backbone.input`.
         split: which of its images.
         device: where the network runs.
-        verify: hash what the cache holds before it is believed.
 
     Raises:
         DataError: the split is empty, or the cache cannot be written.
@@ -120,12 +121,15 @@ def extract_features(
     """
     _check_images(backbone, dataset, split)
     entry = _entry(backbone, dataset, split)
-    stored = _read(entry, verify) if backbone.weights_sha256 else None
+    stored = read_entry(
+        entry,
+        lambda folder: _read(folder, backbone, dataset, split),
+        lambda damage: announce(f"- {damage}: the features are made again."),
+    )
     if stored is None:
-        shutil.rmtree(entry, ignore_errors=True)
         with building(entry) as folder:
             _extract(folder, backbone, dataset, split, device)
-        stored = _open(entry)
+            stored = _open(folder, backbone, dataset, split)
     values, outputs = stored
     return Features(
         values=values,
@@ -152,34 +156,33 @@ def _extract(
     """Write a cache entry."""
     indices = dataset.splits[split]
     network = _for_inference(backbone.network, device)
-    shape = (len(indices), backbone.num_features)
-    values = open_memmap(folder / "values.npy", "w+", np.float32, shape)
     outputs = np.empty((len(indices), 2), np.float32)
-    digest = hashlib.sha256()
     size = backbone.input.image_size
     batch_size = images_at_once(device, size)
     parts = [slice(start, start + batch_size) for start in range(0, len(indices), batch_size)]
     cropped = (centre_crops(dataset.images, indices[rows], size) for rows in parts)
     released = batch_size * _batches_before_release(dataset.images, backbone.num_features)
-    with torch.inference_mode(), progress_bar("features", len(indices)) as advance:
+    with (
+        (folder / _VALUES).open("wb") as file,  # into a mapped file a full disk would be a signal
+        torch.inference_mode(),
+        progress_bar("features", len(indices)) as advance,
+    ):
+        write_array_header_1_0(file, _header(len(indices), backbone.num_features))
         for rows, crops in zip(parts, one_ahead(cropped), strict=True):
             batch = normalised(crops.to(device), backbone.input)
             features, logits = penultimate_features(network, backbone.head_name, batch)
-            values[rows] = features.cpu().numpy()
+            file.write(np.ascontiguousarray(features.cpu().numpy(), np.float32).data)
             outputs[rows] = _confidence_and_entropy(logits).cpu().numpy()
-            digest.update(values[rows].tobytes())
             if rows.start % released == 0:
-                _release(values, dataset.images.pixels)
+                _release(dataset.images.pixels)
             advance(len(crops))
-    values.flush()
-    np.save(folder / "outputs.npy", outputs)
+    np.save(folder / _OUTPUTS, outputs)
     manifest = FeatureManifest(
         extractor=backbone.extractor,
         data=dataset.source,
         data_sha256=dataset.content_hash,
         split=split,
         images=len(indices),
-        values_sha256=digest.hexdigest(),
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
 
@@ -227,33 +230,27 @@ def _entry(backbone: Backbone, dataset: ImageDataset, split: Split) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="kintune-features-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return folder / "features"
-    key = content_id([backbone.extractor, dataset.content_hash, split], digits=32)
+    key = content_id([_LAYOUT, backbone.extractor, dataset.content_hash, split], digits=32)
     return cache_root() / "features" / key
 
 
-def _read(entry: Path, verify: bool) -> tuple[FeatureArray, OutputArray] | None:
-    """What was cached; None where nothing whole is there."""
-    if not entry.exists():
-        return None
-    try:
-        manifest = FeatureManifest.model_validate_json((entry / "manifest.json").read_bytes())
-        values, outputs = _open(entry)
-    except (OSError, ValueError, ValidationError) as damage:
-        announce(f"- {entry}: damaged features ({damage}); they are made again.")
-        return None
-    if verify and _sha256(values) != manifest.values_sha256:
-        announce(f"- {entry}: features are not what was written; they are made again.")
-        return None
+def _read(
+    entry: Path, backbone: Backbone, dataset: ImageDataset, split: Split
+) -> tuple[FeatureArray, OutputArray]:
+    verify(entry)
+    return _open(entry, backbone, dataset, split)
+
+
+def _open(
+    entry: Path, backbone: Backbone, dataset: ImageDataset, split: Split
+) -> tuple[FeatureArray, OutputArray]:
+    n = len(dataset.splits[split])
+    values = np.load(entry / _VALUES, mmap_mode="r")
+    outputs = np.load(entry / _OUTPUTS)
+    if values.shape != (n, backbone.num_features) or outputs.shape != (n, 2):
+        raise DamagedEntry(f"arrays of shape {values.shape} and {outputs.shape}")
     return values, outputs
 
 
-def _open(entry: Path) -> tuple[FeatureArray, OutputArray]:
-    return np.load(entry / "values.npy", mmap_mode="r"), np.load(entry / "outputs.npy")
-
-
-def _sha256(values: FeatureArray) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, len(values), CHUNK_ROWS):
-        digest.update(values[start : start + CHUNK_ROWS].tobytes())
-        _release(values)
-    return digest.hexdigest()
+def _header(rows: int, columns: int) -> dict[str, Any]:
+    return {"descr": "<f4", "fortran_order": False, "shape": (rows, columns)}

@@ -10,7 +10,7 @@ from typing import Any
 from kintune.backbones import absolute_model, trust_ratio
 from kintune.candidates import measure_candidates, write_prototypes
 from kintune.choosing import Choice, choose, lowest_seed
-from kintune.datasets import absolute_source
+from kintune.datasets import absolute_source, limit_decoding
 from kintune.errors import OptionError
 from kintune.options import (
     DemoOptions,
@@ -194,6 +194,7 @@ def predictions(options: PredictOptions) -> Predictions:
     """Classify images with a finished model; says on stderr what could not be read."""
     if not options.images:
         raise OptionError("IMAGES: name at least one image file, folder or pattern (new/*.jpg).")
+    limit_decoding(gigabytes=options.decode_memory)
     device = resolve_device(options.device)
     found = predict(options.model, options.images, top=options.top, device=device)
     if found.unreadable:

@@ -13,9 +13,10 @@ from kintune.backbones import normalised
 from kintune.datasets import DecodedImages
 from kintune.datasets.decode import ImageScale, decode_file, in_threads
 from kintune.datasets.transforms import centre_crops
+from kintune.datasets.values import value_range_note
 from kintune.datasets.walk import IMAGE_EXTENSIONS, is_visible
 from kintune.errors import DataError, ModelError
-from kintune.progress import printable
+from kintune.progress import announce, printable
 from kintune.records import Record
 from kintune.training import FineTunedModel, load_model_folder
 
@@ -78,6 +79,7 @@ def predict(
     scale = ImageScale(model.input.shorter_side, model.input.interpolation)
     decoded = in_threads(partial(decode_file, scale=scale), paths, "predicting")
 
+    misfits: list[tuple[str, str]] = []
     predictions: list[Prediction] = []
     for first in range(0, len(paths), BATCH_SIZE):
         names = paths[first : first + BATCH_SIZE]
@@ -89,10 +91,13 @@ def predict(
             else:
                 loaded.append(path)
                 pixels.append(file.pixels)
+                misfits += [(path, file.value_range)] if file.value_range else []
         if loaded:
             predictions += _classify(model, loaded, pixels, top, device)
     if not predictions:
         raise DataError(f"no image to classify.\n{unreadable_lines(unreadable)}")
+    for note in value_range_note(misfits, len(paths)):
+        announce(f"- {note}")
     return Predictions(
         model=str(model_folder.absolute()),
         predictions=tuple(predictions),

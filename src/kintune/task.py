@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import ImageDataset, load_dataset
+from kintune.datasets import ImageDataset, limit_decoding, load_dataset
 from kintune.errors import OptionError
 from kintune.features import extract_features
 from kintune.options import ComputeOptions, RecommendOptions, TaskOptions, TuneOptions
@@ -72,7 +72,7 @@ def load_task(
         ModelError, DataError, OptionError: what cannot be used.
     """
     device = resolve_device(options.device)
-    torch.set_num_threads(threads(options))
+    use_processor(options)
     backbone = load_backbone(
         options.model,
         weights=options.weights,
@@ -115,6 +115,12 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def use_processor(options: ComputeOptions) -> None:
+    """Set the threads and the memory that this process computes and decodes with."""
+    torch.set_num_threads(threads(options))
+    limit_decoding(threads=threads(options), gigabytes=options.decode_memory)
+
+
 def threads(options: ComputeOptions) -> int:
     """CPU threads to compute with, by default an equal share for each process of torchrun."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -139,13 +145,10 @@ def measure(task: Task, source: SourceSpec | None = None) -> Similarity:
         task: the network and the images.
         source: where the source's prototypes come from; None leaves it to the network.
     """
-    verify = source is not None and source.verify
     prototypes = source_prototypes(task.backbone, source, device=task.device)
     for note in prototypes.notes:
         announce(f"- {note}")
-    features = extract_features(
-        task.backbone, task.dataset, "train", device=task.device, verify=verify
-    )
+    features = extract_features(task.backbone, task.dataset, "train", device=task.device)
     return domain_similarity(
         prototypes, features, model=task.backbone.name, target=task.dataset.name
     )

@@ -152,6 +152,7 @@ def task_source(options: SearchOptions) -> TaskSource:
         pretrained=not options.from_scratch,
         data=absolute_source(options.data),
         skip_unreadable=options.skip_unreadable,
+        decode_memory=options.decode_memory,
         val_fraction=options.val_fraction,
         seed=options.seed,
     )

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from kintune.datasets import cache as cache_module
-from kintune.datasets.cache import cache_root, cached_images
+from kintune.datasets import entries as entries_module
+from kintune.datasets.cache import cached_images
 from kintune.datasets.decode import ImageScale, decode_file
+from kintune.datasets.entries import DamagedEntry, building, cache_root, read_entry
 from kintune.errors import DataError
 
 SCALE = ImageScale(16, "bilinear")
@@ -152,7 +154,7 @@ def test_two_processes_may_build_at_once(paths, cache):
 def test_the_loser_of_a_race_takes_the_winners_entry(paths, cache):
     expected = cached_images(paths, SCALE)
     (entry,) = entries(cache)
-    with cache_module.building(entry) as folder:
+    with building(entry) as folder:
         (folder / "other").touch()
     assert entries(cache) == [entry]
     assert np.array_equal(cached_images(paths, SCALE).images.pixels, expected.images.pixels)
@@ -186,7 +188,7 @@ def test_a_truncated_file_is_made_again_and_said(paths, cache, capsys, name, kep
 
     mended = cached_images(paths, SCALE)
 
-    assert f"{entry.name}: damaged image cache" in capsys.readouterr().err
+    assert f"{entry.name}: damaged (" in capsys.readouterr().err
     assert np.array_equal(mended.images.pixels, pixels)
     assert mended.sha256 == cached.sha256
     assert entries(cache) == [entry]
@@ -194,13 +196,86 @@ def test_a_truncated_file_is_made_again_and_said(paths, cache, capsys, name, kep
     assert capsys.readouterr().err == ""
 
 
-def test_what_is_damaged_again_ends_with_its_name(paths, cache, monkeypatch):
-    cached_images(paths, SCALE)
+def test_damage_that_cannot_be_removed_is_not_served(paths, cache, monkeypatch):
+    pixels = np.array(cached_images(paths, SCALE).images.pixels)
     (entry,) = entries(cache)
     (entry / "pixels.bin").write_bytes(b"short")
-    monkeypatch.setattr(cache_module.shutil, "rmtree", lambda *_, **__: None)
-    with pytest.raises(DataError, match=f"{entry.name}: damaged image cache.*Delete"):
+    monkeypatch.setattr(entries_module, "_remove", lambda *_: None)
+    assert np.array_equal(cached_images(paths, SCALE).images.pixels, pixels)
+
+
+def test_changed_pixels_are_seen_by_verifying(paths, cache, capsys):
+    pixels = np.array(cached_images(paths, SCALE).images.pixels)
+    (entry,) = entries(cache)
+    (cache / "features" / "made").mkdir(parents=True)
+    (cache / "features" / "made" / entries_module.MARK).touch()
+    changed = bytearray((entry / "pixels.bin").read_bytes())
+    changed[7] ^= 255
+    (entry / "pixels.bin").write_bytes(changed)
+    assert not np.array_equal(cached_images(paths, SCALE).images.pixels, pixels)
+    assert capsys.readouterr().err.count("damaged") == 0
+    assert np.array_equal(cached_images(paths, SCALE, verify=True).images.pixels, pixels)
+    assert f"{entry}: damaged (pixels.bin is not what was written)" in capsys.readouterr().err
+    # They may have been computed from the changed pixels.
+    assert not (cache / "features" / "made").exists()
+
+
+@pytest.mark.parametrize("name", ["index.npz", "manifest.json"])
+def test_one_changed_byte_in_a_small_file_is_seen(paths, cache, capsys, name):
+    first = cached_images(paths, SCALE)
+    (entry,) = entries(cache)
+    content = (entry / name).read_bytes()
+    for at in range(0, len(content), max(1, len(content) // 8)):
+        changed = bytearray(content)
+        changed[at] ^= 1
+        (entry / name).write_bytes(changed)
+        again = cached_images(paths, SCALE)
+        assert again.sha256 == first.sha256
+        assert np.array_equal(again.images.pixels, first.images.pixels)
+        assert "damaged" in capsys.readouterr().err
+
+
+def test_entries_follow_the_umask(paths, cache):
+    before = os.umask(0o022)
+    try:
         cached_images(paths, SCALE)
+    finally:
+        os.umask(before)
+    (entry,) = entries(cache)
+    assert entry.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in entry.iterdir()} == {0o644}
+
+
+def test_only_the_damaged_entry_is_removed_not_its_replacement(tmp_path):
+    """Two processes find the same damage; the slower one must not remove what the faster built."""
+    entry = tmp_path / "images" / "entry"
+    with building(entry) as folder:
+        (folder / "file").write_text("damaged")
+
+    def read(found):
+        with building(entry.with_name("other")) as folder:  # the faster process meanwhile
+            (folder / "file").write_text("good")
+        entries_module.remove_entry(entry)
+        entry.with_name("other").rename(entry)
+        raise DamagedEntry("file")
+
+    assert read_entry(entry, read, lambda _: None) is None
+    assert (entry / "file").read_text() == "good"
+
+
+def test_a_lock_that_is_a_link_leaves_its_target_alone(paths, cache, tmp_path):
+    (tmp_path / "target").write_text("kept")
+    (cache / ".lock").symlink_to(tmp_path / "target")
+    cached_images(paths, SCALE)
+    assert (tmp_path / "target").read_text() == "kept"
+
+
+def test_without_a_home_directory_the_variable_is_named(monkeypatch):
+    monkeypatch.delenv("KINTUNE_CACHE")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    with pytest.raises(DataError, match=r"no home directory.*KINTUNE_CACHE"):
+        cache_root()
 
 
 def test_what_a_killed_process_left_is_removed_later(paths, cache):

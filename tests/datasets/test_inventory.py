@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from kintune.datasets import cache_contents, clear_cache
-from kintune.datasets.cache import BUILDING, LOCK, MARK, building, cache_in_use, cached_images
+from kintune.datasets.cache import cached_images
 from kintune.datasets.catalog import list_images
 from kintune.datasets.decode import ImageScale
+from kintune.datasets.entries import BUILDING, LOCK, MARK, building, cache_in_use
 from kintune.errors import OptionError
 
 SCALE = ImageScale(16, "bilinear")
@@ -116,7 +117,7 @@ def test_what_is_being_built_is_neither_shown_nor_cleared(cache):
 def test_what_killed_processes_left_goes_too(cache):
     program = (
         "import os\n"
-        "from kintune.datasets.cache import building, cache_root\n"
+        "from kintune.datasets.entries import building, cache_root\n"
         "with building(cache_root() / 'images' / 'x'):\n"
         "    os._exit(9)\n"
     )
@@ -135,7 +136,7 @@ def test_mapped_images_outlive_the_clearing(paths):
 
 def test_who_uses_the_cache_waits_for_the_clearing(cache):
     program = (
-        "from kintune.datasets.cache import cache_in_use\n"
+        "from kintune.datasets.entries import cache_in_use\n"
         "print('ready', flush=True)\n"
         "with cache_in_use():\n"
         "    print('in use', flush=True)\n"

@@ -1,10 +1,11 @@
 """Images in: read, checked, decoded once, split."""
 
-from kintune.datasets.cache import cache_root
 from kintune.datasets.catalog import absolute_source
+from kintune.datasets.entries import cache_root
 from kintune.datasets.health import HealthReport, Problem, check_dataset
 from kintune.datasets.images import SPLITS, DecodedImages, ImageDataset, Split, UnreadableFile
 from kintune.datasets.inventory import CacheContents, cache_contents, clear_cache
+from kintune.datasets.limits import limit_decoding
 from kintune.datasets.load import load_dataset, load_unsplit
 from kintune.datasets.splits import with_validation_trained
 
@@ -22,6 +23,7 @@ __all__ = [
     "cache_root",
     "check_dataset",
     "clear_cache",
+    "limit_decoding",
     "load_dataset",
     "load_unsplit",
     "with_validation_trained",

@@ -5,42 +5,39 @@
                               manifest.json   what it was made from, and the unreadable files
 
 The key holds path, size and times of change of every file, the scale and the decoder's version,
-so that a changed folder is never served from an old entry. An entry is built in a temporary
-neighbour and takes its name whole; of two processes that build it at once the first wins. Those who
-build or open an entry share the cache's lock; who clears the cache (`kintune.datasets.inventory`)
-holds it alone.
+so that a changed folder is never served from an old entry. `pixels.bin` has the size that was
+written, and its content is trusted unless it is verified; the small files are verified on each use.
 """
 
-import fcntl
 import functools
 import hashlib
 import os
-import shutil
-import tempfile
-import time
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
 from kintune.arrays import IndexArray
 from kintune.datasets.decode import DECODER_VERSION, ImageScale, decode_file, in_threads
+from kintune.datasets.entries import (
+    MARK,
+    DamagedEntry,
+    building,
+    cache_in_use,
+    cache_root,
+    read_entry,
+    remove_entry,
+    verify,
+)
 from kintune.datasets.images import DecodedImages
-from kintune.errors import DataError
+from kintune.datasets.opening import file_sha256
 from kintune.progress import announce, megabytes
 from kintune.records import Record
 
-MARK = ".kintune-cache"
-"""A file in every folder that was built here: only such folders are ever cleared."""
-LOCK = ".lock"
-BUILDING = ".building-"
-"""Begins the name of an entry that is not whole yet."""
-
-_ABANDONED_SECONDS = 3600.0
+_LAYOUT = 2
+"""Of an entry; raise it when older ones cannot be read."""
+_PIXELS = "pixels.bin"
 
 
 @dataclass(frozen=True)
@@ -53,11 +50,15 @@ class CachedImages:
     """Of each file's bytes, hexadecimal."""
     unreadable: Mapping[int, str]
     """Index of each file that does not load, and why."""
+    value_ranges: Mapping[int, str]
+    """Index of each file whose values misfit the range that is read, and how."""
 
     def select(self, readable: IndexArray) -> "CachedImages":
         """These files alone, in this order; all of them load."""
         sha256 = tuple(self.sha256[index] for index in readable)
-        return CachedImages(self.images.select(readable), sha256, {})
+        at = {int(old): new for new, old in enumerate(readable)}
+        ranges = {at[old]: words for old, words in self.value_ranges.items() if old in at}
+        return CachedImages(self.images.select(readable), sha256, {}, ranges)
 
 
 class CacheManifest(Record):
@@ -69,11 +70,7 @@ class CacheManifest(Record):
     files: int
     first_file: str
     unreadable: dict[int, str]
-
-
-def cache_root() -> Path:
-    """`$KINTUNE_CACHE`, else `~/.cache/kintune`; it need not exist."""
-    return Path(os.environ.get("KINTUNE_CACHE") or "~/.cache/kintune").expanduser().absolute()
+    value_ranges: dict[int, str]
 
 
 def cached_images(paths: Sequence[str], scale: ImageScale, *, verify: bool = False) -> CachedImages:
@@ -84,79 +81,39 @@ def cached_images(paths: Sequence[str], scale: ImageScale, *, verify: bool = Fal
     Args:
         paths: absolute paths, at least one.
         scale: size of the decoded images.
-        verify: hash every file, instead of trusting its size and times, and make the entry again
-            where one has changed.
+        verify: hash every file and what the cache holds, instead of trusting size and times, and
+            make the entry again where anything has changed.
 
     Raises:
-        DataError: the cache cannot be written or mended. Unreadable files do not raise.
+        DataError: the cache cannot be written. Unreadable files do not raise.
     """
     with cache_in_use():
         return _cached_images(paths, scale, verify)
 
 
-@contextmanager
-def cache_in_use() -> Iterator[None]:
-    """Keep the cache from being cleared meanwhile; waits while it is being cleared.
-
-    Any number of processes and threads may hold this at once. The operating system frees it when
-    the process dies.
-    """
-    try:
-        cache_root().mkdir(parents=True, exist_ok=True)
-        lock = (cache_root() / LOCK).open("w")
-    except OSError:
-        lock = None  # what cannot be written cannot be cleared either
-    with lock or nullcontext():
-        if lock is not None:
-            fcntl.flock(lock, fcntl.LOCK_SH)
-        yield
-
-
-def _cached_images(paths: Sequence[str], scale: ImageScale, verify: bool) -> CachedImages:
-    entry = cache_root() / "images" / files_key(paths, f"{DECODER_VERSION} {scale}")
-    if entry.exists():
-        try:
-            cached = _open(entry, scale)
-        except DataError as damage:
-            announce(f"- {damage} Trying that now.")
-        else:
-            unreadable = [paths[index] for index in cached.unreadable]
-            stale = verify and _has_changed(paths, cached)
-            if not stale and not (unreadable and _any_loads(unreadable, scale)):
-                return cached
-        shutil.rmtree(entry, ignore_errors=True)
+def _cached_images(paths: Sequence[str], scale: ImageScale, verify_all: bool) -> CachedImages:
+    entry = cache_root() / "images" / files_key(paths, f"{_LAYOUT} {DECODER_VERSION} {scale}")
+    cached = read_entry(entry, lambda folder: _read(folder, scale, verify_all), _say_damage)
+    if cached is not None:
+        unreadable = [paths[index] for index in cached.unreadable]
+        stale = verify_all and _has_changed(paths, cached)
+        if not stale and not (unreadable and _any_loads(unreadable, scale)):
+            return cached
+        remove_entry(entry)
     with building(entry) as folder:
         _build(folder, paths, scale)
-    cached = _open(entry, scale)
+        cached = _open(folder, scale)
     size = megabytes(cached.images.pixels.nbytes)
     announce(f"- decoded {len(paths):,} images, {size} in {entry}")
     return cached
 
 
-@contextmanager
-def building(entry: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `entry` in one step when the block ends without an error.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    folder = None
-    try:
-        with cache_in_use():
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(entry.parent)
-            folder = Path(tempfile.mkdtemp(dir=entry.parent, prefix=BUILDING))
-            (folder / MARK).touch()
-            yield folder
-            _take_name(folder, entry)
-    except OSError as error:
-        raise DataError(
-            f"{entry.parent}: the cache cannot be written ({error.strerror or error}). Make room "
-            "there, or set the environment variable KINTUNE_CACHE to a folder that can be written."
-        ) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+def _say_damage(damage: str) -> None:
+    announce(f"- {damage}: the image cache is made again, and features where they are needed.")
+    # Features are kept by the content of the files, and may have been made from damaged pixels.
+    for features in (cache_root() / "features").glob("*"):
+        if (features / MARK).is_file():
+            remove_entry(features)
 
 
 def files_key(paths: Sequence[str], purpose: str) -> str:
@@ -168,7 +125,7 @@ def files_key(paths: Sequence[str], purpose: str) -> str:
 
 
 def _has_changed(paths: Sequence[str], cached: CachedImages) -> bool:
-    found = in_threads(_sha256, paths, "verifying the cache")
+    found = in_threads(lambda path: file_sha256(path).hex(), paths, "verifying the cache")
     pairs = zip(paths, found, cached.sha256, strict=True)
     changed = [path for path, here, there in pairs if here != there]
     if changed:
@@ -177,14 +134,6 @@ def _has_changed(paths: Sequence[str], cached: CachedImages) -> bool:
             "it is made again."
         )
     return bool(changed)
-
-
-def _sha256(path: str) -> str:
-    try:
-        with Path(path).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return hashlib.sha256(b"").hexdigest()
 
 
 def _any_loads(paths: Sequence[str], scale: ImageScale) -> bool:
@@ -206,68 +155,49 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
     sizes = np.zeros((len(paths), 2), np.int64)
     sha256 = np.zeros((len(paths), 32), np.uint8)
     unreadable: dict[int, str] = {}
+    value_ranges: dict[int, str] = {}
     decode = functools.partial(decode_file, scale=scale)
-    with (folder / "pixels.bin").open("wb") as blob:
+    with (folder / _PIXELS).open("wb") as blob:
         for index, decoded in enumerate(in_threads(decode, paths, "decoding images")):
             sha256[index] = np.frombuffer(decoded.sha256, np.uint8)
             if decoded.pixels is None:
                 unreadable[index] = decoded.reason
-            else:
-                sizes[index] = decoded.pixels.shape[:2]
-                blob.write(decoded.pixels.data)
-        _to_disk(blob)
+                continue
+            sizes[index] = decoded.pixels.shape[:2]
+            blob.write(decoded.pixels.data)
+            if decoded.value_range:
+                value_ranges[index] = decoded.value_range
     lengths = sizes.prod(axis=1) * 3
-    with (folder / "index.npz").open("wb") as index:
-        np.savez(index, offsets=lengths.cumsum() - lengths, sizes=sizes, sha256=sha256)
-        _to_disk(index)
+    np.savez(folder / "index.npz", offsets=lengths.cumsum() - lengths, sizes=sizes, sha256=sha256)
     manifest = CacheManifest(
         decoder_version=DECODER_VERSION,
         shorter_side=scale.shorter_side,
         interpolation=scale.interpolation,
         files=len(paths),
-        first_file=paths[0],
+        first_file=os.fsencode(paths[0]).decode(errors="backslashreplace"),
         unreadable=unreadable,
+        value_ranges=value_ranges,
     )
-    with (folder / "manifest.json").open("w") as stream:
-        stream.write(manifest.model_dump_json(indent=1))
-        _to_disk(stream)
+    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
 
 
-def _to_disk(stream: IO[Any]) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())
+def _read(entry: Path, scale: ImageScale, verify_all: bool) -> CachedImages:
+    verify(entry, but=frozenset() if verify_all else frozenset({_PIXELS}))
+    return _open(entry, scale)
 
 
 def _open(entry: Path, scale: ImageScale) -> CachedImages:
-    try:
-        manifest = CacheManifest.model_validate_json((entry / "manifest.json").read_bytes())
-        with (entry / "index.npz").open("rb") as file, np.load(file) as index:
-            offsets, sizes, sha256 = index["offsets"], index["sizes"], index["sha256"]
-        length = int(sizes.prod(axis=1).sum()) * 3
-        # Copy-on-write: torch warns about arrays that cannot be written, and none is.
-        blob = entry / "pixels.bin"
-        pixels = np.memmap(blob, np.uint8, "c", shape=(length,)) if length else np.empty(0, "u1")
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{entry}: damaged image cache ({error}). Delete this folder.") from error
+    manifest = CacheManifest.model_validate_json((entry / "manifest.json").read_bytes())
+    with np.load(entry / "index.npz") as index:
+        offsets, sizes, sha256 = index["offsets"], index["sizes"], index["sha256"]
+    length = int(sizes.prod(axis=1).sum()) * 3
+    blob = entry / _PIXELS
+    if blob.stat().st_size != length:
+        raise DamagedEntry(f"{_PIXELS} has {blob.stat().st_size} bytes instead of {length}")
+    # Copy-on-write: torch warns about arrays that cannot be written, and none is.
+    pixels = np.memmap(blob, np.uint8, "c", shape=(length,)) if length else np.empty(0, "u1")
     images = DecodedImages(
         pixels=pixels, offsets=offsets, sizes=sizes, shorter_side=scale.shorter_side
     )
     digests = tuple(digest.tobytes().hex() for digest in sha256)
-    return CachedImages(images, digests, manifest.unreadable)
-
-
-def _take_name(folder: Path, entry: Path) -> None:
-    try:
-        folder.rename(entry)
-    except OSError:
-        if not entry.exists():  # else another process built the same entry first
-            raise
-
-
-def _remove_abandoned(parent: Path) -> None:
-    """Delete what killed processes left behind."""
-    for folder in parent.glob(f"{BUILDING}*"):
-        with suppress(OSError):
-            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-            if time.time() - newest > _ABANDONED_SECONDS:
-                shutil.rmtree(folder)
+    return CachedImages(images, digests, manifest.unreadable, manifest.value_ranges)

@@ -1,20 +1,21 @@
 """One image file -> 8-bit RGB pixels of one shorter side."""
 
 import hashlib
-import io
-import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.ExifTags import Base
 
 from kintune.datasets.images import ImageArray
+from kintune.datasets.limits import decoding_threads
+from kintune.datasets.opening import loaded_image, opened_file, reason
+from kintune.datasets.values import describe_values, tiles, to_rgb
 from kintune.inputs import Interpolation
 from kintune.progress import progress_bar
 
@@ -26,7 +27,13 @@ DECODER_VERSION = 1
 MAX_ASPECT = 3
 """A longer side beyond this many shorter sides is cropped centrally."""
 
-_FILES_IN_FLIGHT = 256  # results that wait in memory for their turn
+_AHEAD = 4
+"""Files that each thread may be ahead of the one whose turn it is."""
+_NO_DRAFT = 2**31 - 1
+_CHECKED_SIDE = 4096
+"""Pixels that a JPEG keeps on each side when it is decoded for `pixel_digest`."""
+_WHOLE_PIXELS = 2**24
+"""Images up to this size are hashed as they look, larger ones as they are stored."""
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -65,10 +72,23 @@ class DecodedFile:
     """RGB, or None where the file does not load."""
     reason: str = ""
     """Why it does not load."""
+    value_range: str = ""
+    """In words, that its values fill only a small part of the range that is read, or exceed it."""
+
+
+class PixelDigest(NamedTuple):
+    """What `pixel_digest` found."""
+
+    digest: str
+    """Hash of the pixels; empty where the file does not load."""
+    reason: str
+    """Why it does not load."""
+    value_range: str
+    """As in `DecodedFile`."""
 
 
 def decode_file(path: str, scale: ImageScale | None) -> DecodedFile:
-    """Read a file of any kind and mode that PIL knows.
+    """Read a file of any mode, in one of the formats of `kintune.datasets.opening`.
 
     The image is turned upright by its EXIF orientation, 16-bit and floating-point values are
     brought to 8 bits, transparency is laid on white. With a `scale` its shorter side gets
@@ -76,45 +96,85 @@ def decode_file(path: str, scale: ImageScale | None) -> DecodedFile:
     centrally; without, all its pixels are kept. Never raises for a bad file: the result has the
     reason.
     """
-    content = b""
+    sha256 = hashlib.sha256(b"").digest()
+    # JPEG decodes at 1/2, 1/4 or 1/8; twice the target keeps the resize exact enough (the gap of
+    # PIL's own thumbnail()).
+    draft_side = _NO_DRAFT if scale is None else 2 * scale.shorter_side
     try:
-        content = Path(path).read_bytes()
-        image = _upright_rgb(content, scale)
-        pixels = np.asarray(image if scale is None else _scaled(image, scale))
+        with opened_file(path) as content:
+            sha256 = hashlib.file_digest(content, "sha256").digest()
+            with loaded_image(content, draft_side) as loaded:
+                values = describe_values(loaded.image) if loaded.is_deep else ""
+                rgb = _upright(loaded.image, to_rgb(loaded.image))
+                pixels = np.asarray(rgb if scale is None else _scaled(rgb, scale))
     # SyntaxError, struct.error, zlib.error, ...: a bad file is named and does not end the reading.
     except Exception as error:  # noqa: BLE001 - Pillow's plugins raise whatever parsing meets
-        return DecodedFile(hashlib.sha256(content).digest(), None, _reason(content, error))
-    return DecodedFile(hashlib.sha256(content).digest(), pixels)
+        return DecodedFile(sha256, None, reason(path, error))
+    return DecodedFile(sha256, pixels, value_range=values)
+
+
+def pixel_digest(path: str) -> PixelDigest:
+    """Decode a file as `decode_file` does and hash its pixels, with little memory.
+
+    Images of the same digest have the same pixels. Images of the same pixels have the same digest
+    whatever their format, up to 16 million pixels of 8 bits; larger ones where they are turned
+    alike, and deeper ones where their files are the same. Large JPEGs are compared at a smaller
+    size. Never raises for a bad file.
+    """
+    try:
+        with opened_file(path) as content:
+            sha256 = hashlib.file_digest(content, "sha256")
+            with loaded_image(content, _CHECKED_SIDE) as loaded:
+                if loaded.is_deep:  # different images of more than 8 bits may look the same in 8
+                    return PixelDigest(sha256.hexdigest(), "", describe_values(loaded.image))
+                return PixelDigest(_digest(loaded.image), "", "")
+    except Exception as error:  # noqa: BLE001 - as in decode_file
+        return PixelDigest("", reason(path, error), "")
 
 
 def in_threads(work: Callable[[str], T], paths: Sequence[str], description: str) -> Iterator[T]:
     """What `work` gives for each file, in order, with a bar; PIL releases the interpreter's lock.
 
-    At most a few hundred results are in memory at once. PIL's warnings about odd files are
+    A few results for each thread are in memory at once. PIL's warnings about odd files are
     silenced meanwhile.
     """
+    threads = decoding_threads()
+    waiting: deque[Future[T]] = deque()
     with (
         warnings.catch_warnings(),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(threads) as pool,
         progress_bar(description, len(paths)) as advance,
     ):
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        for start in range(0, len(paths), _FILES_IN_FLIGHT):
-            for result in pool.map(work, paths[start : start + _FILES_IN_FLIGHT]):
-                yield result
+        try:
+            for path in paths:
+                waiting.append(pool.submit(work, path))
+                if len(waiting) > _AHEAD * threads:
+                    yield waiting.popleft().result()
+                    advance()
+            while waiting:
+                yield waiting.popleft().result()
                 advance()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
-def _upright_rgb(content: bytes, scale: ImageScale | None) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as image:
-        if scale is not None:
-            # JPEG decodes at 1/2, 1/4 or 1/8; twice the target keeps the resize exact enough
-            # (the gap of PIL's own thumbnail()).
-            image.draft(None, (2 * scale.shorter_side, 2 * scale.shorter_side))
-        image.load()
-        turn = _UPRIGHT.get(_orientation(image))
-        rgb = _to_rgb(image)
-        return rgb if turn is None else rgb.transpose(turn)
+def _digest(image: Image.Image) -> str:
+    digest = hashlib.sha256()
+    if image.width * image.height <= _WHOLE_PIXELS:
+        pixels = np.asarray(_upright(image, to_rgb(image)))
+        digest.update(repr(pixels.shape).encode() + pixels.tobytes())
+    else:
+        digest.update(f"{image.size} {_orientation(image)}".encode())
+        for part in tiles(image):
+            digest.update(to_rgb(part).tobytes())
+    return digest.hexdigest()
+
+
+def _upright(image: Image.Image, rgb: Image.Image) -> Image.Image:
+    turn = _UPRIGHT.get(_orientation(image))
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -124,22 +184,6 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # "I" holds 16-bit values too: PGM and some PNG
-        return _grey(np.asarray(image) / 257)
-    if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image))
-        return _grey(values * 255 if values.max() <= 1 else values)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
-
-
-def _grey(levels: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8)).convert("RGB")
-
-
 def _scaled(image: Image.Image, scale: ImageScale) -> Image.Image:
     short = min(image.size)
     kept = [min(side, MAX_ASPECT * short) for side in image.size]
@@ -147,13 +191,3 @@ def _scaled(image: Image.Image, scale: ImageScale) -> Image.Image:
     box = (margins[0], margins[1], margins[0] + kept[0], margins[1] + kept[1])
     width, height = (round(keep * scale.shorter_side / short) for keep in kept)
     return image.resize((width, height), _RESAMPLING[scale.interpolation], box=box)
-
-
-def _reason(content: bytes, error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format" if content else "empty file"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"over {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

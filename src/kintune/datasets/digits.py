@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kintune.datasets.cache import building, cache_root
+from kintune.datasets.entries import building, cache_root
 from kintune.datasets.listing import Listing
 from kintune.datasets.readers import read_folder
 from kintune.datasets.splits import stratified_draw

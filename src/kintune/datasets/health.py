@@ -1,15 +1,15 @@
 """What is wrong with a data set, all of it at once."""
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from kintune.datasets.catalog import list_images
-from kintune.datasets.decode import decode_file, in_threads
+from kintune.datasets.decode import in_threads, pixel_digest
 from kintune.datasets.images import SPLITS
 from kintune.datasets.listing import ImageEntry, Listing
+from kintune.datasets.values import value_range_note
 from kintune.records import Record
 
 TINY_CLASS_IMAGES = 5
@@ -35,11 +35,11 @@ class HealthReport(Record):
     """Classes, images, images of each split, and problems of each kind."""
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
-    """Files that were passed over."""
+    """Files that were passed over, and images whose values misfit the range that is read."""
 
 
 def check_dataset(source: str | Path) -> HealthReport:
-    """Try every file at its full size and report all that is wrong.
+    """Decode every file and report all that is wrong.
 
     Kinds of problem: `unreadable`, a file that does not load; `leak`, the same pixels in more than
     one split; `duplicate`, the same pixels more than once within a split; `tiny_class`, a class
@@ -55,12 +55,15 @@ def check_dataset(source: str | Path) -> HealthReport:
     paths = [entry.path for entry in listing.entries]
     same_pixels: dict[str, list[ImageEntry]] = defaultdict(list)
     unreadable: list[Problem] = []
-    found = in_threads(_pixel_digest, paths, "checking images")
-    for entry, (digest, reason) in zip(listing.entries, found, strict=True):
-        if reason:
-            unreadable.append(Problem(kind="unreadable", message=reason, paths=(entry.path,)))
-        else:
-            same_pixels[digest].append(entry)
+    misfits: list[tuple[str, str]] = []
+    found = in_threads(pixel_digest, paths, "checking images")
+    for entry, file in zip(listing.entries, found, strict=True):
+        if file.reason:
+            unreadable.append(Problem(kind="unreadable", message=file.reason, paths=(entry.path,)))
+            continue
+        same_pixels[file.digest].append(entry)
+        if file.value_range:
+            misfits.append((entry.path, file.value_range))
     readable = [entry for group in same_pixels.values() for entry in group]
     problems = (
         *unreadable,
@@ -71,17 +74,8 @@ def check_dataset(source: str | Path) -> HealthReport:
         source=listing.source,
         counts=_counts(listing, problems),
         problems=problems,
-        notes=listing.notes,
+        notes=(*listing.notes, *value_range_note(misfits, len(paths))),
     )
-
-
-def _pixel_digest(path: str) -> tuple[str, str]:
-    """Hash of the decoded pixels, or why there are none."""
-    file = decode_file(path, scale=None)
-    if file.pixels is None:
-        return "", file.reason
-    shape = repr(file.pixels.shape).encode()
-    return hashlib.sha256(shape + file.pixels.tobytes()).hexdigest(), ""
 
 
 def _repeated(group: Sequence[ImageEntry]) -> Problem:

@@ -6,6 +6,7 @@ parquet or from the digits.
 
 import errno
 import fcntl
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from typing import Literal, get_args
 
 from pydantic import ValidationError
 
-from kintune.datasets.cache import BUILDING, LOCK, MARK, CacheManifest, cache_root
+from kintune.datasets.cache import CacheManifest
+from kintune.datasets.entries import BUILDING, LOCK, MARK, cache_root, open_lock
 from kintune.errors import OptionError
 from kintune.records import Record
 
@@ -65,7 +67,7 @@ def clear_cache() -> CacheContents:
     if not root.is_dir():
         return _contents([], [], cleared=True)
     try:
-        with (root / LOCK).open("w") as lock:
+        with os.fdopen(open_lock(root / LOCK)) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             entries, others = _found(root)
             for path in [Path(entry.path) for entry in entries] + list(_unfinished(root)):

@@ -15,6 +15,7 @@ from kintune.datasets.decode import DECODER_VERSION, ImageScale
 from kintune.datasets.images import SPLITS, ImageDataset, Split, UnreadableFile
 from kintune.datasets.listing import ImageEntry, Listing, refuse_small_classes
 from kintune.datasets.splits import stratified_draw
+from kintune.datasets.values import value_range_note
 from kintune.errors import DataError, OptionError
 from kintune.inputs import InputSpec
 
@@ -88,7 +89,9 @@ def _read(
     readable = replace(listing, entries=tuple(listing.entries[index] for index in kept))
     refuse_small_classes(readable, _min_images(readable, val_fraction))
     dataset = _dataset(readable, cached.select(kept), val_fraction, seed)
-    return replace(dataset, skipped=skipped, notes=(*dataset.notes, *_skipped_notes(skipped)))
+    described = [(paths[index], words) for index, words in sorted(cached.value_ranges.items())]
+    notes = (*_skipped_notes(skipped), *value_range_note(described, len(paths)))
+    return replace(dataset, skipped=skipped, notes=(*dataset.notes, *notes))
 
 
 def _dataset(

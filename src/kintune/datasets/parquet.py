@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kintune.datasets.cache import building, cache_root, files_key
+from kintune.datasets.cache import files_key
+from kintune.datasets.entries import building, cache_root
 from kintune.datasets.images import SPLITS, Split
 from kintune.datasets.listing import ImageEntry, Listing, consistent, ordered, repeated, shown
 from kintune.datasets.split_names import split_named

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kintune.datasets.cache import MARK, cache_root
+from kintune.datasets.entries import MARK, cache_root
 from kintune.datasets.listing import MAX_SHOWN, refuse_paths, shown
 from kintune.datasets.split_names import SPLIT_NAMES
 from kintune.errors import DataError

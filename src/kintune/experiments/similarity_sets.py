@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
+from kintune.datasets.opening import open_image
 from kintune.errors import DataError
 from kintune.prototypes import POCKET_PROTOTYPES, load_prototypes
 
@@ -101,7 +102,7 @@ def unpack_cifar(parquet: Path, classes: Iterable[str], folder: Path) -> None:
                 left[name] -= 1
                 path = folder / split / name / f"{index:05d}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.open(io.BytesIO(row["image"]["bytes"])).save(path)
+                open_image(io.BytesIO(row["image"]["bytes"])).save(path)
 
 
 def link_classes(source: Path, classes: Iterable[str] | None, folder: Path) -> None:
@@ -126,7 +127,7 @@ def write_series(photos: Path, step: str, folder: Path) -> None:
     rng = np.random.Generator(np.random.Philox(key=0))
     for name in SERIES_CLASSES:
         for path in _spread(sorted((photos / name).iterdir()), SERIES_IMAGES):
-            image = Image.open(path).convert("RGB")
+            image = open_image(io.BytesIO(path.read_bytes())).convert("RGB")
             made = folder / "train" / name / f"{path.stem}.png"
             made.parent.mkdir(parents=True, exist_ok=True)
             changed(image, step, rng).save(made)

@@ -12,6 +12,7 @@ from kintune.hyperparameters import AugmentationName, RegularizerName
 from kintune.inputs import ImageSize
 from kintune.options.parts import (
     ComputeOptions,
+    DecodeOptions,
     Flag,
     ImageOptions,
     InputOptions,
@@ -181,7 +182,7 @@ class SearchOptions(TuneOptions):
     machine, reachable from it alone."""
 
 
-class CheckOptions(Options):
+class CheckOptions(DecodeOptions):
     """Look for files that will not load, duplicates, leaks between train and test, tiny classes.
 
     Example: kintune check photos/
@@ -189,9 +190,11 @@ class CheckOptions(Options):
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
     """Folder of class folders, or CSV with path,label[,split]."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads; all cores by default."""
 
 
-class PredictOptions(Options):
+class PredictOptions(DecodeOptions):
     """Classify images with a finished model.
 
     Example: kintune predict runs/photos-resnet50/best new/*.jpg

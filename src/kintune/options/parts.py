@@ -45,6 +45,14 @@ def _fault(fault: Any) -> str:
     return f"{name}: {message[:1].lower()}{message[1:]}, got {fault['input']!r}."
 
 
+class DecodeOptions(Options):
+    """How images are decoded."""
+
+    decode_memory: Annotated[float, Field(gt=0, le=10**6)] = defaults.DECODE_GIGABYTES
+    """Memory for decoding images over all threads, GB. An image that needs more, 120 million pixels
+    of a PNG or some billion of a JPEG, counts as unreadable."""
+
+
 class ImageOptions(Options):
     """Which images."""
 
@@ -54,7 +62,8 @@ class ImageOptions(Options):
     skip_unreadable: Flag = False
     """Go on without image files that cannot be read; they are recorded."""
     verify_cache: Flag = False
-    """Hash every file instead of trusting its path, size and times; what changed is read again."""
+    """Hash every file, and the decoded images in the cache, instead of trusting sizes and times;
+    what changed is made again."""
 
 
 class DataOptions(ImageOptions):
@@ -151,7 +160,7 @@ class OutputOptions(Options):
     """Folder for everything that is written; runs/DATA-MODEL by default."""
 
 
-class ComputeOptions(Options):
+class ComputeOptions(DecodeOptions):
     """With what to run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = defaults.SEED
@@ -159,7 +168,8 @@ class ComputeOptions(Options):
     device: str = "auto"
     """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """CPU threads; all cores by default. Another number may give other last bits."""
+    """CPU threads, for decoding too; all cores by default. Another number may give other last
+    bits."""
 
 
 class TaskOptions(ComputeOptions, ModelOptions, DataOptions):

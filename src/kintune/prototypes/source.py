@@ -80,7 +80,7 @@ def _of_folder(backbone: Backbone, spec: SourceSpec, folder: Path, device: str) 
     dataset = load_unsplit(
         folder, backbone.input, skip_unreadable=spec.skip_unreadable, verify=spec.verify
     )
-    features = extract_features(backbone, dataset, device=device, verify=spec.verify)
+    features = extract_features(backbone, dataset, device=device)
     notes = tuple(f"{dataset.name}: {note}" for note in dataset.notes)
     if not dataset.is_labelled:
         features = clustered(features, spec.clusters, seed=spec.seed)

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from kintune import defaults
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import ImageDataset, load_dataset
+from kintune.datasets import ImageDataset, limit_decoding, load_dataset
 from kintune.records import Record
 
 
@@ -16,6 +17,7 @@ class TaskSource(Record):
     pretrained: bool = True
     data: str
     skip_unreadable: bool = False
+    decode_memory: float = defaults.DECODE_GIGABYTES
     val_fraction: float = 0.2
     seed: int = 0
 
@@ -38,6 +40,7 @@ class TaskSource(Record):
         Raises:
             DataError, OptionError: see `kintune.datasets.load_dataset`.
         """
+        limit_decoding(gigabytes=self.decode_memory)
         return load_dataset(
             self.data,
             backbone.input,
