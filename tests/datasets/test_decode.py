@@ -1,13 +1,20 @@
 """Files of every kind become upright 8-bit RGB; bad ones become a reason."""
 
 import io
+import os
+import socket
+import struct
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from kintune.datasets.decode import ImageScale, decode_file, in_threads
+from kintune.datasets import limits
+from kintune.datasets import values as values_module
+from kintune.datasets.decode import ImageScale, decode_file, in_threads, pixel_digest
 
 RAMP = np.linspace(0, 255, 24).astype(np.uint8).reshape(1, 24).repeat(16, axis=0)
 RGB = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)], axis=2)
@@ -193,3 +200,127 @@ def test_warnings_of_the_image_library_stay_inside(tmp_path, monkeypatch):
         decoded = list(in_threads(lambda path: decode_file(path, None), [path], "decoding"))
     assert decoded[0].pixels is not None
     assert seen == []
+
+
+def test_a_format_that_starts_a_program_is_not_opened(tmp_path, monkeypatch):
+    Image.new("RGB", (20, 20)).save(tmp_path / "image.eps")
+    path = (tmp_path / "image.eps").rename(tmp_path / "image.jpg")
+    monkeypatch.setattr("subprocess.check_call", None)
+    assert decode_file(str(path), None).reason == "not an image of a known format"
+    assert pixel_digest(str(path)).reason == "not an image of a known format"
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a device", "a socket", "a folder"])
+def test_what_is_no_regular_file_is_named_and_not_read(tmp_path, kind):
+    path = tmp_path / "image.jpg"
+    if kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(os.path.relpath(path))  # the length of an address is limited
+    decoded = decode_file(str(path), None)
+    assert decoded.reason == pixel_digest(str(path)).reason == f"not a regular file but {kind}"
+
+
+def test_a_file_larger_than_the_memory_is_not_read(tmp_path):
+    path = tmp_path / "sparse.jpg"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    assert "needs 1099.5 GB of memory" in decode_file(str(path), None).reason
+
+
+def jpeg_header(width, height):
+    """A large JPEG's start, at the expense of a small one."""
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(stream, "JPEG")
+    content = stream.getvalue()
+    at = content.index(b"\xff\xc0") + 5
+    return content[:at] + struct.pack(">HH", height, width) + content[at + 4 :]
+
+
+BMP = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54)
+BMP += struct.pack("<IiiHHIIiiII", 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0)
+GIF = b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0)
+GIF += b"," + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\x08\x01\x00\x00;"
+
+
+@pytest.mark.parametrize(
+    ("content", "accepted"),
+    [
+        (b"P5 20000 20000 65535 ", False),
+        (BMP, False),
+        (GIF, False),
+        (jpeg_header(16320, 12240), True),  # 200 million pixels, as phones make them
+    ],
+    ids=["PGM", "BMP", "GIF", "JPEG"],
+)
+def test_memory_decides_what_is_decoded(tmp_path, content, accepted):
+    path = tmp_path / "image.jpg"
+    path.write_bytes(content)
+    scaled = decode_file(str(path), ImageScale(64, "bilinear"))
+    for reason in (scaled.reason, pixel_digest(str(path)).reason):
+        assert ("--decode-memory" in reason) is not accepted
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "words"),
+    [
+        (np.linspace(0, 4095, 384).astype(np.uint16), "a.png", "values 0 to 4095 of 0 to 65535"),
+        (np.linspace(30000, 30500, 384).astype(np.uint16), "a.png", "values 30000 to 30500"),
+        (np.linspace(0, 4095, 384).astype(np.int32), "a.tif", "values 0 to 4095 of 0 to 65535"),
+        (np.linspace(0, 1e6, 384).astype(np.int32), "a.tif", "clipped"),
+        (np.linspace(0, 0.05, 384).astype(np.float32), "a.tif", "values 0 to 0.05 of 0 to 1"),
+        (np.linspace(-1, 1, 384).astype(np.float32), "a.tif", "clipped"),
+        (np.r_[np.nan, np.linspace(0, 1, 383)].astype(np.float32), "a.tif", "NaN is read as 0"),
+        (np.linspace(0, 65535, 384).astype(np.uint16), "a.png", ""),
+        (np.linspace(0, 1, 384).astype(np.float32), "a.tif", ""),
+        (np.linspace(0, 30, 384).astype(np.uint8), "a.png", ""),
+        (np.full(384, 300, np.uint16), "a.png", ""),
+    ],
+)
+def test_values_that_do_not_fit_the_range_are_described(tmp_path, values, name, words):
+    Image.fromarray(values.reshape(16, 24)).save(tmp_path / name)
+    path = str(tmp_path / name)
+    described = decode_file(path, None).value_range
+    assert described == pixel_digest(path).value_range
+    assert (words in described) if words else described == ""
+
+
+def test_different_deep_images_are_no_duplicates(tmp_path):
+    for index in range(2):
+        Image.fromarray(np.full((16, 24), 300 + index, np.uint16)).save(tmp_path / f"{index}.png")
+    first, second = (pixel_digest(str(tmp_path / f"{index}.png")).digest for index in range(2))
+    assert first != second
+
+
+def test_large_images_are_converted_in_parts_to_the_same_pixels(tmp_path, monkeypatch, pixels_of):
+    Image.fromarray(RAMP.astype(np.uint16) * 200).save(tmp_path / "deep.png")
+    rgba().save(tmp_path / "rgba.png")
+    paths = [str(tmp_path / name) for name in ("deep.png", "rgba.png")]
+    whole = [pixels_of(path, None) for path in paths]
+    monkeypatch.setattr(values_module, "_TILE_PIXELS", 50)
+    for path, expected in zip(paths, whole, strict=True):
+        assert np.array_equal(pixels_of(path, None), expected)
+
+
+def test_threads_share_the_memory():
+    limits.limit_decoding(gigabytes=100 / limits.GIGABYTE)
+    try:
+        held, most = [0], [0]
+
+        def work(_):
+            with limits.held_bytes(60):
+                held[0] += 60
+                most[0] = max(most[0], held[0])
+                time.sleep(0.01)
+                held[0] -= 60
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(8)))
+        assert most == [60]
+    finally:
+        limits.limit_decoding(gigabytes=1)
