@@ -25,8 +25,8 @@ from kintune.options import (
 )
 from kintune.outputs import (
     evaluate_best,
+    held_output,
     keep_model,
-    open_output,
     open_run_output,
     refuse_output_among_images,
     task_identity,
@@ -40,7 +40,7 @@ from kintune.report import write_report
 from kintune.results import BestRun, Plan, PrototypeFile, ReportPath, SettingResult, TrainingSummary
 from kintune.runners import run_guarded
 from kintune.runs import RunConfig, read_result, write_json
-from kintune.search import StudyView, live_table
+from kintune.search import SearchPlan, StudyView, live_table
 from kintune.search import search as run_search
 from kintune.settings import asked_head_start, run_config, task_facts, training_settings
 from kintune.similarity import Similarity, SourceRanking
@@ -82,29 +82,41 @@ def _walk(options: SearchOptions, said: TuneOptions) -> TrainingSummary | Plan:
     folder = (options.output or Path("runs") / task.name).absolute()
     if not options.dry_run:
         refuse_output_among_images(folder, task.dataset)
-        open_output(folder, task_identity(task, options))
-    recommendation = None if options.no_recommendation else _advice(task, options, folder)
-    space = search_space(task, options, recommendation)
-    plan = search_plan(task, options, space, folder)
-    costs = plan_search(task, options, plan, folder)
-    if options.dry_run:
-        return costs
-    with exclusive(folder) if replicas().is_first else nullcontext():
-        runner = runner_for(task, options, folder / "runs")
-        with live_display() as display:
-            watchers = (StudyView(folder, space), *live_table(display))
-            found = run_search(replace(plan, watchers=watchers), runner)
-        results = list(setting_results(found.trials, space.validation_images))
-        labels = _labels(results, recommendation)
-        if options.compare_default:
-            [usual] = runner.run([usual_default(template(task, options, space))])
-            results += [] if usual.id in {run.id for run in results} else [alone(usual)]
-            labels.setdefault(usual.id, "usual default")
-        choice = choose(results, space)
-        for note in choice.notes if replicas().is_first else ():
-            announce(note)
-        choice = replace(choice, notes=found.notes + choice.notes)
-        return _conclude(task, said, folder, results, choice, labels)
+    held = nullcontext() if options.dry_run else held_output(folder, task_identity(task, options))
+    with held:
+        recommendation = None if options.no_recommendation else _advice(task, options, folder)
+        space = search_space(task, options, recommendation)
+        plan = search_plan(task, options, space, folder)
+        costs = plan_search(task, options, plan, folder)
+        if options.dry_run:
+            return costs
+        return _searched(task, options, said, plan, recommendation)
+
+
+def _searched(
+    task: Task,
+    options: SearchOptions,
+    said: TuneOptions,
+    plan: SearchPlan,
+    recommendation: Recommendation | None,
+) -> TrainingSummary:
+    """Run the search, choose, conclude."""
+    space, folder = plan.store.space, plan.store.root.parent
+    runner = runner_for(task, options, folder / "runs")
+    with live_display() as display:
+        watchers = (StudyView(folder, space), *live_table(display))
+        found = run_search(replace(plan, watchers=watchers), runner)
+    results = list(setting_results(found.trials, space.validation_images))
+    labels = _labels(results, recommendation)
+    if options.compare_default:
+        [usual] = runner.run([usual_default(template(task, options, space))])
+        results += [] if usual.id in {run.id for run in results} else [alone(usual)]
+        labels.setdefault(usual.id, "usual default")
+    choice = choose(results, space)
+    for note in choice.notes if replicas().is_first else ():
+        announce(note)
+    choice = replace(choice, notes=found.notes + choice.notes)
+    return _conclude(task, said, folder, results, choice, labels)
 
 
 def _labels(
@@ -150,7 +162,8 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
     if options.from_config is not None:
         say_repeated(read_result(options.from_config.parent), result)
     settings = [alone(result)]
-    return _conclude(task, options, folder, settings, choose(settings), {})
+    with exclusive(folder) if replicas().is_first else nullcontext():
+        return _conclude(task, options, folder, settings, choose(settings), {})
 
 
 def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:
