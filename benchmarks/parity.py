@@ -188,7 +188,6 @@ def kintune_run(task: Task, key: dict[str, Any]) -> dict[str, Any]:
     """`fine_tune`, and the error of the model folder that it wrote."""
     start = start_of(task.backbone, task.dataset)
     config = RunConfig(**start, hyperparameters=settings(task, key), seed=key["seed"])
-    config = config.model_copy(update={"threads": torch.get_num_threads()})
     with tempfile.TemporaryDirectory() as scratch:
         fine_tune(task.backbone, task.dataset, config, Path(scratch))
         losses = [row.train_loss for row in read_metrics(Path(scratch))]
