@@ -53,8 +53,7 @@ RESULTS = Path(__file__).parent.parent / "results" / "parity.jsonl"
 MODEL, SIZE = "tf_efficientnet_lite0", 96
 BATCH_SIZE, MOMENTUM, DECAY = 32, 0.9, 1e-4
 LRS = {"batch": 0.01, "frozen": 0.003}
-"""With frozen statistics 0.01 is at the edge of divergence: two runs that differ in rounding alone
-then differ by many points."""
+"""With frozen statistics 0.01 trains badly on the three sets: test errors of 51 to 86 %."""
 PLAIN = "plain"
 WAYS = (PLAIN, "paper", "torch")
 STATISTICS = ("batch", "frozen")
@@ -343,8 +342,8 @@ def rows_of(lines: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
 
 def with_deviation(values: Sequence[float], sign: str = "") -> str:
     """Mean and standard deviation over the seeds."""
-    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
-    return f"{statistics.mean(values):{sign}.2f} ± {deviation:.2f}"
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{sign}.2f}{deviation}"
 
 
 if __name__ == "__main__":
