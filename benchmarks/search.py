@@ -35,18 +35,19 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from kintune import recommend as recommender
-from kintune.backbones import Backbone, load_backbone, trust_ratio
+from kintune.backbones import Backbone, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.defaults import EngineName
 from kintune.experiment import at_rates
 from kintune.experiments.few_runs import kept_point
 from kintune.hyperparameters import Hyperparameters, RateRange
-from kintune.recommend import Recommendation, TaskFacts, recommend
-from kintune.reference import ReferenceTable, load_reference_tables
+from kintune.recipe_model import RecipeReference
+from kintune.recommend import Given, Recommendation, TaskFacts, recommend
+from kintune.reference import load_recipe_references
 from kintune.runners import LocalRunner
 from kintune.runs import RunConfig, write_json
 from kintune.search import ENGINES, History, Observation, SearchSpace
-from kintune.task import Task, measure
+from kintune.task import Task, measure, probe
 from kintune.training import start_of, versions
 
 ROOT = Path(__file__).parent.parent
@@ -143,23 +144,24 @@ def subset(folder: Path, scratch: Path) -> Path:
 
 def recommended(backbone: Backbone, dataset: ImageDataset, name: str) -> Recommendation:
     """What is recommended for a set by references among which it is not."""
-    similarity = measure(Task(backbone=backbone, dataset=dataset, device="cpu"))
+    task = Task(backbone=backbone, dataset=dataset, device="cpu")
     facts = TaskFacts(
         images=len(dataset.splits["train"]),
         classes=len(dataset.classes),
         batch_size=BATCH_SIZE,
         epochs=EPOCHS,
-        trust_ratio=trust_ratio(backbone),
         weights_sha256=backbone.weights_sha256,
     )
 
-    def others() -> tuple[ReferenceTable, ...]:
-        tables = load_reference_tables()
-        kept = [(t, tuple(row for row in t.rows if row.target != name)) for t in tables]
-        return tuple(table.replace(rows=rows) for table, rows in kept if rows)
+    def others() -> tuple[RecipeReference, ...]:
+        return tuple(
+            each for each in load_recipe_references() if not each.task.target.startswith(name)
+        )
 
-    with patch.object(recommender, "load_reference_tables", others):
-        return recommend(similarity, facts)
+    # The grids were run with the statistics of each batch.
+    given = Given(freeze_bn_stats=False)
+    with patch.object(recommender, "load_recipe_references", others):
+        return recommend(measure(task), facts, probe(task), given)
 
 
 # The replay
@@ -245,7 +247,9 @@ def replay(surface: Surface, engine: EngineName, *, aided: bool, seed: int) -> I
     )
     history = History(seed=seed)
     for _ in range(max(AFTER)):
-        point = ENGINES[engine].ask(space, history).point
+        proposal = ENGINES[engine].ask(space, history)
+        assert proposal is not None
+        point = proposal.point
         index = surface.index(point.place)
         error = errors[index]
         history = history.told(Observation(point=point, error=error, is_lost=error == 1.0))

@@ -167,6 +167,7 @@ def finished_search(
                 effective_lr=rate,
                 status="diverged" if error is None else "complete",
                 validation_top1_error=error,
+                validation_images=400,
                 seconds=1,
             )
             run = folder / "runs" / result.id

@@ -1,52 +1,48 @@
 import pytest
 
-from kintune.advice import explanation, reasons
+from kintune.advice import Expected, explanation, reasons
 from kintune.hyperparameters import Hyperparameters, RateRange
-from kintune.search import History, Observation, Point, SearchSpace
-from kintune.search.bracket import Bracket
 
-KNOWN = {"birds": 0.6, "clothes": 0.75, "letters": 0.95}
 RATES = RateRange(low=0.01, best=0.1, high=1.0)
+RECIPES = [
+    Expected("frozen", 0.041, (0.03, 0.06)),
+    Expected("head", 0.062, (0.04, 0.08)),
+    Expected("batch", 0.12, (0.06, 0.2)),
+]
+
+
+def text_of(similarity, recipes=RECIPES, momentum=0.9, **more):
+    return explanation(similarity, recipes, RATES, momentum=momentum, confidence="medium", **more)
 
 
 @pytest.mark.parametrize(
     ("distance", "words"),
-    [
-        (
-            0.5,
-            (
-                "near to ImageNet-1k",
-                "farther than 0 of the 3",
-                "closest in distance are birds and clothes",
-            ),
-        ),
-        (0.72, ("at a middling distance", "farther than 1 of the 3", "clothes and birds")),
-        (0.99, ("far from ImageNet-1k", "farther than 3 of the 3", "letters and clothes")),
-    ],
+    [(0.5, "near to ImageNet-1k"), (0.82, "at a middle distance from"), (1.1, "far from ImageNet")],
 )
-def test_the_place_among_the_references_is_said(make_similarity, distance, words):
-    text = explanation(
-        make_similarity(distance=distance), KNOWN, RATES, momentum=0.9, confidence="low"
-    )
-    assert all(each in text for each in words)
+def test_how_far_the_images_are_is_said(make_similarity, distance, words):
+    assert words in text_of(make_similarity(distance=distance))
+    assert "Your images are" not in text_of(None)
+
+
+def test_what_each_recipe_is_expected_to_reach_is_said(make_similarity):
+    text = text_of(make_similarity())
+    assert "frozen batch statistics about 4.1 % (3 % to 6 %), a linear head" in text
+    assert "statistics of each batch about 12 % (6 % to 20 %)" in text
+    assert "Start with fine-tuning with frozen batch statistics" in text
+    plain = text_of(make_similarity(), RECIPES[:2], has_batch_norm=False)
+    assert "batch statistics" not in plain
+
+
+def test_where_the_head_is_expected_to_win_that_is_said(make_similarity):
+    text = text_of(make_similarity(), [RECIPES[1], RECIPES[2]])
+    assert "Fine-tuning is not expected to beat the head" in text
 
 
 def test_rates_are_said_with_the_momentum_they_go_with(make_similarity):
-    text = explanation(make_similarity(), KNOWN, RATES, momentum=0.9, confidence="medium")
-    assert "effective learning rate of 0.1, that is lr 0.01 with momentum 0.9" in text
-    assert "between 0.01 and 1; confidence: medium" in text
-    assert "0.1, that is lr 0.1 with momentum 0." in explanation(
-        make_similarity(), KNOWN, RATES, momentum=0.0, confidence="low"
-    )
-
-
-def test_the_two_runs_that_are_named_are_those_that_a_search_would_try(make_similarity):
-    text = explanation(make_similarity(), KNOWN, RATES, momentum=0.9, confidence="low")
-    assert "on which side it lies: 0.022 and 0.46." in text
-    space = SearchSpace(base=Hyperparameters(lr=0.01, batch_size=8, epochs=2), prior=RATES)
-    history = History(seed=0).told(Observation(point=Point(effective_lr=0.1), error=0.5))
-    tried = Bracket().ask(space, history).point.effective_lr
-    assert any(tried == pytest.approx(rate, rel=1e-3) for rate in RATES.beside)
+    text = text_of(make_similarity())
+    assert "effective learning rate of 0.1 (lr 0.01 with momentum 0.9)" in text
+    assert "between 0.01 and 1. Confidence: medium." in text
+    assert "(lr 0.1 with momentum 0)" in text_of(make_similarity(), momentum=0.0)
 
 
 def settings(**changes):
@@ -72,21 +68,19 @@ def test_what_the_decay_takes_away_is_counted():
 
 def test_nothing_is_said_of_a_decay_that_there_is_not():
     found = reasons(settings(regularizer="none"), rank=0.2, steps=900, steps_per_epoch=15)
-    assert set(found) == {"momentum", "augmentation", "head_start", "bn_momentum"}
+    assert set(found) == {"momentum", "augmentation", "bn_momentum"}
     assert "weight_decay" not in reasons(
         settings(weight_decay=0.0), rank=0.2, steps=900, steps_per_epoch=15
     )
 
 
-def test_the_start_of_the_head_follows_the_rate_or_what_was_asked():
+def test_what_goes_with_the_recipe_has_a_reason():
     def why(**changes):
-        found = settings(momentum=0.0, **changes)
-        return reasons(found, rank=0.2, steps=900, steps_per_epoch=15)["head_start"]
+        return reasons(settings(**changes), rank=0.2, steps=900, steps_per_epoch=15)
 
-    assert "measured 3 to 5 points better" in why(lr=0.01, head_start="probe")
-    assert "quickly learnt" in why(lr=0.1, head_start="random")
-    assert "with pretrained weights probe was better" in why(lr=0.01, head_start="random")
-    assert "with pretrained weights random was better" in why(lr=0.1, head_start="probe")
+    assert "Kumar et al. 2022" in why(head_start="probe")["head_start"]
+    assert "long gradients" in why(clip_grad_norm=1.0)["clip_grad_norm"]
+    assert "bn_momentum" not in why(freeze_bn_stats=True)
 
 
 def test_the_rule_for_batch_statistics_follows_the_steps_of_an_epoch():

@@ -1,12 +1,14 @@
 """Which setting of a search is kept, and what is said of it."""
 
+import numpy as np
 import pytest
 
-from kintune.choosing import choose, lowest_seed
+from kintune.choosing import choose, compared, lowest_seed
 from kintune.hyperparameters import Hyperparameters, RateRange
 from kintune.results import SettingResult
 from kintune.runs import RunResult
 from kintune.search import Choices, SearchSpace
+from kintune.training import Evaluation
 
 BASE = Hyperparameters(lr=0.03, momentum=0, batch_size=10, epochs=1)
 
@@ -61,7 +63,7 @@ def test_what_chance_may_explain_stays_with_the_recommendation_and_is_said(space
     [note] = choice.notes
     assert "0.03 (22.0%) is kept" in note
     assert "0.06 (20.0%), 0.1 (21.0%) did better" in note
-    assert "5.7 points on 100 validation images" in note
+    assert "5.7 points on the same 100 validation images" in note
 
 
 def test_a_clear_difference_is_followed_without_a_word(space):
@@ -124,3 +126,64 @@ def test_a_tie_with_another_momentum_goes_to_the_smaller_rate_and_is_said(space)
     assert choice.setting.effective_lr == 0.03
     [note] = choice.notes
     assert "0.04 (20.0% with momentum 0.5) gave the same validation error" in note
+
+
+def frozen_head(error, mistakes=None):
+    head = setting(0.1, error, epochs=0, head_start="probe")
+    return head.replace(validation_mistakes=mistakes, validation_images=100)
+
+
+def test_nothing_worse_than_the_frozen_head_is_kept(space):
+    runs = [setting(0.03, 0.22), setting(0.06, 0.2)]
+    head = frozen_head(0.19)
+    choice = choose(runs, space, head)
+    assert choice.setting is head
+    assert "No fine-tuned network was as good" in choice.notes[0]
+    assert choose(runs, space, frozen_head(0.2)).setting.effective_lr == 0.06
+    assert choose(runs, space, frozen_head(0.25)).setting.effective_lr == 0.03
+
+
+def test_the_frozen_head_is_kept_where_every_run_diverged(space):
+    head = frozen_head(0.5)
+    assert choose([setting(0.03, None)], space, head).setting is head
+
+
+def test_few_images_on_which_two_runs_differ_are_enough(space):
+    """4 points apart: chance where the errors are unrelated, not where one run is right wherever
+    the other is."""
+    near, best = setting(0.03, 0.22), setting(0.06, 0.18)
+    assert choose([near, best], space).setting.effective_lr == 0.03
+    near = near.replace(validation_mistakes=tuple(range(22)))
+    best = best.replace(validation_mistakes=tuple(range(18)))
+    assert choose([near, best], space).setting.effective_lr == 0.06
+
+
+def evaluation(mistakes, images=200):
+    labels = np.zeros(images, dtype=np.int64)
+    predictions = labels.copy()
+    predictions[list(mistakes)] = 1
+    return Evaluation(
+        top1_error=len(mistakes) / images,
+        average_class_error=len(mistakes) / images,
+        loss=0.1,
+        predictions=predictions,
+        confidences=np.ones(images, dtype=np.float32),
+        indices=np.arange(images),
+        mistakes=tuple(mistakes),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kept", "head", "is_head", "words"),
+    [
+        (range(10), range(40), False, "Fine-tuning helped: the kept model errs on 5.0%"),
+        (range(10), range(12), False, "Fine-tuning made no clear difference"),
+        (range(40), range(10), False, "Fine-tuning did worse than the frozen features"),
+        (range(10), range(10), True, "Fine-tuning did not help: the head on the frozen features"),
+    ],
+)
+def test_the_verdict_says_whether_fine_tuning_helped(kept, head, is_head, words):
+    verdict = compared(evaluation(kept), evaluation(head), "test", is_head=is_head)
+    assert words in verdict.sentence
+    assert verdict.interval[0] < verdict.gain < verdict.interval[1]
+    assert verdict.gain == pytest.approx((len(head) - len(kept)) / 200)

@@ -56,7 +56,8 @@ def test_effective_rate_of_the_default_is_a_tenth():
         {"momentum": -0.1},
         {"weight_decay": -1},
         {"batch_size": 0},
-        {"epochs": 0},
+        {"epochs": -1},
+        {"epochs": 0, "head_start": "random"},
         {"unknown": 1},
     ],
 )

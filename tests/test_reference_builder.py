@@ -8,12 +8,13 @@ from kintune import reference_builder
 from kintune.errors import OptionError
 from kintune.options import ReferenceOptions, SearchOptions
 from kintune.own_references import References
+from kintune.recommend import TaskFacts, recommend
 from kintune.reference_builder import build_references
 from kintune.results import BuildPlan, Plan
 from kintune.tables import reference_table
 
-BRACKETED = {0.01: 0.3, 0.05: 0.2, 0.3: 0.4}
-AT_THE_EDGE = {0.01: 0.3, 0.05: 0.2}
+TRAINED = {0.01: 0.3, 0.05: 0.2, 0.3: 0.4}
+DIVERGED = {0.01: None, 0.05: None}
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +24,8 @@ def own_file(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def searched(monkeypatch, finished_search) -> list[SearchOptions]:
-    """The searches that were asked for; the one on drawings does not find its best rate."""
+def searched(monkeypatch, finished_search, make_similarity) -> list[SearchOptions]:
+    """The searches that were asked for; the one on drawings diverges."""
     asked: list[SearchOptions] = []
 
     def search(options: SearchOptions) -> Plan | None:
@@ -32,8 +33,11 @@ def searched(monkeypatch, finished_search) -> list[SearchOptions]:
         if options.dry_run:
             return plan(options)
         name = Path(options.data).name
-        errors = AT_THE_EDGE if name == "drawings" else BRACKETED
-        finished_search(errors, target=name, folder=options.output)
+        errors = DIVERGED if name == "drawings" else TRAINED
+        folder = finished_search(errors, target=name, folder=options.output)
+        facts = TaskFacts(images=800, classes=10, batch_size=32, epochs=30, weights_sha256="w1")
+        advice = recommend(make_similarity(name), facts, 0.3)
+        (folder / "recommendation.json").write_text(advice.model_dump_json())
         return None
 
     monkeypatch.setattr(reference_builder, "search", search)
@@ -72,14 +76,14 @@ def asked_for(*names: str, **others: object) -> ReferenceOptions:
     return ReferenceOptions(action="build", folders=folders, model="resnet50", **others)
 
 
-def test_every_bracketed_best_rate_becomes_a_reference_and_the_others_are_said(
+def test_every_search_becomes_a_reference_and_the_others_are_said(
     searched, tmp_path, capsys, own_file
 ):
     options = asked_for("photos", "drawings", "maps", output=tmp_path / "built")
     found = build_references(options)
     assert isinstance(found, References)
     assert found.added == ("photos", "maps")
-    assert [row.target for table in found.tables[-1:] for row in table.rows] == ["photos", "maps"]
+    assert [each.task.target for each in found.references[-2:]] == ["photos", "maps"]
     assert own_file.exists()
     assert "not added" in (said := capsys.readouterr().err)
     assert "drawings" in said

@@ -14,12 +14,35 @@ def settings(facts=FACTS, **flags):
     return training_settings(FinetuneOptions(**flags), facts, lr=0.01)
 
 
-def test_without_flags_it_is_the_papers_recipe():
+def test_without_flags_statistics_are_frozen_and_gradients_clipped():
     found = settings()
 
     assert (found.milestones, found.warmup_epochs) == ((1 / 2, 5 / 6), 0)
     assert (found.convention, found.exempt_bias_and_norm) == ("paper", False)
-    assert (found.head_lr_factor, found.bn_momentum, found.freeze_bn_stats) == (1, None, False)
+    assert (found.head_lr_factor, found.bn_momentum, found.freeze_bn_stats) == (1, None, True)
+    assert (found.head_start, found.clip_grad_norm) == ("probe", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "frozen"),
+    [
+        ({"batch_statistics": "batch"}, False),
+        ({"batch_statistics": "frozen"}, True),
+        ({"freeze_bn_stats": True}, True),
+        ({"bn_momentum": 0.9}, False),
+        ({"from_scratch": True}, False),
+    ],
+)
+def test_batch_statistics_follow_the_flags(flags, frozen):
+    assert settings(**flags).freeze_bn_stats is frozen
+
+
+def test_a_network_without_batch_normalization_has_nothing_to_freeze():
+    assert settings(FACTS.replace(has_batch_norm=False)).freeze_bn_stats is False
+
+
+def test_zero_clips_nothing():
+    assert settings(clip_grad_norm=0.0).clip_grad_norm is None
 
 
 def test_milestones_in_epochs_in_iterations_and_as_shares_are_one_thing():
@@ -73,10 +96,9 @@ def test_every_flag_reaches_the_hyperparameters():
     assert {name: getattr(found, name) for name in flags} == flags
 
 
-def test_a_head_starts_from_features_where_the_rate_is_small():
-    """At effective rates of 0.01 and, where a random one is quickly learnt, of 0.1."""
+def test_a_head_starts_from_the_features_of_pretrained_weights():
     assert settings(momentum=0.0).head_start == "probe"
-    assert settings(momentum=0.9).head_start == "random"
+    assert settings(head_start="random").head_start == "random"
     assert settings(momentum=0.0, from_scratch=True).head_start == "random"
     assert settings(momentum=0.9, head_start="probe").head_start == "probe"
 
@@ -87,7 +109,8 @@ def test_a_head_starts_from_features_where_the_rate_is_small():
         ({"warmup_epochs": 300.0}, "--warmup-epochs 300"),
         ({"decay_milestones": (150,), "schedule": "cosine"}, "the cosine schedule has none"),
         ({"new_part_decay": 0.1, "regularizer": "none"}, "--new-part-decay"),
-        ({"bn_momentum": 0.9, "freeze_bn_stats": True}, "--bn-momentum and --freeze-bn-stats"),
+        ({"bn_momentum": 0.9, "freeze_bn_stats": True}, "--bn-momentum: frozen"),
+        ({"batch_statistics": "batch", "freeze_bn_stats": True}, "exclude each other"),
         ({"freeze_bn_stats": True, "from_scratch": True}, "--from-scratch"),
         ({"head_start": "probe", "from_scratch": True}, "--head-start probe and --from-scratch"),
         ({"head_lr_factor": 10.0, "head_only": True}, "--head-lr-factor and --head-only"),

@@ -17,8 +17,10 @@ from kintune.cli import main
 from kintune.hyperparameters import Hyperparameters
 from kintune.options import SearchOptions
 from kintune.pipeline import command as repeating_command
+from kintune.results import TrainingSummary
 from kintune.runs import RunResult, read_result
 from kintune.search import Asked
+from kintune.tables import summary_table
 from kintune.tuning import task_source
 
 
@@ -67,15 +69,45 @@ def test_a_setting_that_was_drawn_is_not_called_recommended(words, capsys):
     assert answer["labels"] == {}
 
 
-def test_a_long_training_tries_both_augmentations_at_the_first_rate(words, capsys, monkeypatch):
+def test_a_long_training_may_try_both_augmentations(words, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("kintune.defaults.SHORT_STEPS", 1)
     code, answer, err = call(capsys, *words, "--runs", "3")
     assert code == 0
     assert "flip or random_resized_crop" in err
-    tried = [(run["effective_lr"], augmentation_of(run)) for run in answer["runs"]]
-    [(first, one), (second, other), (third, _)] = tried
-    assert (one, other) == ("flip", "random_resized_crop")
-    assert first == second != third
+    assert augmentation_of(answer["runs"][0]) == "flip"
+
+
+def test_the_head_on_the_frozen_features_runs_first_and_is_not_one_of_the_runs(
+    words, tmp_path, capsys
+):
+    code, answer, err = call(capsys, *words, "--runs", "1")
+    assert code == 0
+    assert len(answer["runs"]) == len(list((tmp_path / "out/runs").iterdir())) == 1
+    head = answer["frozen_head"]
+    assert head["hyperparameters"]["epochs"] == 0
+    assert err.index("fitting a head") < err.index("run 1 of 1")
+    assert answer["best"]["validation_top1_error"] <= head["validation_top1_error"]
+    assert answer["verdict"]["sentence"] in summary_table(TrainingSummary(**answer))
+
+
+def test_the_head_is_delivered_where_every_run_is_worse(words, tmp_path, capsys):
+    """A rate at which nothing survives."""
+    flags = ("--runs", "1", "--no-recommendation", "--batch-statistics", "batch", "--epochs", "1")
+    code, answer, _ = call(capsys, *words, *flags)
+    assert code == 0
+    worst, head = answer["runs"][0]["validation_top1_error"], answer["frozen_head"]
+    kept = answer["best"]["id"] == head["id"]
+    assert kept is (worst is None or worst > head["validation_top1_error"])
+    model = tmp_path / "out/best/model.safetensors"
+    assert model.exists()
+
+
+def test_random_weights_have_no_head_to_beat(words, capsys):
+    flags = ("--runs", "1", "--no-recommendation", "--from-scratch")
+    code, answer, _ = call(capsys, "search", *words[1:], *flags)
+    assert code == 0
+    assert answer["frozen_head"] is None
+    assert answer["verdict"] is None
 
 
 @pytest.mark.parametrize(
@@ -109,9 +141,10 @@ def augmentation_of(run):
 
 
 def test_the_winners_configuration_gives_its_score_again(words, tmp_path, capsys):
-    _, answer, _ = call(capsys, *words, "--runs", "2")
+    _, answer, _ = call(capsys, *words, "--runs", "2", "--no-retrain")
     best = answer["best"]
-    config = tmp_path / "out/runs" / best["id"] / "config.json"
+    config = next((tmp_path / "out").glob(f"**/{best['id']}/config.json"), None)
+    config = config or tmp_path / "out/frozen_head/config.json"
     again = ("finetune", "--from", str(config), "--output", str(tmp_path / "again"), "--json")
     code, repeated, err = call(capsys, *again)
     assert code == 0
@@ -155,7 +188,8 @@ def test_the_training_flags_of_finetune_and_the_choices_reach_the_runs(words, ca
 
 
 def test_the_winner_is_trained_once_more_on_all_images_on_request(words, tmp_path, capsys):
-    _, plain, _ = call(capsys, *words, "--runs", "1")
+    _, plain, _ = call(capsys, *words, "--runs", "1", "--no-retrain")
+    assert plain["best"]["retrained"] is False
     code, answer, _ = call(capsys, *words, "--runs", "1", "--retrain")
     assert code == 0
     assert answer["best"]["retrained"] is True
@@ -163,14 +197,20 @@ def test_the_winner_is_trained_once_more_on_all_images_on_request(words, tmp_pat
     [folder] = (tmp_path / "out/retrained").iterdir()
     kept = (tmp_path / "out/best/model.safetensors").read_bytes()
     assert kept == (folder / "model/model.safetensors").read_bytes()
-    chosen = tmp_path / "out/runs" / answer["best"]["id"] / "model/model.safetensors"
+    [chosen] = (tmp_path / "out/runs").glob("*/model/model.safetensors")
     assert kept != chosen.read_bytes()
+
+
+def test_few_images_are_all_trained_on_by_default(words, capsys, monkeypatch):
+    assert call(capsys, *words, "--runs", "1")[1]["best"]["retrained"] is True
+    monkeypatch.setattr("kintune.defaults.MAX_RETRAIN_IMAGES", 1)
+    assert call(capsys, *words, "--runs", "1")[1]["best"]["retrained"] is False
 
 
 def test_a_dry_run_says_what_it_would_cost(words, tmp_path, capsys):
     code, plan, _ = call(capsys, *words, "--runs", "4", "--repeats", "2", "--dry-run")
     assert code == 0
-    assert plan["runs"] == 8
+    assert plan["runs"] == 9  # the winner is trained once more
     assert not (tmp_path / "out").exists()
 
 

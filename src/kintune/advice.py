@@ -1,8 +1,9 @@
 """A recommendation in plain words."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from kintune.defaults import augmentations_for, head_start_for
+from kintune.defaults import augmentations_for
 from kintune.hyperparameters import (
     AugmentationName,
     Hyperparameters,
@@ -10,67 +11,95 @@ from kintune.hyperparameters import (
     bn_momentum_for,
     lr_for,
 )
-from kintune.reference import rank_among
+from kintune.recipe_model import Mode
+from kintune.reference import rank_of
 from kintune.similarity import Similarity
 
-NEAREST = 2
-"""Reference sets that are named."""
-NEAR_RANK = 1 / 3
-"""Below it a target is called near."""
+NEAR_RANK, FAR_RANK = 1 / 3, 2 / 3
+"""Ranks of the distance below which a target is called near, and above which far."""
 LITTLE_DECAY = 0.02
 """Share of a weight: what takes less away changes little."""
 
 
+class Expected(NamedTuple):
+    """What a recipe is expected to reach, fractions."""
+
+    mode: Mode
+    error: float
+    interval: tuple[float, float]
+    """80 %."""
+
+
 def explanation(
-    similarity: Similarity,
-    known: Mapping[str, float],
+    similarity: Similarity | None,
+    recipes: Sequence[Expected],
     rates: RateRange,
     *,
     momentum: float,
     confidence: str,
-    probe: float | None = None,
+    has_batch_norm: bool = True,
 ) -> str:
-    """Where the target lies, where to start, what to expect, and what would settle it.
+    """Where the target lies, what each recipe is expected to reach, and where to start.
 
     Args:
-        similarity: of the target to the source.
-        known: `relative_distance` of each reference set from a source like this.
-        rates: effective learning rates.
-        momentum: m, for which the learning rate is said.
-        confidence: in a word.
-        probe: error of a linear classifier on the frozen features, a fraction.
+        similarity: of the target to the source; None where it is not known.
+        recipes: the least expected error first.
+        rates: effective learning rates of the first recipe that trains the network.
+        momentum: m, for which the learning rate is told.
+        confidence: `low`, `medium` or `high`.
+        has_batch_norm: whether there are batch statistics to speak of.
     """
-    here = similarity.relative_distance
-    nearer = sum(distance < here for distance in known.values())
-    nearest = sorted(known, key=lambda name: (abs(known[name] - here), name))[:NEAREST]
-    # Without their distances: the evidence shows those that its own networks measured.
-    beside = " and ".join(nearest)
-    low, high = similarity.interval
-    one, other = rates.beside
+    first: Mode = next(each.mode for each in recipes if each.mode != "head")
+    expected = ", ".join(
+        f"{_name(each.mode, has_batch_norm)} about {_percent(each.error)} "
+        f"({_percent(each.interval[0])} to {_percent(each.interval[1])})"
+        for each in recipes
+    )
+    verdict = (
+        "Fine-tuning is not expected to beat the head on the frozen features here; where it is "
+        f"tried, use {_name(first, has_batch_norm)}"
+        if recipes[0].mode == "head"
+        else f"Start with {_name(first, has_batch_norm)}"
+    )
     return (
-        f"Your images are {_how_far(rank_among(known, here))} {similarity.source}: at a relative "
-        f"distance of {here:.2f} ({low:.2f} to {high:.2f}; 0 is the source itself, 1 is "
-        f"unrelated), farther than {nearer} of the {len(known)} reference sets; closest in "
-        f"distance are {beside}. So start at an effective learning rate of {rates.best:.2g}, that "
-        f"is lr {lr_for(rates.best, momentum):.2g} with momentum {momentum:g}. Expect the best "
-        f"between {rates.low:.2g} and {rates.high:.2g}; confidence: {confidence}. Two more rates "
-        f"would show on which side it lies: {one:.2g} and {other:.2g}.{_probed(probe)}"
+        f"{_place(similarity)}Expected error on new images, with 80 % intervals: {expected}. "
+        f"{verdict}, at an effective learning rate of {rates.best:.2g} (lr "
+        f"{lr_for(rates.best, momentum):.2g} with momentum {momentum:g}); the best rate is "
+        f"expected between {rates.low:.2g} and {rates.high:.2g}. Confidence: {confidence}."
     )
 
 
-def _probed(error: float | None) -> str:
-    if error is None:
+def _place(similarity: Similarity | None) -> str:
+    if similarity is None:
         return ""
+    low, high = similarity.interval
     return (
-        " For comparison: a linear classifier on the frozen features errs on about "
-        f"{error:.0%} of your images."
+        f"Your images are {_how_far(rank_of(similarity))} {similarity.source}: relative distance "
+        f"{similarity.relative_distance:.2f} ({low:.2f} to {high:.2f}; 0 is the source itself, 1 "
+        "is unrelated). "
     )
 
 
 def _how_far(rank: float) -> str:
     if rank < NEAR_RANK:
         return "near to"
-    return "at a middling distance from" if rank < 2 / 3 else "far from"
+    return "at a middle distance from" if rank < FAR_RANK else "far from"
+
+
+def _name(mode: Mode, has_batch_norm: bool) -> str:
+    match mode:
+        case "head":
+            return "a linear head on the frozen features"
+        case "frozen" if not has_batch_norm:
+            return "fine-tuning"
+        case "frozen":
+            return "fine-tuning with frozen batch statistics"
+        case "batch":
+            return "fine-tuning with the statistics of each batch"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 
 def reasons(
@@ -95,13 +124,23 @@ def reasons(
     reason = _augmentation_reason(settings.augmentation, steps)
     if reason:
         found["augmentation"] = reason
-    found["head_start"] = _head_reason(settings)
-    share = bn_momentum_for(steps_per_epoch)
-    found["bn_momentum"] = (
-        f"the network's own; for {steps_per_epoch} steps an epoch the rule of Kornblith et al. "
-        f"keeps {share:.3g} of batch statistics in each step (--bn-momentum rule); the paper found "
-        "no significant difference above 0.9 (appendix C)."
-    )
+    if settings.head_start == "probe":
+        found["head_start"] = (
+            "the head starts as a linear classifier of the frozen features, so that the first "
+            "steps do not distort them (Kumar et al. 2022)."
+        )
+    if settings.clip_grad_norm is not None:
+        found["clip_grad_norm"] = (
+            "with frozen batch statistics nothing bounds the activations, and single long "
+            "gradients of the first steps broke trainings at rates that are good otherwise."
+        )
+    if not settings.freeze_bn_stats:
+        share = bn_momentum_for(steps_per_epoch)
+        found["bn_momentum"] = (
+            f"the network's own; for {steps_per_epoch} steps an epoch the rule of Kornblith et al. "
+            f"keeps {share:.3g} of batch statistics in each step (--bn-momentum rule); the paper "
+            "found no significant difference above 0.9 (appendix C)."
+        )
     return found
 
 
@@ -118,24 +157,7 @@ def _augmentation_reason(name: AugmentationName, steps: int) -> str | None:
     [other] = (each for each in tried if each != name)
     return (
         f"whether {name} or {other} is better depends on the images, and matters more than the "
-        "rate does within its range: worth a run, the second that kintune tune gives unless "
-        "--augmentation is given."
-    )
-
-
-def _head_reason(settings: Hyperparameters) -> str:
-    default = head_start_for(settings.effective_lr)
-    if settings.head_start != default:
-        return f"not the default: with pretrained weights {default} was better at such a rate."
-    if default == "probe":
-        return (
-            "at so small a rate a random head is slow to say anything, and moves the features "
-            "meanwhile (Kumar et al. 2022): it starts as a classifier of the frozen features "
-            "(probe), measured 3 to 5 points better in short trainings at such rates."
-        )
-    return (
-        "at such rates a random head is quickly learnt; a start from the features was measured "
-        "1 to 2 points worse."
+        "rate does within its range: worth a run."
     )
 
 

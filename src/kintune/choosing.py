@@ -4,9 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kintune.hyperparameters import Hyperparameters
-from kintune.results import SettingResult
+from kintune.results import SettingResult, Verdict
 from kintune.runs import RunResult
-from kintune.search import SearchSpace, decades_between, kept, standard_error, what_differs
+from kintune.search import (
+    Mistakes,
+    SearchSpace,
+    decades_between,
+    difference_error,
+    kept,
+    paired_standard_error,
+    what_differs,
+)
+from kintune.training import Evaluation
+
+NORMAL_95 = 1.96
+"""Standard errors from the middle to the edge of a 95 % interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,27 +42,40 @@ class _Scored:
         return self.setting.effective_lr
 
     @property
+    def mistakes(self) -> tuple[Mistakes, ...]:
+        """Of each seed; empty where one has none on record."""
+        return mistakes_of(self.setting)
+
+    @property
     def but_rate(self) -> Hyperparameters:
         """All but the rate, and the start of the head, which no search varies but which sets the
         usual default apart."""
         return self.setting.hyperparameters.but_rate.replace(head_start="random")
 
 
-def choose(settings: Sequence[SettingResult], space: SearchSpace | None = None) -> Choice:
+def choose(
+    settings: Sequence[SettingResult],
+    space: SearchSpace | None = None,
+    frozen_head: SettingResult | None = None,
+) -> Choice:
     """The setting with the lowest mean validation error, of those that each `kintune.search.kept`
-    keeps among the ones that differ from it in the rate alone.
+    keeps among the ones that differ from it in the rate alone; never one that is worse on the
+    validation images than the head on the frozen features.
 
     Args:
         settings: those that did not train to their end are passed over.
         space: what was searched; None where nothing was.
+        frozen_head: the head on the frozen features; None where there is none.
     """
-    scored = [
+    limit = None if frozen_head is None else frozen_head.mean_validation_top1_error
+    finished = [
         _Scored(setting=each, error=error)
         for each in settings
         if (error := each.mean_validation_top1_error) is not None
     ]
+    scored = [each for each in finished if limit is None or each.error <= limit]
     if not scored:
-        return Choice(setting=None)
+        return Choice(setting=frozen_head, notes=_worse_than_head(finished, limit))
     images = space and space.validation_images
     curves: dict[Hyperparameters, list[_Scored]] = {}
     for each in scored:
@@ -81,11 +106,73 @@ def choose(settings: Sequence[SettingResult], space: SearchSpace | None = None) 
     return Choice(setting=best.setting, notes=tuple(notes))
 
 
+def _worse_than_head(finished: Sequence[_Scored], limit: float | None) -> tuple[str, ...]:
+    if limit is None or not finished:
+        return ()
+    lowest = min(each.error for each in finished)
+    note = (
+        f"No fine-tuned network was as good on the validation images (lowest error {lowest:.1%}) "
+        f"as the head on the frozen features ({limit:.1%}), which is kept."
+    )
+    return (note,)
+
+
+def compared(kept: Evaluation, frozen: Evaluation, split: str, *, is_head: bool) -> Verdict:
+    """The kept model beside the head on the frozen features, evaluated on the same images.
+
+    Args:
+        kept: of the model that is kept.
+        frozen: of the frozen head.
+        split: which images these are.
+        is_head: whether the kept model is the frozen head.
+    """
+    images = len(kept.indices)
+    gain = frozen.top1_error - kept.top1_error
+    noise = paired_standard_error([kept.mistakes], [frozen.mistakes], images)
+    low, high = gain - NORMAL_95 * noise, gain + NORMAL_95 * noise
+    where = f"the {images} {'test' if split == 'test' else 'validation'} images"
+    errors = f"{kept.top1_error:.1%} of {where}, the head on the frozen features {{}}"
+    if is_head:
+        sentence = (
+            f"Fine-tuning did not help: the head on the frozen features is kept; it errs on "
+            f"{kept.top1_error:.1%} of {where}."
+        )
+    else:
+        helped = "Fine-tuning helped" if low > 0 else "Fine-tuning made no clear difference"
+        if high < 0:
+            helped = "Fine-tuning did worse than the frozen features"
+        sentence = (
+            f"{helped}: the kept model errs on {errors.format(f'{frozen.top1_error:.1%}')}; "
+            f"{abs(100 * gain):.1f} points {'less' if gain >= 0 else 'more'} (95 % interval of the "
+            f"gain {100 * low:.1f} to {100 * high:.1f})."
+        )
+    return Verdict(
+        split=split,
+        images=images,
+        top1_error=kept.top1_error,
+        frozen_head_top1_error=frozen.top1_error,
+        gain=gain,
+        interval=(low, high),
+        sentence=sentence,
+    )
+
+
+def mistakes_of(setting: SettingResult) -> tuple[Mistakes, ...]:
+    """Positions of the wrong validation images for each seed; empty where one has none on
+    record."""
+    found = [setting.validation_mistakes, *(run.validation_mistakes for run in setting.repeats)]
+    return tuple(each for each in found if each is not None) if None not in found else ()
+
+
 def _kept(curve: Sequence[_Scored], space: SearchSpace | None) -> _Scored:
     """Of settings that differ in the rate alone."""
-    rates, errors = [each.rate for each in curve], [each.error for each in curve]
+    lowest = min(curve, key=lambda each: (each.error, each.rate))
     images = space and space.validation_images
-    return curve[kept(rates, errors, _expected(curve[0], space), images)]
+    noise = [
+        difference_error(lowest.error, each.mistakes, lowest.mistakes, images) for each in curve
+    ]
+    rates, errors = [each.rate for each in curve], [each.error for each in curve]
+    return curve[kept(rates, errors, _expected(curve[0], space), noise)]
 
 
 def lowest_seed(setting: SettingResult) -> RunResult:
@@ -95,18 +182,23 @@ def lowest_seed(setting: SettingResult) -> RunResult:
 
 
 def _expected(scored: _Scored, space: SearchSpace | None) -> float | None:
-    """The recommended effective rate, in proportion to the batch size."""
+    """The recommended effective rate, in proportion to the batch size; None for recipes whose rate
+    was not recommended."""
     if space is None or space.prior is None:
         return None
-    return space.prior.best * scored.setting.hyperparameters.batch_size / space.base.batch_size
+    settings = scored.setting.hyperparameters
+    if settings.freeze_bn_stats != space.base.freeze_bn_stats:
+        return None
+    return space.prior.best * settings.batch_size / space.base.batch_size
 
 
 def _say_better(best: _Scored, others: Sequence[_Scored], images: int | None) -> str:
-    noise = standard_error(min(each.error for each in others), images)
+    lowest = min(others, key=lambda each: each.error)
+    noise = difference_error(lowest.error, best.mistakes, lowest.mistakes, images)
     return (
         f"Effective rate {_rates([best])} is kept, the nearest to the recommendation: that "
-        f"{_rates(others, best)} did better may be chance (the standard error of a difference is "
-        f"{100 * noise:.1f} points on {images} validation images)."
+        f"{_rates(others, best)} did better may be chance (the standard error of the difference is "
+        f"{100 * noise:.1f} points on the same {images} validation images)."
     )
 
 

@@ -3,9 +3,9 @@
 import math
 from typing import Literal
 
-from kintune.hyperparameters import AugmentationName, HeadStart
+from kintune.hyperparameters import AugmentationName, HeadStart, ScheduleName
 
-EngineName = Literal["bracket", "tpe", "gp", "random", "grid"]
+EngineName = Literal["recipes", "bracket", "tpe", "gp", "random", "grid"]
 """What proposes the next setting: `kintune.search.ENGINES`."""
 RunnerName = Literal["local", "ray"]
 
@@ -33,11 +33,19 @@ STEP_BUDGET = 2000
 MAX_EPOCHS = 100
 SHORT_STEPS = 1500
 """Below it the paper's augmentation leaves too few looks at each image: see `augmentations_for`."""
-SLOW_RATE = 0.07
-"""Effective rate below which a new head starts from the features: see `head_start_for`."""
 DECODE_GIGABYTES = 1.0
 """Memory for decoding images over all threads, 10^9 bytes: at least 200 million pixels of a JPEG,
 120 million of a PNG."""
+SCHEDULE: ScheduleName = "step"
+HEAD_START: HeadStart = "probe"
+"""Of pretrained weights."""
+CLIP_GRAD_NORM = 1.0
+"""With frozen batch statistics nothing bounds the activations: EfficientNet-Lite0 at an effective
+rate of 0.1 ended at chance on two of three sets (96 pixels, 12 epochs), with this bound at the best
+errors measured (`scripts/recipe_study.py`)."""
+MAX_RETRAIN_IMAGES = 2000
+"""Up to so many images, validation images that were drawn from them are worth training on: the
+winner is trained once more on all."""
 LONG_SECONDS = 3600
 """A plan longer than this on a CPU is warned of."""
 
@@ -75,16 +83,3 @@ def augmentations_for(steps: int) -> tuple[AugmentationName, ...]:
     (('flip',), ('flip', 'random_resized_crop'))
     """
     return ("flip",) if steps < SHORT_STEPS else ("flip", "random_resized_crop")
-
-
-def head_start_for(effective_lr: float) -> HeadStart:
-    """How a new head starts on pretrained weights: from the features where the rate is too small
-    for a random one to be learnt in time (`scripts/head_start_study.py`).
-
-    Measured on MobileNetV2, whose best rates end at 0.06, and on `pocket`, where they begin at 0.1:
-    3 to 5 points of error less on the first, 1 to 2 more on the second.
-
-    >>> head_start_for(0.01), head_start_for(0.1)
-    ('probe', 'random')
-    """
-    return "probe" if effective_lr < SLOW_RATE else "random"

@@ -44,6 +44,8 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory was too small.
 
-    The CPU's allocator and the libraries below CUDA raise a plain RuntimeError.
+    The CPU's allocator and the libraries below CUDA raise a plain RuntimeError; torch's own class
+    is told by its name, so that torch need not be imported.
     """
-    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+    is_named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return is_named or any(words in str(error) for words in OUT_OF_MEMORY)

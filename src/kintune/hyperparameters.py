@@ -41,8 +41,9 @@ class Hyperparameters(Record):
     """Weight decay λ of L2, or α of L2-SP for the part shared with the source network."""
     batch_size: int = Field(ge=1)
     """Images a step, n."""
-    epochs: int = Field(ge=1)
-    """Passes over the training images."""
+    epochs: int = Field(ge=0)
+    """Passes over the training images. After 0 the model is the frozen network with the head that
+    `head_start` gives."""
     regularizer: RegularizerName = "l2"
     """What the decay pulls towards: zero (l2) or the pretrained weights (l2-sp)."""
     schedule: ScheduleName = "step"
@@ -69,8 +70,17 @@ class Hyperparameters(Record):
     bn_momentum: float | None = Field(default=None, ge=0, lt=1)
     """Share of the running batch statistics that is kept in each step, as in the paper; torch's
     `momentum` is 1 minus it. None leaves the network's own."""
+    clip_grad_norm: float | None = Field(default=None, gt=0)
+    """Largest Euclidean norm of the gradient of all trained parameters together; longer gradients
+    are shortened to it. None clips nothing, as in the paper."""
     freeze_bn_stats: bool = False
     """Batch normalisation uses the source's running statistics, and leaves them alone."""
+
+    @model_validator(mode="after")
+    def _has_a_head(self) -> Self:
+        if self.epochs == 0 and self.head_start != "probe":
+            raise ValueError("0 epochs leave a random head; use head_start probe")
+        return self
 
     @property
     def effective_lr(self) -> float:

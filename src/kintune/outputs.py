@@ -2,8 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,26 @@ from kintune.records import Record, differences
 from kintune.results import BestRun
 from kintune.runs import RunResult, mark_output, write_json
 from kintune.task import Task
-from kintune.training import Evaluation, evaluate_model_folder, exclusive, replicas
+from kintune.training import Evaluation, evaluate_model_folder
 
 TASK_MARKER = "task.json"
 
 
-def evaluate_best(task: Task, best: RunResult, model_folder: Path, folder: Path) -> BestRun:
+def evaluate_best(
+    task: Task, best: RunResult, model_folder: Path, folder: Path
+) -> tuple[BestRun, Evaluation]:
     """Read the test split for the chosen run, or validation where there is no test split, and keep
     its predictions in `folder`/evaluation.json."""
     split = "test" if len(task.dataset.splits["test"]) else "val"
     evaluation = evaluate_model_folder(model_folder, task.dataset, split, device=task.device)
     write_json(folder / "evaluation.json", _predictions(task.dataset, split, evaluation))
     tested = split == "test"
-    return BestRun(
+    run = BestRun(
         **best.to_json(),
         test_top1_error=evaluation.top1_error if tested else None,
         test_average_class_error=evaluation.average_class_error if tested else None,
     )
+    return run, evaluation
 
 
 def _predictions(dataset: ImageDataset, split: str, evaluation: Evaluation) -> dict[str, Any]:
@@ -100,21 +102,8 @@ def open_run_output(folder: Path) -> None:
         )
 
 
-@contextmanager
-def held_output(folder: Path, identity: Mapping[str, str]) -> Iterator[None]:
-    """Hold the output folder of a search alone, from before the first file is written in it; of
-    several replicas the first does. See `open_output`."""
-    if not replicas().is_first:
-        yield
-        return
-    require_writable(folder)
-    with exclusive(folder):
-        open_output(folder, identity)
-        yield
-
-
 def open_output(folder: Path, identity: Mapping[str, str]) -> None:
-    """Mark whose an output folder is.
+    """Make the output folder and mark whose it is.
 
     Args:
         folder: what `--output` names, or the default.
@@ -123,6 +112,7 @@ def open_output(folder: Path, identity: Mapping[str, str]) -> None:
     Raises:
         OptionError: it cannot be written, or holds results of something else (named).
     """
+    require_writable(folder)
     marker = folder / TASK_MARKER
     if (folder / "config.json").exists():
         raise OptionError(
@@ -158,25 +148,12 @@ def task_identity(task: Task, options: TaskOptions) -> dict[str, str]:
 
 def keep_model(model_folder: Path, destination: Path) -> None:
     """Copy a model folder. The old copy is set aside before the new one takes its name, so at
-    every moment one of them is whole.
-
-    Raises:
-        OptionError: it cannot be copied, as on a full disk.
-    """
+    every moment one of them is whole."""
     fresh, old = (destination.with_name(f".{destination.name}.{word}") for word in ("new", "old"))
     shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        shutil.copytree(model_folder, fresh)
-        if destination.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            destination.rename(old)
-        fresh.rename(destination)
-    except OSError as error:  # shutil.Error, of a copy, is one, without a text of its own
-        shutil.rmtree(fresh, ignore_errors=True)
-        why = error.strerror or "; ".join(str(reason) for *_, reason in error.args[0])
-        raise OptionError(
-            f"{destination}: the chosen model cannot be copied there ({why}). The finished runs "
-            f"are kept, and the model is in {model_folder}. Make room and give the same command "
-            "again."
-        ) from None
+    shutil.copytree(model_folder, fresh)
+    if destination.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        destination.rename(old)
+    fresh.rename(destination)
     shutil.rmtree(old, ignore_errors=True)

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from kintune.backbones import absolute_model, trust_ratio
+from kintune import defaults
+from kintune.backbones import absolute_model
 from kintune.candidates import measure_candidates, write_prototypes
-from kintune.choosing import Choice, choose, lowest_seed
+from kintune.choosing import Choice, choose
 from kintune.datasets import absolute_source, limit_decoding
+from kintune.delivery import FROZEN_HEAD, deliver
 from kintune.errors import OptionError
+from kintune.hyperparameters import Hyperparameters
 from kintune.options import (
     DemoOptions,
     FinetuneOptions,
@@ -24,9 +27,7 @@ from kintune.options import (
     TuneOptions,
 )
 from kintune.outputs import (
-    evaluate_best,
-    held_output,
-    keep_model,
+    open_output,
     open_run_output,
     refuse_output_among_images,
     task_identity,
@@ -34,21 +35,41 @@ from kintune.outputs import (
 from kintune.plan import plan_runs, plan_search, say_plan
 from kintune.predict import Predictions, predict, unreadable_lines
 from kintune.progress import announce, live_display
-from kintune.recommend import Recipe, Recommendation, recommend
+from kintune.recommend import Given, Recommendation, recommend
 from kintune.repeat import repeated, say_repeated
 from kintune.report import write_report
-from kintune.results import BestRun, Plan, PrototypeFile, ReportPath, SettingResult, TrainingSummary
+from kintune.results import (
+    Plan,
+    PrototypeFile,
+    ReportPath,
+    SettingResult,
+    TrainingSummary,
+)
 from kintune.runners import run_guarded
 from kintune.runs import RunConfig, read_result, write_json
-from kintune.search import SearchPlan, StudyView, live_table
+from kintune.search import StudyView, describe, live_table
 from kintune.search import search as run_search
-from kintune.settings import asked_head_start, run_config, task_facts, training_settings
+from kintune.settings import (
+    asked_frozen_statistics,
+    asked_head_start,
+    run_config,
+    task_facts,
+    training_settings,
+)
 from kintune.similarity import Similarity, SourceRanking
-from kintune.task import Task, load_task, measure, probe, resolve_device, source_spec, threads
+from kintune.task import (
+    Task,
+    known_similarity,
+    load_task,
+    probe,
+    resolve_device,
+    source_spec,
+    threads,
+)
 from kintune.training import exclusive, joined_replicas, replicas, versions
 from kintune.tuning import (
     alone,
-    retrained,
+    frozen_head_config,
     runner_for,
     search_plan,
     search_space,
@@ -82,41 +103,44 @@ def _walk(options: SearchOptions, said: TuneOptions) -> TrainingSummary | Plan:
     folder = (options.output or Path("runs") / task.name).absolute()
     if not options.dry_run:
         refuse_output_among_images(folder, task.dataset)
-    held = nullcontext() if options.dry_run else held_output(folder, task_identity(task, options))
-    with held:
-        recommendation = None if options.no_recommendation else _advice(task, options, folder)
-        space = search_space(task, options, recommendation)
-        plan = search_plan(task, options, space, folder)
-        costs = plan_search(task, options, plan, folder)
-        if options.dry_run:
-            return costs
-        return _searched(task, options, said, plan, recommendation)
+        open_output(folder, task_identity(task, options))
+    recommendation = None if options.no_recommendation else _advice(task, options, folder)
+    space = search_space(task, options, recommendation)
+    plan = search_plan(task, options, space, folder)
+    costs = plan_search(task, options, plan, folder)
+    if options.dry_run:
+        return costs
+    with exclusive(folder) if replicas().is_first else nullcontext():
+        runner = runner_for(task, options, folder / "runs")
+        head = _frozen_head(task, options, folder)
+        with live_display() as display:
+            watchers = (StudyView(folder, space), *live_table(display))
+            found = run_search(replace(plan, watchers=watchers), runner)
+        results = list(setting_results(found.trials, space.validation_images))
+        labels = _labels(results, recommendation)
+        if options.compare_default:
+            [usual] = runner.run([usual_default(template(task, options, space))])
+            results += [] if usual.id in {run.id for run in results} else [alone(usual)]
+            labels.setdefault(usual.id, "usual default")
+        choice = choose(results, space, head)
+        for note in choice.notes if replicas().is_first else ():
+            announce(note)
+        choice = replace(choice, notes=found.notes + choice.notes)
+        return _conclude(task, said, folder, Tried(tuple(results), choice, labels, head))
 
 
-def _searched(
-    task: Task,
-    options: SearchOptions,
-    said: TuneOptions,
-    plan: SearchPlan,
-    recommendation: Recommendation | None,
-) -> TrainingSummary:
-    """Run the search, choose, conclude."""
-    space, folder = plan.store.space, plan.store.root.parent
-    runner = runner_for(task, options, folder / "runs")
-    with live_display() as display:
-        watchers = (StudyView(folder, space), *live_table(display))
-        found = run_search(replace(plan, watchers=watchers), runner)
-    results = list(setting_results(found.trials, space.validation_images))
-    labels = _labels(results, recommendation)
-    if options.compare_default:
-        [usual] = runner.run([usual_default(template(task, options, space))])
-        results += [] if usual.id in {run.id for run in results} else [alone(usual)]
-        labels.setdefault(usual.id, "usual default")
-    choice = choose(results, space)
-    for note in choice.notes if replicas().is_first else ():
-        announce(note)
-    choice = replace(choice, notes=found.notes + choice.notes)
-    return _conclude(task, said, folder, results, choice, labels)
+def _frozen_head(task: Task, options: SearchOptions, folder: Path) -> SettingResult | None:
+    """The run that every other one has to beat: a linear classifier on the frozen features. None
+    for random weights, whose features tell nothing."""
+    if options.from_scratch:
+        return None
+    announce("fitting a head to the frozen features, which every run has to beat")
+    config = frozen_head_config(task, options)
+    result = run_guarded(
+        task.backbone, task.dataset, config, folder / FROZEN_HEAD, device=task.device
+    )
+    announce(f"  {describe(result)}")
+    return alone(result) if result.status == "complete" else None
 
 
 def _labels(
@@ -134,11 +158,12 @@ def _labels(
 
 def _advice(task: Task, options: SearchOptions, folder: Path) -> Recommendation:
     """Measure and recommend; a search keeps both beside its runs."""
-    measured = measure(task, source_spec(options))
+    measured = known_similarity(task, source_spec(options))
     recommendation = _recommendation(task, measured, options)
     announce(recommendation.explanation)
     if not options.dry_run and replicas().is_first:
-        write_json(folder / "similarity.json", measured.to_json())
+        if measured is not None:
+            write_json(folder / "similarity.json", measured.to_json())
         write_json(folder / "recommendation.json", recommendation.to_json())
     return recommendation
 
@@ -161,9 +186,8 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
     result = run_guarded(task.backbone, task.dataset, config, folder, device=task.device)
     if options.from_config is not None:
         say_repeated(read_result(options.from_config.parent), result)
-    settings = [alone(result)]
-    with exclusive(folder) if replicas().is_first else nullcontext():
-        return _conclude(task, options, folder, settings, choose(settings), {})
+    settings = (alone(result),)
+    return _conclude(task, options, folder, Tried(settings, choose(settings)))
 
 
 def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:
@@ -172,12 +196,22 @@ def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:
         words = " and ".join({"data": "DATA", "model": "--model"}[name] for name in missing)
         raise OptionError(f"{words}: required, unless --from names a recorded configuration.")
     task = load_task(options, pretrained=not options.from_scratch)
-    settings = training_settings(options, task_facts(task, options), options.lr)
-    config = run_config(task, settings, options)
+    config = run_config(task, _finetune_settings(task, options), options)
     return task, config.replace(
         initialization="random" if options.from_scratch else "pretrained",
         trainable="head" if options.head_only else "all",
     )
+
+
+def _finetune_settings(task: Task, options: FinetuneOptions) -> Hyperparameters:
+    """The settings of a single run; those that are recommended where no learning rate is given."""
+    facts = task_facts(task, options)
+    if options.lr is not None or options.from_scratch:
+        return training_settings(options, facts, options.lr or defaults.USUAL_LR)
+    recommendation = _recommendation(task, known_similarity(task), options)
+    announce(recommendation.explanation)
+    settings = training_settings(options, facts, recommendation.lr)
+    return settings.replace(freeze_bn_stats=recommendation.freeze_bn_stats)
 
 
 def similarity(options: SimilarityOptions) -> Similarity | SourceRanking:
@@ -193,8 +227,7 @@ def prototypes(options: PrototypesOptions) -> PrototypeFile:
 def recommendation(options: RecommendOptions) -> Recommendation:
     """Hyperparameters before any training."""
     task = load_task(options)
-    measured = measure(task, source_spec(options))
-    return _recommendation(task, measured, options)
+    return _recommendation(task, known_similarity(task, source_spec(options)), options)
 
 
 def demo(options: DemoOptions) -> TrainingSummary | Plan:
@@ -223,78 +256,62 @@ def report(options: ReportOptions) -> ReportPath:
 
 
 def _recommendation(
-    task: Task, similarity: Similarity, options: RecommendOptions | TuneOptions
+    task: Task,
+    similarity: Similarity | None,
+    options: RecommendOptions | TuneOptions | FinetuneOptions,
 ) -> Recommendation:
-    measured = {
-        "probe_top1_error": probe(task),
-        "trust_ratio": trust_ratio(task.backbone, task.device),
-    }
-    facts = task_facts(task, options).replace(**measured)
     return recommend(
         similarity,
-        facts,
-        Recipe(
+        task_facts(task, options),
+        probe(task),
+        Given(
             momentum=options.momentum,
             weight_decay=options.weight_decay,
             regularizer=options.regularizer,
             schedule=options.schedule,
             augmentation=options.augmentation,
             head_start=asked_head_start(options),
+            clip_grad_norm=options.clip_grad_norm or None,
+            freeze_bn_stats=asked_frozen_statistics(options),
         ),
     )
 
 
+class Tried(NamedTuple):
+    """What a command ran, and what it keeps of that."""
+
+    results: tuple[SettingResult, ...]
+    choice: Choice
+    labels: dict[str, str] = {}
+    frozen_head: SettingResult | None = None
+
+
 def _conclude(
-    task: Task,
-    options: TuneOptions | FinetuneOptions,
-    folder: Path,
-    results: list[SettingResult],
-    choice: Choice,
-    labels: dict[str, str],
+    task: Task, options: TuneOptions | FinetuneOptions, folder: Path, tried: Tried
 ) -> TrainingSummary:
     """Test, keep and report; of several replicas the first does."""
     here = replicas()
     if not here.is_first:
         return here.from_first(None)  # pyright: ignore[reportReturnType] - the first has a summary
-    best, model_path = _keep_best(task, options, folder, choice.setting)
+    delivery = deliver(task, options, folder, tried.choice.setting, tried.frozen_head)
     summary = TrainingSummary(
-        status="no run completed" if best is None else "complete",
-        runs=tuple(results),
-        best=best,
-        model_path=str(model_path) if model_path else None,
+        status="no run completed" if delivery.best is None else "complete",
+        runs=tried.results,
+        frozen_head=tried.frozen_head,
+        best=delivery.best,
+        verdict=delivery.verdict,
+        model_path=None if delivery.model_path is None else str(delivery.model_path),
         report_path=str(folder / "report.html"),
         command=command(options, folder),
         facts=task.facts(),
-        labels=labels,
+        labels=tried.labels,
         versions=versions(),
         device=task.device,
-        notes=choice.notes,
+        notes=tried.choice.notes,
     )
     write_json(folder / "summary.json", summary.to_json())
     write_report(folder)
     return here.from_first(summary)
-
-
-def _keep_best(
-    task: Task,
-    options: TuneOptions | FinetuneOptions,
-    folder: Path,
-    chosen: SettingResult | None,
-) -> tuple[BestRun | None, Path | None]:
-    """Test the chosen setting's model; of a search, keep a copy of it where it is easily found."""
-    (folder / "evaluation.json").unlink(missing_ok=True)
-    if chosen is None:
-        return None, None
-    run = lowest_seed(chosen)
-    if isinstance(options, FinetuneOptions):
-        return evaluate_best(task, run, folder / "model", folder), folder / "model"
-    model_folder = folder / "runs" / run.id / "model"
-    retrains = isinstance(options, SearchOptions) and options.retrain
-    if retrains:
-        model_folder = retrained(task, folder / "runs" / run.id, folder / "retrained")
-    best = evaluate_best(task, run, model_folder, folder)
-    keep_model(model_folder, folder / "best")
-    return best.replace(retrained=retrains), folder / "best"
 
 
 def command(options: TuneOptions | FinetuneOptions, folder: Path) -> str:

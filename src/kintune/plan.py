@@ -8,6 +8,7 @@ from kintune.progress import announce, duration
 from kintune.results import Plan
 from kintune.runs import RunConfig, RunResult, RunStore
 from kintune.search import Point, SearchPlan
+from kintune.settings import will_retrain
 from kintune.task import Task
 from kintune.training import batch_bounds, estimate_seconds, total_steps
 
@@ -63,6 +64,7 @@ def plan_search(task: Task, options: SearchOptions, search: SearchPlan, output: 
     best = space.prior.best if space.prior else space.base.effective_lr
     first = store.config_at(space.at(Point(effective_lr=best)))
     runs = search.budget.runs * options.repeats + options.compare_default
+    runs += will_retrain(task, options)
     plan = plan_runs(task, first, runs, output, RunStore(store.root).finished(first))
     tried = " or ".join(dict.fromkeys(variant.augmentation for variant in space.variants))
     plan = plan.replace(augmentation=tried)

@@ -1,24 +1,20 @@
-"""From what is known before training to a range of effective learning rates.
+"""From what is known before training to a recipe: what to train, how, and what to expect.
 
-The paper's finding is a tendency (section 3.3, Table 4): the nearer the target, the smaller the
-best effective learning rate; and a training that sees fewer images needs a larger one to travel as
-far. Both are read off all references at once by a Gaussian process over the logarithm of the best
-rate (`kintune.rate_models`), in which every network has an offset of its own: known where the
-network has references, uncertain where it has none.
+`kintune.recipe_model` gives the joint distribution of the errors of all recipes on the target. The
+recipe with the least expected error is recommended, beside it what the others are expected to
+reach: the head on the frozen features above all, which needs no training.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from kintune import defaults
-from kintune.advice import explanation, reasons
+from kintune.advice import Expected, explanation, reasons
 from kintune.hyperparameters import (
-    LEAST_STEP,
     AugmentationName,
     HeadStart,
     Hyperparameters,
@@ -27,44 +23,40 @@ from kintune.hyperparameters import (
     ScheduleName,
     lr_for,
 )
-from kintune.rate_evidence import (
-    MEASURED,
-    RateExample,
-    fit_rates,
-    inputs_of,
-    left_out_coverage,
-    log_unit,
-    origin_of,
-    rank_between,
-    rate_examples,
+from kintune.recipe_model import (
+    GRID,
+    UNIT_RATE,
+    Floats,
+    Mode,
+    RecipeModel,
+    RecipePoint,
+    RecipeReference,
+    RecipeTask,
+    grid_of_rates,
 )
-from kintune.rate_models import AveragedFit, Guess
 from kintune.records import Record
 from kintune.reference import (
-    images_seen,
-    load_reference_tables,
-    reference_distances,
-    shipped_reference_tables,
+    load_recipe_references,
+    rank_of,
+    recipe_deviations,
+    recipe_quality,
 )
 from kintune.similarity import Similarity
 
 Confidence = Literal["low", "medium", "high"]
 
 RANGE = 0.8
-"""Nominal share of cases in which the best rate lies in the range."""
-SURE, FAIRLY_SURE = 5.0, 15.0
-"""Ratios of the range's ends up to which confidence is `high` and `medium`."""
-HIGHEST = 0.2
-"""Largest effective rate recommended, over the trust ratio: the best of the reference study reach
-0.13, and from 0.19 on trainings break, those of a network on its own domain from 0.04
-(`scripts/evaluate_recommenders.py`)."""
-ROUNDED = 1e-3
-"""Relative: as far as a rate moves at most when a search rounds it to four digits."""
-FEWEST_STEPS = 10
-"""Optimisation steps below which there is no training to speak of."""
-
+"""Nominal share of the cases that an interval holds: errors, and best rates."""
+LITTLE_LOSS = 0.01
+"""Error, a fraction: what a recommendation may lose against the best recipe and be called good."""
+SURE, FAIRLY_SURE = 0.9, 0.7
+"""Probability of losing no more than `LITTLE_LOSS` from which confidence is `high` and `medium`."""
+MIN_STEPS = 10
+"""Optimization steps below which there is no training to speak of."""
 WIDE_INTERVAL = 0.1
 """Of the relative distance: wider ones are warned of."""
+ROUNDED = 1e-3
+"""Relative difference of two rates that are one, rounded to four digits."""
 EVIDENCE = 8
 """References that are shown, those of the largest influence."""
 SETTINGS = (
@@ -77,8 +69,10 @@ SETTINGS = (
     "schedule",
     "augmentation",
     "head_start",
+    "clip_grad_norm",
+    "freeze_bn_stats",
 )
-"""Of `Hyperparameters`, those that are recommended."""
+"""The fields of `Hyperparameters` that are recommended."""
 
 
 class TaskFacts(Record):
@@ -89,39 +83,49 @@ class TaskFacts(Record):
     classes: int = Field(ge=2)
     batch_size: int = Field(ge=1)
     epochs: int = Field(ge=1)
-    trust_ratio: float = Field(default=1.0, gt=0)
-    """Effective rate that would change the network's fastest layer by its own length in a step:
-    `kintune.backbones.trust_ratio`."""
     weights_sha256: str = ""
     """Of the network's weights (`Backbone.weights_sha256`): whose references are its own."""
     iterations: int | None = None
     """Steps after which training ends in the last epoch; None where it is whole."""
-    probe_top1_error: float | None = Field(default=None, ge=0, le=1)
-    """Of a linear probe on the frozen features (`kintune.probe`), where it was measured."""
+    has_batch_norm: bool = True
+    """Without batch normalization there are no batch statistics to choose."""
 
     @property
     def steps(self) -> int:
-        """Optimisation steps."""
+        """Optimization steps."""
         return self.iterations or self.epochs * math.ceil(self.images / self.batch_size)
 
-    @property
-    def images_seen(self) -> int:
-        """Each image as often as training sees it."""
-        return images_seen(self.images, self.epochs, self.batch_size, self.iterations)
 
-
-class Recipe(Record):
-    """What is kept as the person wants it while the rate is recommended."""
+class Given(Record):
+    """What is kept as the person wants it while the rest is recommended."""
 
     momentum: float = Field(default=defaults.MOMENTUM, ge=0, lt=1)
     """Any value serves at the same effective rate (section 3.3); `lr` follows it."""
     weight_decay: float = Field(default=defaults.WEIGHT_DECAY, ge=0)
     regularizer: RegularizerName = "l2"
-    schedule: ScheduleName = "step"
+    schedule: ScheduleName = defaults.SCHEDULE
     augmentation: AugmentationName | None = None
     """None leaves it to `kintune.defaults.augmentations_for`."""
-    head_start: HeadStart | None = None
-    """None leaves it to `kintune.defaults.head_start_for`."""
+    head_start: HeadStart = defaults.HEAD_START
+    clip_grad_norm: float | None = defaults.CLIP_GRAD_NORM
+    freeze_bn_stats: bool | None = None
+    """None leaves it to the recommendation."""
+
+
+class RecipeAdvice(Record):
+    """What one recipe is expected to reach."""
+
+    mode: Mode
+    """`head`: a linear classifier on the frozen features. `frozen`, `batch`: everything is trained,
+    with the source's batch statistics or those of each batch."""
+    expected_top1_error: float
+    """At the best guess of the rate, a fraction."""
+    interval: tuple[float, float]
+    """80 % interval of that error."""
+    effective_lr: RateRange | None = None
+    """Where its best rate is expected; None for `head`, which has none."""
+    probability_best: float
+    """That no other recipe reaches a lower error, each at its best guess."""
 
 
 class Evidence(Record):
@@ -133,19 +137,22 @@ class Evidence(Record):
     relative_distance: float | None
     images_seen: int
     """In the reference's training, each as often as it was seen."""
-    reference_effective_lr: float
-    """Best rate of the reference at its own batch size and budget."""
     effective_lr: float
-    """The same carried to this task's network, batch size and images seen."""
+    """Best of the rates that were measured with the recommended batch statistics."""
+    top1_error: float
+    """At that rate, a fraction."""
     weight: float
-    """Share of all influence on the best guess."""
+    """Share of all influence on the expected error of the recommended recipe."""
     origin: str
 
 
 class Recommendation(Record):
-    """Hyperparameters to start from, with the reasons and the doubts."""
+    """A recipe to start from, with the reasons and the doubts."""
 
-    similarity: Similarity
+    similarity: Similarity | None
+    """None where nothing is known of the network's source domain."""
+    recipes: tuple[RecipeAdvice, ...]
+    """The least expected error first."""
     effective_lr: RateRange
     lr: float
     momentum: float
@@ -155,16 +162,18 @@ class Recommendation(Record):
     regularizer: RegularizerName
     schedule: ScheduleName
     augmentation: AugmentationName
-    head_start: HeadStart = "random"
+    head_start: HeadStart
+    clip_grad_norm: float | None
+    freeze_bn_stats: bool
     confidence: Confidence
-    """How wide the range is: `high` up to a factor of 5, `medium` up to 15."""
+    """About loss: `high` where at least nine in ten such recommendations lose less than a point of
+    error against the best recipe (`probability_of_little_loss`)."""
+    probability_of_little_loss: float
+    """That the recipe, trained as recommended, errs on less than a point more than the best one."""
     reference_coverage: float
-    """Share of the measured references that ship whose best rate a range made in this way holds,
-    all of the same target left out."""
-    probe_top1_error: float | None = None
+    """Share of the references whose error the 80 % interval holds, each target left out in turn."""
+    probe_top1_error: float
     """What a linear classifier on the frozen features errs on, a fraction."""
-    trust_ratio: float | None = None
-    """Of the network at its input size (`TaskFacts.trust_ratio`)."""
     explanation: str
     evidence: tuple[Evidence, ...]
     warnings: tuple[str, ...]
@@ -172,17 +181,18 @@ class Recommendation(Record):
     """What would raise the confidence."""
     reasons: dict[str, str] = {}
     """Why the other settings are what they are, by setting."""
+    task: RecipeTask
+    """What the model was told, so that a search goes on from the same expectation."""
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """The best guess as one run's hyperparameters."""
+        """The best guess as the hyperparameters of one run."""
         return Hyperparameters(**{name: getattr(self, name) for name in SETTINGS})
 
     @property
-    def highest_rate(self) -> float | None:
-        """Largest effective rate that a search around it tries; None where the network's trust
-        ratio is not known."""
-        return None if self.trust_ratio is None else highest_rate(self.trust_ratio)
+    def highest_rate(self) -> float:
+        """Largest effective rate that a search around it tries."""
+        return float(grid_of_rates(self.task)[-1])
 
     def is_tried_by(self, setting: Hyperparameters) -> bool:
         """Whether a setting is the recommended one; its rate may be rounded to four digits."""
@@ -194,198 +204,234 @@ class Recommendation(Record):
 
 
 def recommend(
-    similarity: Similarity, task: TaskFacts, recipe: Recipe | None = None
+    similarity: Similarity | None,
+    facts: TaskFacts,
+    probe_top1_error: float,
+    given: Given | None = None,
 ) -> Recommendation:
-    """A range of effective learning rates for a task, a best guess, and the evidence for both.
+    """A recipe for a task, what it and the others are expected to reach, and the evidence.
 
     Args:
-        similarity: the target measured against the network's source domain.
-        task: size and budget of the fine-tuning.
-        recipe: what is kept as given.
+        similarity: the target measured against the network's source domain; None where that is not
+            known, which makes the expectations less certain.
+        facts: size and budget of the fine-tuning.
+        probe_top1_error: of a linear probe on the frozen features (`kintune.probe`), a fraction.
+        given: what is kept as given.
 
     Raises:
         IncomparableError: the similarity was measured with prototypes no reference scale knows.
     """
-    recipe = recipe or Recipe()
-    known = _read_references(similarity, task)
-    rates, confidence = _rate_range(known.guess, task), _confidence(known.guess)
+    given = given or Given()
+    references = load_recipe_references()
+    model = RecipeModel(references, recipe_deviations())
+    task = recipe_task(similarity, facts, probe_top1_error)
+    modes = _modes(facts, given)
+    recipes, probability = _ranked(model, task, modes)
+    best = next(each for each in recipes if each.effective_lr is not None)
+    rates = best.effective_lr
+    assert rates is not None
+    confidence = _confidence(probability, _extrapolations(references, task))
     settings = Hyperparameters(
-        lr=lr_for(rates.best, recipe.momentum),
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        batch_size=task.batch_size,
-        epochs=task.epochs,
-        regularizer=recipe.regularizer,
-        schedule=recipe.schedule,
-        augmentation=recipe.augmentation or defaults.augmentations_for(task.steps)[0],
-        head_start=recipe.head_start or defaults.head_start_for(rates.best),
+        lr=lr_for(rates.best, given.momentum),
+        momentum=given.momentum,
+        weight_decay=given.weight_decay,
+        batch_size=facts.batch_size,
+        epochs=facts.epochs,
+        regularizer=given.regularizer,
+        schedule=given.schedule,
+        augmentation=given.augmentation or defaults.augmentations_for(facts.steps)[0],
+        head_start=given.head_start,
+        clip_grad_norm=given.clip_grad_norm,
+        freeze_bn_stats=best.mode == "frozen" and facts.has_batch_norm,
     )
     return Recommendation(
         similarity=similarity,
+        recipes=recipes,
         effective_lr=rates,
         **{name: getattr(settings, name) for name in SETTINGS},
         confidence=confidence,
-        reference_coverage=reference_coverage(),
-        probe_top1_error=task.probe_top1_error,
-        trust_ratio=task.trust_ratio,
+        probability_of_little_loss=probability,
+        reference_coverage=recipe_quality().coverage,
+        probe_top1_error=probe_top1_error,
         explanation=explanation(
             similarity,
-            reference_distances(origin_of(similarity)),
+            [Expected(each.mode, each.expected_top1_error, each.interval) for each in recipes],
             rates,
-            momentum=recipe.momentum,
+            momentum=given.momentum,
             confidence=confidence,
-            probe=task.probe_top1_error,
+            has_batch_norm=facts.has_batch_norm,
         ),
-        evidence=known.evidence(task),
-        warnings=_warnings(similarity, task, known),
-        would_help=_would_help(similarity, confidence, is_known=known.has_network),
+        evidence=_evidence(model, task, best),
+        warnings=_warnings(similarity, facts, _extrapolations(references, task)),
+        would_help=_would_help(similarity, confidence),
         reasons=reasons(
             settings,
-            rank=known.inputs[0],
-            steps=task.steps,
-            steps_per_epoch=math.ceil(task.images / task.batch_size),
+            rank=task.rank,
+            steps=facts.steps,
+            steps_per_epoch=math.ceil(facts.images / facts.batch_size),
         ),
+        task=task,
     )
 
 
-@cache
-def reference_coverage() -> float:
-    """Share of the measured references that ship that a range made in this way holds, left out."""
-    return left_out_coverage(rate_examples(shipped_reference_tables()), RANGE)
+def recipe_task(
+    similarity: Similarity | None, facts: TaskFacts, probe_top1_error: float
+) -> RecipeTask:
+    """What the recipe model is told of a task.
+
+    Raises:
+        IncomparableError: the source's prototypes are clusters, which have no reference scale.
+    """
+    return RecipeTask(
+        network=facts.weights_sha256,
+        target="" if similarity is None else similarity.target,
+        probe_top1_error=probe_top1_error,
+        images=facts.images,
+        rank=0.5 if similarity is None else rank_of(similarity),
+        steps=max(1, facts.steps),
+        batch_size=facts.batch_size,
+        has_batch_norm=facts.has_batch_norm,
+    )
 
 
-@dataclass(frozen=True)
-class _KnownRates:
-    """The references, the model that they make, and where the task lies in it."""
+def _modes(facts: TaskFacts, given: Given) -> tuple[Mode, ...]:
+    if not facts.has_batch_norm or given.freeze_bn_stats:
+        return ("head", "frozen")
+    return ("head", "batch") if given.freeze_bn_stats is False else ("head", "frozen", "batch")
 
-    examples: Sequence[RateExample]
-    fit: AveragedFit
-    inputs: tuple[float, float]
-    network: str
 
-    @property
-    def guess(self) -> Guess:
-        return self.fit(self.inputs, self.network, MEASURED)
-
-    @property
-    def has_network(self) -> bool:
-        """Whether the network itself has references."""
-        return any(each.network == self.network for each in self.examples)
-
-    @property
-    def fewest_images_seen(self) -> int:
-        return min(each.row.images_seen for each in self.examples)
-
-    def evidence(self, task: TaskFacts) -> tuple[Evidence, ...]:
-        """The references that move the guess most."""
-        influences = abs(self.fit.influences(self.inputs, self.network, MEASURED))
-        shares = influences / influences.sum()
-        pairs = sorted(zip(shares.tolist(), self.examples, strict=True), key=lambda pair: -pair[0])
-        return tuple(
-            Evidence(
-                source=each.table.source,
-                network=each.table.network,
-                target=each.row.target,
-                relative_distance=each.row.relative_distance,
-                images_seen=each.row.images_seen,
-                reference_effective_lr=each.row.effective_lr,
-                effective_lr=self._carried(each, task),
-                weight=share,
-                origin=each.table.origin,
-            )
-            for share, each in pairs[:EVIDENCE]
+def _ranked(
+    model: RecipeModel, task: RecipeTask, modes: Sequence[Mode]
+) -> tuple[tuple[RecipeAdvice, ...], float]:
+    """The recipes, the least expected error first, and the probability that the first trained one
+    loses no more than `LITTLE_LOSS` against the best of all recipes and rates."""
+    rates = grid_of_rates(task)
+    asked: list[RecipePoint] = []
+    for mode in modes:
+        points = [None] if mode == "head" else rates.tolist()
+        asked += [RecipePoint(mode, rate) for rate in points]
+    draws = model.posterior(task, asked).draws()
+    places = {mode: [i for i, each in enumerate(asked) if each.mode == mode] for mode in modes}
+    guesses = {mode: at[int(draws[:, at].mean(0).argmin())] for mode, at in places.items()}
+    winners = draws[:, list(guesses.values())].argmin(1)
+    found = [
+        RecipeAdvice(
+            mode=mode,
+            expected_top1_error=float(draws[:, guess].mean()),
+            interval=_interval(draws[:, guess]),
+            effective_lr=None if mode == "head" else _rates(draws[:, places[mode]], rates),
+            probability_best=float((winners == number).mean()),
         )
-
-    def _carried(self, example: RateExample, task: TaskFacts) -> float:
-        """Its best rate for this task's batch size and network, times what the model says that the
-        other network, study and number of images make."""
-        inputs = inputs_of(example.rank, task.images_seen)
-        here = self.fit(inputs, self.network, MEASURED).place
-        there = self.fit(example.inputs, example.network, example.study).place
-        return 10 ** (example.place + here - there + _log_unit_of(task))
+        for number, (mode, guess) in enumerate(zip(modes, guesses.values(), strict=True))
+    ]
+    ranked = tuple(sorted(found, key=lambda each: each.expected_top1_error))
+    first: Mode = next(each.mode for each in ranked if each.mode != "head")
+    loss = draws[:, guesses[first]] - draws.min(1)
+    return ranked, float((loss <= LITTLE_LOSS).mean())
 
 
-def _read_references(similarity: Similarity, task: TaskFacts) -> _KnownRates:
-    tables = load_reference_tables()
-    found = rate_examples(tables, task.weights_sha256, task.trust_ratio)
-    rank = rank_between(similarity.relative_distance, origin_of(similarity))
-    inputs = inputs_of(rank, task.images_seen)
-    return _KnownRates(found, fit_rates(found), inputs, task.weights_sha256)
+def _interval(errors: Floats) -> tuple[float, float]:
+    low, high = np.quantile(errors, [(1 - RANGE) / 2, (1 + RANGE) / 2]).tolist()
+    return low, high
 
 
-def _log_unit_of(task: TaskFacts) -> float:
-    return log_unit(task.batch_size, task.trust_ratio)
+def _rates(draws: Floats, rates: Floats) -> RateRange:
+    """Best guess and 80 % range of the best rate, from errors (draws, rates)."""
+    low, high = np.quantile(rates[draws.argmin(1)], [(1 - RANGE) / 2, (1 + RANGE) / 2]).tolist()
+    best = float(rates[draws.mean(0).argmin()])
+    step = 10 ** (GRID[1] - GRID[0])
+    return RateRange(
+        low=_rounded(min(low, best / step)),
+        best=_rounded(best),
+        high=_rounded(max(high, best * step)),
+    )
 
 
-def _rate_range(guess: Guess, task: TaskFacts) -> RateRange:
-    """The guess in the rates of this task's batch size and network, none above `highest_rate`:
-    proportion to the batch size ends somewhere. Below the limit the range keeps one outward step,
-    so that it never is a single point."""
-    low, high = guess.interval(RANGE)
-    by, most = 10 ** _log_unit_of(task), highest_rate(task.trust_ratio)
-    low, best, high = (min(by * rate, most) for rate in (low, guess.rate, high))
-    return RateRange(low=min(low, high / 10**LEAST_STEP), best=best, high=high)
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.3g}")
 
 
-def highest_rate(trust_ratio: float) -> float:
-    """Largest effective rate that is recommended or tried around a recommendation."""
-    return HIGHEST * trust_ratio
+def _confidence(probability: float, extrapolations: Sequence[str]) -> Confidence:
+    level = (probability >= FAIRLY_SURE) + (probability >= SURE)
+    names: tuple[Confidence, ...] = ("low", "medium", "high")
+    return names[max(0, level - bool(extrapolations))]
 
 
-def _confidence(guess: Guess) -> Confidence:
-    low, high = guess.interval(RANGE)
-    return "high" if high <= SURE * low else "medium" if high <= FAIRLY_SURE * low else "low"
+def _extrapolations(references: Sequence[RecipeReference], task: RecipeTask) -> tuple[str, ...]:
+    """In which respects no reference is like the task, in words."""
+    found: list[str] = []
+    if all(each.task.network != task.network for each in references):
+        found.append("no reference was measured with this network")
+    for name, unit in (("images", "training images"), ("steps", "steps")):
+        values = [getattr(each.task, name) for each in references]
+        value, low, high = getattr(task, name), min(values), max(values)
+        if not low / 2 <= value <= 2 * high:
+            found.append(f"{value} {unit}, where the references have {low} to {high}")
+    return tuple(found)
 
 
-def _would_help(
-    similarity: Similarity, confidence: Confidence, *, is_known: bool
-) -> tuple[str, ...]:
+def _evidence(model: RecipeModel, task: RecipeTask, best: RecipeAdvice) -> tuple[Evidence, ...]:
+    """The references that move the expected error most."""
+    assert best.effective_lr is not None
+    influences = model.influences(task, RecipePoint(best.mode, best.effective_lr.best))
+    pairs = sorted(zip(influences, model.references, strict=True), key=lambda pair: -pair[0])
+    found: list[Evidence] = []
+    for weight, each in pairs[:EVIDENCE]:
+        runs = [run for run in each.runs if run.mode == best.mode] or each.runs
+        run = min(runs, key=lambda run: run.top1_error)
+        found.append(
+            Evidence(
+                source=each.source,
+                network=each.network_name,
+                target=each.task.target,
+                relative_distance=each.relative_distance,
+                images_seen=each.task.steps * each.batch_size,
+                effective_lr=run.effective_lr or UNIT_RATE,
+                top1_error=run.top1_error,
+                weight=weight,
+                origin=each.origin,
+            )
+        )
+    return tuple(found)
+
+
+def _would_help(similarity: Similarity | None, confidence: Confidence) -> tuple[str, ...]:
     found: list[str] = []
     if confidence != "high":
-        more = "More references" if is_known else "References"
         found.append(
-            f"{more} of this network: kintune reference build searches on data sets that you "
+            "References of this network: kintune reference build searches on data sets that you "
             "name, kintune reference add takes in a search that you have done."
         )
-    if similarity.prototypes_from == "head":
+    if similarity is None or similarity.prototypes_from == "head":
         found.append("Images of the source, or prototypes made from them (--source).")
-    low, high = similarity.interval
-    if high - low > WIDE_INTERVAL:
+    if similarity is not None and similarity.interval[1] - similarity.interval[0] > WIDE_INTERVAL:
         found.append(f"More images than these {similarity.images}.")
     return tuple(found)
 
 
-def _warnings(similarity: Similarity, task: TaskFacts, known: _KnownRates) -> tuple[str, ...]:
-    found: list[str] = []
-    if not known.has_network:
+def _warnings(
+    similarity: Similarity | None, facts: TaskFacts, extrapolations: Sequence[str]
+) -> tuple[str, ...]:
+    found = [f"Extrapolated: {each}." for each in extrapolations]
+    if similarity is None:
         found.append(
-            "No reference was measured with this network: the range rests on other networks, and "
-            "is wider for it."
+            "Nothing is known of the network's source domain (it has no classifier): the "
+            "recommendation does without the similarity. Pass --source to use it."
         )
-    if similarity.prototypes_from == "head":
+    elif similarity.prototypes_from == "head":
         found.append(
             "The source's class prototypes come from the network's head, not from source images: "
             "the distance ranks targets but has no unit."
         )
-    low, high = similarity.interval
-    if high - low > WIDE_INTERVAL:
-        found.append(f"The distance is uncertain ({low:.2f} to {high:.2f}).")
-    if task.images < 10 * task.classes:
+    if similarity is not None:
+        low, high = similarity.interval
+        if high - low > WIDE_INTERVAL:
+            found.append(f"The distance is uncertain ({low:.2f} to {high:.2f}).")
+    if facts.images < 10 * facts.classes:
         found.append(
-            f"Only {task.images} training images for {task.classes} classes: "
+            f"Only {facts.images} training images for {facts.classes} classes: "
             "errors of single runs will be noisy."
         )
-    if task.steps < FEWEST_STEPS:
-        found.append(f"{task.steps} steps are hardly a training; give more --epochs.")
-    elif task.images_seen < known.fewest_images_seen:
-        found.append(
-            f"The training sees {task.images_seen} images, fewer than any reference's "
-            f"({known.fewest_images_seen}): its rate is extrapolated."
-        )
-    most = highest_rate(task.trust_ratio)
-    if known.guess.place + _log_unit_of(task) > math.log10(most):
-        found.append(
-            f"The references ask for a larger rate than {most:.2g}, near which the measured "
-            "networks break: there the range ends. A smaller --batch-size would need less."
-        )
+    if facts.steps < MIN_STEPS:
+        found.append(f"{facts.steps} steps are hardly a training; give more --epochs.")
     return tuple(found)

@@ -1,4 +1,4 @@
-"""`kintune reference build`: searches on several data sets, whose best rates become references."""
+"""`kintune reference build`: searches on several data sets, whose runs become references."""
 
 from pathlib import Path
 from typing import cast
@@ -14,10 +14,10 @@ OUTPUT = Path("runs/references")
 
 
 def build_references(options: ReferenceOptions) -> References | BuildPlan:
-    """Search on every data set with one network, and add each best rate that is bracketed.
+    """Search on every data set with one network, and add the runs of each search.
 
-    Every search goes on where it was stopped. One whose best rate has no worse run on both sides
-    adds nothing, which is said.
+    Every search continues where it was stopped. One in which no run trained to its end adds
+    nothing, which is said.
 
     Raises:
         OptionError: no data set or no network was named, or two data sets share a name.

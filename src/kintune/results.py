@@ -5,6 +5,13 @@ from typing import Any
 from kintune.records import Record
 from kintune.runs import RunResult
 
+RECIPE_NAMES = {
+    "head": "head on the frozen features",
+    "frozen": "all weights, frozen batch statistics",
+    "batch": "all weights, statistics of each batch",
+}
+"""What is trained, and how batches are normalized, as a person reads it."""
+
 
 class BestRun(RunResult):
     """The chosen run, with what the test images say of it."""
@@ -32,13 +39,34 @@ class SettingResult(RunResult):
     """What the search knew when it had ended."""
 
 
+class Verdict(Record):
+    """Whether fine-tuning helped: the kept model and the head on the frozen features, on the same
+    images."""
+
+    split: str
+    """`test`, or `val` where there is no test split."""
+    images: int
+    top1_error: float
+    """Of the kept model, a fraction."""
+    frozen_head_top1_error: float
+    gain: float
+    """By how much the kept model errs less; 0 where the head itself is kept."""
+    interval: tuple[float, float]
+    """95 % interval of the gain, from the images on which the two differ."""
+    sentence: str
+
+
 class TrainingSummary(Record):
     """What `tune` and `finetune` return, and what `summary.json` in the output folder holds."""
 
     status: str
     """`complete`, or `no run completed`."""
     runs: tuple[SettingResult, ...]
+    frozen_head: SettingResult | None = None
+    """The head on the frozen features, which every run has to beat; None where there is none."""
     best: BestRun | None
+    verdict: Verdict | None = None
+    """None where there is no head on frozen features to compare with."""
     model_path: str | None
     report_path: str
     command: str

@@ -9,14 +9,13 @@ from kintune.hyperparameters import (
     HeadStart,
     Hyperparameters,
     bn_momentum_for,
-    effective_lr,
 )
 from kintune.options import FinetuneOptions, SearchOptions, TrainingOptions, TuneOptions
 from kintune.progress import announce
 from kintune.recommend import TaskFacts
 from kintune.runs import RunConfig, device_kind
 from kintune.task import Task
-from kintune.training import batch_bounds, replicas, start_of
+from kintune.training import batch_bounds, has_batch_norm, replicas, start_of
 
 LIKELY_COMPLEMENT = 0.5
 """A share kept below this is more likely torch's number, which is 1 minus it."""
@@ -47,6 +46,7 @@ def task_facts(task: Task, options: TrainingOptions) -> TaskFacts:
         epochs=epochs,
         iterations=options.iterations,
         weights_sha256=task.backbone.weights_sha256,
+        has_batch_norm=has_batch_norm(task.backbone.network),
     )
 
 
@@ -81,39 +81,74 @@ def training_settings(options: TrainingOptions, facts: TaskFacts, lr: float) -> 
         convention=options.convention,
         new_part_decay=options.new_part_decay,
         exempt_bias_and_norm=options.exempt_bias_and_norm,
-        head_start=asked_head_start(options)
-        or defaults.head_start_for(effective_lr(lr, options.momentum)),
+        head_start=asked_head_start(options),
         head_lr_factor=options.head_lr_factor,
         bn_momentum=bn_momentum,
-        freeze_bn_stats=options.freeze_bn_stats,
+        clip_grad_norm=options.clip_grad_norm or None,
+        freeze_bn_stats=facts.has_batch_norm
+        and asked_frozen_statistics(options) in (True, None)
+        and not from_scratch(options),
     )
 
 
-def asked_head_start(options: TrainingOptions) -> HeadStart | None:
-    """How the new head starts where options say it; None leaves it to the rate."""
-    from_scratch = isinstance(options, FinetuneOptions | SearchOptions) and options.from_scratch
-    return options.head_start or ("random" if from_scratch else None)
+def asked_head_start(options: TrainingOptions) -> HeadStart:
+    """How the new head starts."""
+    default: HeadStart = "random" if from_scratch(options) else defaults.HEAD_START
+    return options.head_start or default
+
+
+def asked_frozen_statistics(options: TrainingOptions) -> bool | None:
+    """Whether the options ask for the source's batch statistics; None where they leave it open."""
+    if options.batch_statistics is not None:
+        return options.batch_statistics == "frozen"
+    if options.freeze_bn_stats:
+        return True
+    return False if options.bn_momentum is not None or from_scratch(options) else None
+
+
+def will_retrain(task: Task, options: TuneOptions) -> bool:
+    """Whether the winner of a search is trained once more on training and validation images.
+
+    Raises:
+        OptionError: the options ask for it, and several devices train together.
+    """
+    if replicas().count > 1:
+        if options.retrain:
+            raise OptionError("--retrain: not with torchrun. Omit it, or use one device.")
+        return False
+    if options.retrain or options.no_retrain or from_scratch(options):
+        return options.retrain
+    images = len(task.dataset.splits["train"]) + len(task.dataset.splits["val"])
+    return task.dataset.validation_is_drawn and images <= defaults.MAX_RETRAIN_IMAGES
+
+
+def from_scratch(options: TrainingOptions) -> bool:
+    """Whether training starts from random weights."""
+    return isinstance(options, FinetuneOptions | SearchOptions) and options.from_scratch
 
 
 def _refuse_contradictions(options: TrainingOptions, epochs: int) -> None:
     """An option that could have no effect is a mistake, not a wish."""
-    from_scratch = isinstance(options, FinetuneOptions | SearchOptions) and options.from_scratch
+    scratch = from_scratch(options)
+    frozen = options.freeze_bn_stats or options.batch_statistics == "frozen"
     head_only = isinstance(options, FinetuneOptions | SearchOptions) and options.head_only
     rules = {
         f"--warmup-epochs {options.warmup_epochs:g}: training ends after {epochs} epochs, before "
         "the rate is reached. Give fewer.": options.warmup_epochs >= epochs,
         f"--decay-milestones: the {options.schedule} schedule has none. Use --schedule step or "
-        "leave them away.": bool(options.decay_milestones) and options.schedule != "step",
-        "--new-part-decay: --regularizer none decays nothing. Use l2 or l2-sp, or leave it away.": (
+        "omit it.": bool(options.decay_milestones) and options.schedule != "step",
+        "--new-part-decay: --regularizer none decays nothing. Use l2 or l2-sp, or omit it.": (
             options.new_part_decay is not None and options.regularizer == "none"
         ),
-        "--bn-momentum and --freeze-bn-stats: frozen statistics do not move. Give only one.": (
-            options.bn_momentum is not None and options.freeze_bn_stats
+        "--bn-momentum: frozen batch statistics do not move. Give --batch-statistics batch, or "
+        "omit --bn-momentum.": options.bn_momentum is not None and frozen,
+        "--freeze-bn-stats and --batch-statistics batch exclude each other: give one of them.": (
+            options.freeze_bn_stats and options.batch_statistics == "batch"
         ),
-        "--freeze-bn-stats and --from-scratch: there are no statistics of a source to keep. Leave "
-        "one of the two away.": options.freeze_bn_stats and from_scratch,
-        "--head-start probe and --from-scratch: there are no features to fit a head to. Leave one "
-        "of the two away.": options.head_start == "probe" and from_scratch,
+        "--batch-statistics frozen and --from-scratch: there are no statistics of a source to "
+        "keep. Omit one of the two.": frozen and scratch,
+        "--head-start probe and --from-scratch: there are no features to fit a head to. Omit one "
+        "of the two.": options.head_start == "probe" and scratch,
         "--head-lr-factor and --head-only: the head is all that learns. Say its rate with --lr.": (
             options.head_lr_factor != 1 and head_only
         ),

@@ -9,17 +9,29 @@ from rich.console import Console
 from rich.table import Table
 
 from kintune.progress import duration, megabytes, printable
-from kintune.results import BestRun, BuildPlan, Plan, PrototypeFile, ReportPath, TrainingSummary
+from kintune.results import (
+    RECIPE_NAMES,
+    BestRun,
+    BuildPlan,
+    Plan,
+    PrototypeFile,
+    ReportPath,
+    TrainingSummary,
+)
 from kintune.runs import RunResult
 
 if TYPE_CHECKING:
     from kintune.datasets import CacheContents, HealthReport
+    from kintune.hyperparameters import RateRange
     from kintune.own_references import References
     from kintune.predict import Predictions
+    from kintune.recipe_model import RecipeRun
     from kintune.recommend import Recommendation
     from kintune.similarity import Similarity, SourceRanking
 
-MOST_CLASSES = 12
+MAX_CLASSES = 12
+VARIED = ("freeze_bn_stats", "augmentation")
+"""Settings that have a column where the runs differ in them."""
 
 
 def similarity_table(measured: "Similarity | SourceRanking") -> str:
@@ -85,8 +97,8 @@ def _one_source(measured: "Similarity") -> str:
         text = f"{neighbour.source_class} ({neighbour.cost:.2f})"
         nearest.setdefault(neighbour.target_class, []).append(text)
     rows = [(target, ", ".join(sources)) for target, sources in nearest.items()]
-    table = _table(("class", "nearest source classes (cosine distance)"), rows[:MOST_CLASSES])
-    more = len(rows) - MOST_CLASSES
+    table = _table(("class", "nearest source classes (cosine distance)"), rows[:MAX_CLASSES])
+    more = len(rows) - MAX_CLASSES
     lines += [table, *([f"... and {more} more classes"] if more > 0 else []), *_far_text(measured)]
     return "\n".join(lines)
 
@@ -95,10 +107,10 @@ def _far_text(measured: "Similarity") -> list[str]:
     far = measured.far_target_classes
     if not far or measured.far_cost is None:
         return []
-    more = f" and {len(far) - MOST_CLASSES} more" if len(far) > MOST_CLASSES else ""
+    more = f" and {len(far) - MAX_CLASSES} more" if len(far) > MAX_CLASSES else ""
     reach = f"farther than {measured.far_cost:.2f} from every source class"
     scale = "as 5 % of the source's own classes are from each other"
-    return [f"{reach} ({scale}): {', '.join(far[:MOST_CLASSES])}{more}"]
+    return [f"{reach} ({scale}): {', '.join(far[:MAX_CLASSES])}{more}"]
 
 
 def prototypes_line(written: PrototypeFile) -> str:
@@ -110,12 +122,51 @@ def prototypes_line(written: PrototypeFile) -> str:
 
 
 def recommendation_table(advice: "Recommendation") -> str:
-    """The advice in words, the numbers, the evidence and the doubts."""
-    rates = advice.effective_lr
-    spread = f"{rates.best:.3g}  (range {rates.low:.3g} to {rates.high:.3g})"
-    coverage = f"such ranges hold {advice.reference_coverage:.0%} of the measured references"
+    """The advice in words, what each recipe is expected to reach, the settings, the evidence."""
+    parts = [
+        advice.explanation,
+        "",
+        _recipe_table(advice),
+        "",
+        _setting_table(advice),
+        *[
+            f"{name.replace('bn_', 'BN ').replace('_', ' ')}: {why}"
+            for name, why in advice.reasons.items()
+        ],
+        "",
+        _evidence_table(advice),
+        *[f"warning: {warning}" for warning in advice.warnings],
+        *[f"would raise the confidence: {each}" for each in advice.would_help],
+    ]
+    return "\n".join(parts)
+
+
+def _recipe_table(advice: "Recommendation") -> str:
     rows = [
-        ("effective learning rate", spread),
+        (
+            RECIPE_NAMES[each.mode],
+            f"{each.expected_top1_error:.1%}",
+            f"{each.interval[0]:.1%} to {each.interval[1]:.1%}",
+            f"{each.probability_best:.0%}",
+            *_rate_cells(each.effective_lr),
+        )
+        for each in advice.recipes
+    ]
+    head = ("recipe", "expected error", "80 % interval", "probability of being best")
+    return _table((*head, "effective lr", "its 80 % range"), rows)
+
+
+def _rate_cells(rates: "RateRange | None") -> tuple[str, str]:
+    if rates is None:
+        return "-", "-"
+    return f"{rates.best:.3g}", f"{rates.low:.3g} to {rates.high:.3g}"
+
+
+def _setting_table(advice: "Recommendation") -> str:
+    clip = "not clipped" if advice.clip_grad_norm is None else f"{advice.clip_grad_norm:g} at most"
+    little_loss = f"{advice.probability_of_little_loss:.0%}"
+    rows = [
+        ("batch statistics", "frozen" if advice.freeze_bn_stats else "batch"),
         ("lr", f"{advice.lr:.3g}"),
         ("momentum", f"{advice.momentum:g}"),
         ("weight decay", f"{advice.weight_decay:g} ({advice.regularizer})"),
@@ -124,56 +175,59 @@ def recommendation_table(advice: "Recommendation") -> str:
         ("schedule", advice.schedule),
         ("augmentation", advice.augmentation),
         ("head start", advice.head_start),
-        ("confidence", f"{advice.confidence} ({coverage})"),
+        ("gradient norm", clip),
+        (
+            "confidence",
+            f"{advice.confidence} ({little_loss} to lose less than a point against the best)",
+        ),
     ]
-    evidence = [
+    return _table(("setting", "value"), rows)
+
+
+def _evidence_table(advice: "Recommendation") -> str:
+    rows = [
         (
             row.source,
             row.network,
             row.target,
             f"{row.images_seen:,}",
-            f"{row.reference_effective_lr:g}",
-            f"{row.effective_lr:.3g}",
+            f"{row.effective_lr:g}",
+            f"{row.top1_error:.1%}",
             f"{row.weight:.0%}",
         )
         for row in advice.evidence
     ]
-    head = (
-        *("source", "network", "reference", "images seen"),
-        *("its best rate", "carried to this task", "influence"),
-    )
-    reasons = [
-        f"{name.replace('bn_', 'BN ').replace('_', ' ')}: {why}"
-        for name, why in advice.reasons.items()
-    ]
-    warnings = [f"warning: {warning}" for warning in advice.warnings]
-    warnings += [f"would make it surer: {each}" for each in advice.would_help]
-    return "\n".join(
-        [
-            advice.explanation,
-            "",
-            _table(("setting", "value"), rows),
-            *reasons,
-            "",
-            _table(head, evidence),
-            *warnings,
-        ]
-    )
+    head = ("source", "network", "reference", "images seen", "its best rate", "its error")
+    return _table((*head, "influence"), rows)
 
 
 def summary_table(summary: TrainingSummary | Plan) -> str:
     """All runs, the best one, where the model is; the report's path alone on the last line."""
     if isinstance(summary, Plan):
         return _plan_text(summary)
-    differ = len({run.hyperparameters.augmentation for run in summary.runs}) > 1
-    varied = ("augmentation",) if differ else ()
+    trained = [run.hyperparameters for run in summary.runs if run.hyperparameters.epochs]
+    varied = [name for name in VARIED if len({getattr(each, name) for each in trained}) > 1]
+    rows = [_run_row(run, summary.labels.get(run.id, ""), varied) for run in summary.runs]
+    if summary.frozen_head is not None:
+        rows.insert(0, _run_row(summary.frozen_head, "head on frozen features", varied))
     table = _table(
-        ("run", "effective lr", "lr", "momentum", *varied, "validation error", "seconds", "status"),
-        [_run_row(run, summary.labels.get(run.id, ""), varied) for run in summary.runs],
+        (
+            "run",
+            "effective lr",
+            "lr",
+            "momentum",
+            *[name.replace("_", " ") for name in varied],
+            "validation error",
+            "seconds",
+            "status",
+        ),
+        rows,
     )
     lines = [table]
     if summary.best is not None:
         lines.append(_kept_text(summary.best, varied))
+        if summary.verdict is not None:
+            lines.append(f"verdict {summary.verdict.sentence}")
         lines.append(f"model   {summary.model_path}")
     else:
         lines.append("no run completed: see the reasons above and in the report")
@@ -187,13 +241,12 @@ def _plan_text(plan: Plan) -> str:
 
 
 def _run_row(run: RunResult, label: str, varied: Sequence[str]) -> tuple[str, ...]:
-    error = run.validation_top1_error
+    error, settings = run.validation_top1_error, run.hyperparameters
+    rates = (f"{run.effective_lr:.4g}", f"{settings.lr:.4g}", f"{settings.momentum:g}")
+    values = (*rates, *_values(run, varied))
     return (
         f"{run.id} {label}".strip(),
-        f"{run.effective_lr:.4g}",
-        f"{run.hyperparameters.lr:.4g}",
-        f"{run.hyperparameters.momentum:g}",
-        *_values(run, varied),
+        *(values if settings.epochs else "-" * len(values)),
         "-" if error is None else f"{error:.2%}",
         f"{run.seconds:.0f}",
         run.status if run.reason is None else f"{run.status}: {run.reason}",
@@ -207,10 +260,9 @@ def _values(run: RunResult, varied: Sequence[str]) -> tuple[str, ...]:
 def _kept_text(best: BestRun, varied: Sequence[str]) -> str:
     tested = best.test_top1_error
     test = "no test split to read" if tested is None else f"test error {tested:.2%}"
-    return (
-        f"kept    {', '.join([f'effective lr {best.effective_lr:.4g}', *_values(best, varied)])}: "
-        f"validation error {best.validation_top1_error:.2%}, {test}"
-    )
+    settings = [f"effective lr {best.effective_lr:.4g}", *_values(best, varied)]
+    what = ", ".join(settings) if best.hyperparameters.epochs else "the head on frozen features"
+    return f"kept    {what}: validation error {best.validation_top1_error:.2%}, {test}"
 
 
 def health_table(health: "HealthReport") -> str:
@@ -256,31 +308,26 @@ def reference_table(references: "References | BuildPlan") -> str:
         return _build_table(references)
     rows = [
         (
-            f"{table.network}, {table.source}",
-            row.target,
-            "" if row.relative_distance is None else f"{row.relative_distance:.2f}",
-            f"{row.images:,}",
-            f"{row.effective_lr:.3g}",
-            str(row.batch_size),
-            str(row.epochs),
-            table.origin.partition(" (")[0].partition(":")[0],
+            f"{each.network_name}, {each.source}",
+            each.task.target,
+            f"{each.relative_distance:.2f}",
+            f"{each.task.images:,}",
+            str(len(each.runs)),
+            *_best_run(each.runs),
+            each.origin.partition(":")[0],
         )
-        for table in references.tables
-        for row in table.rows
+        for each in references.references
     ]
-    titles = (
-        "network, source",
-        "target",
-        "distance",
-        "images",
-        "best rate",
-        "batch",
-        "epochs",
-        "origin",
-    )
-    lines = [_table(titles, rows)]
+    head = ("network, source", "target", "distance", "images", "runs", "best recipe", "its error")
+    lines = [_table((*head, "origin"), rows)]
     lines += [f"added: {target}" for target in references.added]
     return "\n".join([*lines, f"your own references: {references.path}"])
+
+
+def _best_run(runs: "Sequence[RecipeRun]") -> tuple[str, str]:
+    best = min(runs, key=lambda run: run.top1_error)
+    rate = "" if best.effective_lr is None else f" at {best.effective_lr:g}"
+    return f"{RECIPE_NAMES[best.mode]}{rate}", f"{best.top1_error:.1%}"
 
 
 def _build_table(build: BuildPlan) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, limit_decoding, load_dataset
-from kintune.errors import OptionError
+from kintune.errors import ModelError, OptionError
 from kintune.features import extract_features
 from kintune.options import ComputeOptions, RecommendOptions, TaskOptions, TuneOptions
 from kintune.probe import probe_error
@@ -154,9 +154,23 @@ def measure(task: Task, source: SourceSpec | None = None) -> Similarity:
     )
 
 
-def probe(task: Task) -> float | None:
-    """Error of a linear probe on the task's training images, left out one at a time, a fraction;
-    None for random weights, whose features are kept nowhere and say nothing."""
-    if not task.backbone.weights_sha256:
+def known_similarity(task: Task, source: SourceSpec | None = None) -> Similarity | None:
+    """`measure`, or None, with a note, for a network that does not know its source domain.
+
+    Args:
+        task: the network and the images.
+        source: where the source's prototypes come from; one that is named has to be usable.
+    """
+    try:
+        return measure(task, source)
+    except ModelError as error:
+        if source is not None and source.path is not None:
+            raise
+        announce(f"- No similarity: {error}")
         return None
+
+
+def probe(task: Task) -> float:
+    """Error of a linear probe on the task's training images, left out one at a time, a
+    fraction."""
     return probe_error(extract_features(task.backbone, task.dataset, "train", device=task.device))

@@ -10,8 +10,8 @@ from kintune import defaults
 from kintune.backbones import BackboneOverrides, absolute_model
 from kintune.datasets import absolute_source, with_validation_trained
 from kintune.errors import OptionError
+from kintune.hyperparameters import Hyperparameters
 from kintune.options import SearchOptions
-from kintune.progress import announce
 from kintune.recommend import Recommendation
 from kintune.results import SettingResult
 from kintune.runners import LocalRunner, ProcessRunner, Runner, TaskSource, run_guarded
@@ -25,7 +25,7 @@ from kintune.search import (
     TrialStore,
     lessons,
 )
-from kintune.settings import run_config, task_facts, training_settings
+from kintune.settings import asked_frozen_statistics, run_config, task_facts, training_settings
 from kintune.task import Task, threads
 
 
@@ -52,18 +52,22 @@ def search_space(
         )
     facts = task_facts(task, options)
     lr = recommendation.lr if recommendation else defaults.USUAL_LR
+    base = training_settings(options, facts, lr)
+    if recommendation is not None:
+        base = base.replace(freeze_bn_stats=recommendation.freeze_bn_stats)
     return SearchSpace(
-        base=training_settings(options, facts, lr),
+        base=base,
         prior=recommendation.effective_lr if recommendation else None,
         highest_rate=recommendation.highest_rate if recommendation else None,
         choices=_choices(options, recommendation, facts.steps),
         validation_images=len(task.dataset.splits["val"]),
+        task=recommendation and recommendation.task,
     )
 
 
 def _choices(options: SearchOptions, recommendation: Recommendation | None, steps: int) -> Choices:
-    """What is tried beside the rate: what was named. Where nothing was, both augmentations, if the
-    engine knows to begin with them and a run is left for it."""
+    """What is tried beside the rate: what was named. Where nothing was, other recipes, if the
+    engine knows what to expect of them and a run is left for it."""
     named = Choices(
         momentum=options.momenta,
         weight_decay=options.weight_decays,
@@ -71,11 +75,16 @@ def _choices(options: SearchOptions, recommendation: Recommendation | None, step
         regularizer=options.regularizers,
         augmentation=options.augmentations,
     )
-    is_open = named == Choices() and options.augmentation is None
-    begins_with_them = options.engine == "bracket" and recommendation is not None
-    if is_open and begins_with_them and (options.runs_at_most or options.runs) > 1:
-        return Choices(augmentation=defaults.augmentations_for(steps))
-    return named
+    is_open = named == Choices() and options.engine == "recipes"
+    if recommendation is None or not is_open or (options.runs_at_most or options.runs) == 1:
+        return named
+    facts = recommendation.task
+    statistics = (recommendation.freeze_bn_stats, not recommendation.freeze_bn_stats)
+    is_chosen = not facts.has_batch_norm or asked_frozen_statistics(options) is not None
+    return Choices(
+        augmentation=() if options.augmentation else defaults.augmentations_for(steps),
+        freeze_bn_stats=() if is_chosen else statistics,
+    )
 
 
 def search_plan(task: Task, options: SearchOptions, space: SearchSpace, folder: Path) -> SearchPlan:
@@ -165,11 +174,28 @@ def _devices(options: SearchOptions, task: Task) -> tuple[str, ...]:
     return (task.device,)
 
 
+def frozen_head_config(task: Task, options: SearchOptions) -> RunConfig:
+    """The frozen network with a linear classifier of its features: a run of no epochs, which has no
+    learning rate to speak of."""
+    settings = Hyperparameters(
+        lr=defaults.USUAL_LR,
+        momentum=defaults.MOMENTUM,
+        batch_size=task_facts(task, options).batch_size,
+        epochs=0,
+        augmentation="none",
+        head_start="probe",
+        freeze_bn_stats=True,
+    )
+    return run_config(task, settings, options).replace(trainable="head")
+
+
 def usual_default(config: RunConfig) -> RunConfig:
     """What most fine-tuning uses whatever the data: lr 0.01, momentum 0.9, decay 0.0001, a random
     head."""
     usual = {
         "head_start": "random",
+        "freeze_bn_stats": False,
+        "clip_grad_norm": None,
         "lr": defaults.USUAL_LR,
         "momentum": defaults.MOMENTUM,
         "weight_decay": defaults.WEIGHT_DECAY,
@@ -214,8 +240,7 @@ def retrained(task: Task, run_folder: Path, folder: Path) -> Path:
     dataset = with_validation_trained(task.dataset)
     config = RunConfig.read(run_folder / "config.json")
     config = config.replace(data_sha256=dataset.content_hash)
-    announce("training the winner once more, on training and validation images together")
     result = run_guarded(task.backbone, dataset, config, folder / config.id, device=task.device)
     if result.status != "complete":
-        raise OptionError(f"--retrain: {result.status}: {result.reason}. Leave it away.")
+        raise OptionError(f"--retrain: {result.status}: {result.reason}. Omit --retrain.")
     return folder / config.id / "model"

@@ -4,8 +4,8 @@ from xml.etree import ElementTree
 import pytest
 
 from kintune.experiments.calibration import SHARES, calibration, calibration_chart
+from kintune.experiments.rate_models import Guess
 from kintune.experiments.recommenders import Case, Outcome, binomial_interval
-from kintune.rate_models import Guess
 from kintune.report.charts import drawn
 from kintune.report.drawing import as_svg
 

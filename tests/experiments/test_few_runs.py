@@ -3,8 +3,8 @@ import math
 import pytest
 
 from kintune.experiments.few_runs import AFTER, lost_after, mean_lost_after
+from kintune.experiments.rate_models import Guess
 from kintune.experiments.recommenders import Case, Outcome
-from kintune.rate_models import Guess
 
 
 def valley(best, images=10_000):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
-from tests.test_rate_models import around_a_line, make
+from tests.experiments.test_rate_models import around_a_line, make
 
 from kintune.experiments.rate_families import FAMILIES, fit_constant, fit_isotonic, fit_nearest
 

@@ -3,6 +3,8 @@ import math
 import numpy as np
 import pytest
 
+from kintune.experiments.rate_evidence import MEASURED, fit_rates, log_unit, rate_examples
+from kintune.experiments.rate_models import Guess
 from kintune.experiments.recommenders import (
     SHIPPED,
     Candidate,
@@ -24,8 +26,6 @@ from kintune.experiments.recommenders import (
     regret,
     ruled,
 )
-from kintune.rate_evidence import MEASURED, fit_rates, log_unit, rate_examples
-from kintune.rate_models import Guess
 from kintune.reference import shipped_reference_tables
 
 

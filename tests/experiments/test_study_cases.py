@@ -13,11 +13,11 @@ from kintune.experiments.known_facts import (
     add_facts,
     read_facts,
 )
+from kintune.experiments.rate_evidence import rank_between
+from kintune.experiments.rate_models import Guess
 from kintune.experiments.recommenders import final_regret, folds, regret
 from kintune.experiments.reference_study import Point, rate, settings
 from kintune.experiments.study_cases import study_cases, study_curves
-from kintune.rate_evidence import rank_between
-from kintune.rate_models import Guess
 
 COUNTS = {"train": 480, "val": 480, "test": 1000}
 

@@ -76,11 +76,11 @@ def test_recommendation_has_range_reasons_and_doubts(make_tune):
     text = page_of(make_tune()).text
     assert "0.008 to 0.12" in text
     assert "Schedule cosine Augmentation crop" in text
-    assert "Medium confidence. Ranges made in this way hold the best rate of 55 %" in text
+    assert "Medium confidence. Intervals made in this way hold 55 % of the errors" in text
     assert "The target lies far from the source." in text
     assert "The references were trained for longer." in text
     assert "BN momentum : as the network has it." in text
-    assert "cars ImageNet – – 0.1 80 % [1] [1] table 4" in text
+    assert "cars ImageNet – 0.1 – 80 % [1] [1] table 4" in text
 
 
 def test_similarity_names_nearest_classes_and_shows_the_target(make_tune):

@@ -1,8 +1,15 @@
+import numpy as np
 import pytest
 
-from kintune.search import kept, standard_error
+from kintune.search import difference_error, paired_standard_error, standard_error
+from kintune.search import kept as kept_of
 
 RATES = [0.01, 0.03, 0.1]
+
+
+def kept(rates, errors, expected, images):
+    """Where nothing is known image by image."""
+    return kept_of(rates, errors, expected, [standard_error(min(errors), images)] * len(rates))
 
 
 def test_what_chance_may_explain_stays_with_the_recommendation():
@@ -41,3 +48,31 @@ def test_no_error_at_all_is_not_certain():
     assert standard_error(0.0, 30) == pytest.approx(0.0449, abs=1e-4)
     assert kept([0.01, 0.03], [0.0, 1 / 30], expected=0.03, images=30) == 1
     assert kept([0.01, 0.03], [0.0, 2 / 30], expected=0.03, images=30) == 0
+
+
+def test_the_paired_error_counts_the_images_on_which_two_settings_differ():
+    """As the standard deviation of the mean of the differences, written out."""
+    one, other, images = {0, 1, 2, 3}, {3, 4}, 50
+    differences = np.array([(i in one) - (i in other) for i in range(images)] + [1, -1])
+    expected = np.sqrt((differences**2).sum() - differences.sum() ** 2 / images) / images
+    found = paired_standard_error([tuple(one)], [tuple(other)], images)
+    assert found == pytest.approx(expected)
+
+
+def test_predictions_that_agree_leave_little_doubt():
+    """Two settings at 20 % whose mistakes are the same but for one image."""
+    shared = tuple(range(19))
+    paired = paired_standard_error([(*shared, 50)], [shared], 100)
+    assert paired < 0.4 * standard_error(0.2, 100)
+    disjoint = paired_standard_error([tuple(range(20))], [tuple(range(50, 70))], 100)
+    assert disjoint > standard_error(0.2, 100)
+
+
+def test_of_several_seeds_an_image_counts_by_their_share():
+    seeds = paired_standard_error([(0,), ()], [(), ()], 10)
+    assert seeds == pytest.approx(((0.25 + 2) - 0.25 / 10) ** 0.5 / 10)
+
+
+def test_without_mistakes_on_record_the_upper_bound_counts():
+    assert difference_error(0.2, (), ((1,),), 100) == standard_error(0.2, 100)
+    assert difference_error(0.2, ((1,),), ((2,),), None) == 0

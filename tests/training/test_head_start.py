@@ -14,7 +14,13 @@ from kintune.datasets.transforms import centre_crops
 from kintune.errors import OptionError
 from kintune.training import fine_tune, load_model_folder
 from kintune.training.batch_norm import measuring_mode
-from kintune.training.head_start import PENALTY, first_of_each_class, logistic_regression
+from kintune.training.head_start import (
+    PENALTIES,
+    _in_their_span,
+    cross_validated_penalty,
+    first_of_each_class,
+    logistic_regression,
+)
 from kintune.training.start import starting_network, starting_state
 
 
@@ -114,7 +120,28 @@ def test_the_fit_is_that_of_scikit_learn():
     generator = np.random.default_rng(0)
     features = generator.normal(size=(60, 5)) / 5**0.5
     labels = (features @ generator.normal(size=(5, 3))).argmax(axis=1)
-    weight, bias = logistic_regression(torch.from_numpy(features), torch.from_numpy(labels), 3)
-    expected = LogisticRegression(C=1 / PENALTY, tol=1e-8, max_iter=1000).fit(features, labels)
+    weight, bias = logistic_regression(torch.from_numpy(features), torch.from_numpy(labels), 3, 0.1)
+    expected = LogisticRegression(C=1 / 0.1, tol=1e-8, max_iter=1000).fit(features, labels)
     np.testing.assert_allclose(weight, expected.coef_, atol=0.02)
     np.testing.assert_allclose(bias - bias.mean(), expected.intercept_, atol=0.02)
+
+
+@pytest.mark.parametrize(("noise", "expected"), [(0.0, min(PENALTIES)), (50.0, max(PENALTIES))])
+def test_cross_validation_penalizes_noisy_features_more(noise, expected):
+    generator = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    features = np.eye(3)[labels] + noise * generator.normal(size=(90, 3))
+    features /= np.linalg.norm(features, axis=1).mean()
+    penalty = cross_validated_penalty(torch.from_numpy(features), torch.from_numpy(labels), 3)
+    assert penalty == expected
+
+
+def test_the_fit_in_the_span_of_few_images_is_the_fit():
+    generator = np.random.default_rng(0)
+    features = torch.from_numpy(generator.normal(size=(20, 50)) / 50**0.5)
+    labels = torch.arange(20) % 4
+    inside, basis = _in_their_span(features)
+    weight, bias = logistic_regression(features, labels, 4, 0.1)
+    again, other = logistic_regression(inside, labels, 4, 0.1)
+    np.testing.assert_allclose(again @ basis.T, weight, atol=1e-3)
+    np.testing.assert_allclose(other, bias, atol=1e-3)

@@ -20,7 +20,7 @@ from torch import nn
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
-from kintune.runs import RunConfig, RunResult, read_result
+from kintune.runs import OUTPUT_MARK, RunConfig, RunResult, read_result
 from kintune.training import evaluate, evaluate_model_folder, fine_tune, load_model_folder, loop
 from kintune.training.checkpoint import NAME as CHECKPOINT
 from kintune.training.start import (
@@ -129,7 +129,7 @@ class TestResult:
         names = {path.name for path in tmp_path.iterdir()}
         assert names == {
             *("config.json", "environment.json", "lock", "metrics.csv"),
-            *("model", "result.json", "tensorboard"),
+            *("model", "result.json", "tensorboard", OUTPUT_MARK),
         }
 
     def test_a_finished_run_is_not_run_again(
@@ -574,7 +574,7 @@ class TestGoingOn:
         with pytest.raises(OptionError, match="No space left on device"):
             fine_tune(backbone, dataset, make_config(), folder)
         assert (folder / CHECKPOINT).exists()
-        assert not list(folder.glob(".*"))
+        assert {path.name for path in folder.glob(".*")} <= {OUTPUT_MARK}
         monkeypatch.undo()
 
         fine_tune(backbone, dataset, make_config(), folder)
@@ -639,7 +639,7 @@ import os, sys
 from pathlib import Path
 from kintune.backbones import BackboneOverrides, load_backbone
 from kintune.datasets import load_dataset
-from kintune.runs import RunConfig
+from kintune.runs import OUTPUT_MARK, RunConfig
 from kintune.training import fine_tune, loop
 
 loop.CHECKPOINT_SECONDS = 0.0

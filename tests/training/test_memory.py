@@ -51,12 +51,19 @@ def too_small_for(images: int, monkeypatch: pytest.MonkeyPatch) -> list[int | No
     """Let steps fail that put more images through at once; returns the sizes as they are tried."""
     tried = []
 
-    def step(network, optimizer, batch, *, micro_batch_size=None, precision="float32"):
+    def step(
+        network,
+        optimizer,
+        batch,
+        *,
+        micro_batch_size=None,
+        **settings,
+    ):
         tried.append(micro_batch_size)
         if (micro_batch_size or len(batch.labels)) > images and len(tried) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return training_step(
-            network, optimizer, batch, micro_batch_size=micro_batch_size, precision=precision
+            network, optimizer, batch, micro_batch_size=micro_batch_size, **settings
         )
 
     monkeypatch.setattr(loop, "training_step", step)

@@ -88,6 +88,8 @@ class ImageDataset:
     """As `load_dataset` was asked to draw it."""
     split_seed: int = 0
     """Of that draw."""
+    validation_is_drawn: bool = False
+    """Whether the validation images were drawn from the training images."""
     is_labelled: bool = True
     """False for images of a flat folder, which stand in one class."""
 

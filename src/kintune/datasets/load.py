@@ -119,6 +119,8 @@ def _dataset(
         ),
         val_fraction=val_fraction,
         split_seed=seed,
+        validation_is_drawn=bool(len(splits["val"]))
+        and all(entry.split != "val" for entry in listing.entries),
     )
 
 

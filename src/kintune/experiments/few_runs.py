@@ -11,10 +11,18 @@ from statistics import fmean
 
 import numpy as np
 
+from kintune.experiments.rate_models import Guess
 from kintune.experiments.recommenders import SHARE, Outcome, final_regret
 from kintune.hyperparameters import Hyperparameters, RateRange
-from kintune.rate_models import Guess
-from kintune.search import ENGINES, History, Observation, Point, SearchSpace, kept
+from kintune.search import (
+    ENGINES,
+    History,
+    Observation,
+    Point,
+    SearchSpace,
+    kept,
+    standard_error,
+)
 
 ENGINE = "bracket"
 AFTER = (2, 4)
@@ -68,7 +76,7 @@ def kept_point(history: History, expected: float | None, images: int | None) -> 
     """What a search that ended here would keep (`kintune.search.kept`)."""
     points = [each.point for each in history.finished]
     rates, errors = [p.effective_lr for p in points], [each.error for each in history.finished]
-    return points[kept(rates, errors, expected, images)]
+    return points[kept(rates, errors, expected, [standard_error(min(errors), images)] * len(rates))]
 
 
 def mean_lost_after(

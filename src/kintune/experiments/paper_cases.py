@@ -7,10 +7,10 @@ import numpy as np
 
 from kintune.defaults import WEIGHT_DECAY
 from kintune.experiments.iclr2020.published import published
+from kintune.experiments.rate_evidence import log_unit
 from kintune.experiments.recommenders import Case
 from kintune.hyperparameters import effective_lr
-from kintune.rate_evidence import log_unit
-from kintune.reference import ReferenceRow, ReferenceTable, load_reference_tables
+from kintune.reference import ReferenceRow, ReferenceTable, shipped_reference_tables
 
 TRUST_RATIO = 1.0
 """That stands in for the paper's networks, which cannot be measured any more."""
@@ -27,7 +27,7 @@ def paper_cases() -> list[Case]:
     """
     return [
         _case(table, row, rank)
-        for table in load_reference_tables()
+        for table in shipped_reference_tables()
         if table.extractor is None
         for row, rank in zip(table.rows, table.ranks(), strict=True)
     ]

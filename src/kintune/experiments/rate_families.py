@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from kintune.rate_models import (
+from kintune.experiments.rate_models import (
     LEAST_DEVIATION,
     STUDY_PARTS,
     Examples,

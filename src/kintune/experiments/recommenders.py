@@ -16,10 +16,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from kintune.defaults import MOMENTUM, USUAL_LR
+from kintune.experiments.rate_evidence import MEASURED, Study
 from kintune.experiments.rate_families import FAMILIES, FamilyName, Predictor
+from kintune.experiments.rate_models import Examples, Guess
 from kintune.hyperparameters import effective_lr
-from kintune.rate_evidence import MEASURED, Study
-from kintune.rate_models import Examples, Guess
 
 MOST_INPUTS = 3
 SHARE = 0.8
@@ -48,7 +48,7 @@ class Case:
     """Its standard deviation, decades."""
     study: Study = MEASURED
     log_unit: float = 0.0
-    """log10 of what models divide a rate by (`kintune.rate_evidence.log_unit`)."""
+    """log10 of what models divide a rate by (`kintune.experiments.rate_evidence.log_unit`)."""
     budget: str = ""
     """Which of several trainings of the same network on the same target."""
     regret: Callable[[float], float] | None = None
@@ -81,7 +81,7 @@ class Candidate(NamedTuple):
 
 
 SHIPPED = Candidate("studies", ("rank", "log_images_seen"))
-"""What `kintune.recommend` is made of (`kintune.rate_evidence`)."""
+"""What `kintune.recommend` is made of (`kintune.experiments.rate_evidence`)."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from kintune.experiments.similarity_sets import SERIES
 from kintune.experiments.similarity_study import MEASURES, NETWORKS
 from kintune.experiments.study_sources import network_file
 from kintune.experiments.targets import TRAIN_IMAGES
-from kintune.recommend import TaskFacts, recommend
 from kintune.reference import ReferenceRow, shipped_reference_tables
-from kintune.similarity import Similarity
 
 CHOSEN = "nearest_class_and_half_shift"
 OWN = {
@@ -30,8 +28,6 @@ SOURCES = {
 }
 RIVALS = NETWORKS[1:]
 DRAWS = 1000
-TASK = TaskFacts(images=500, classes=10, batch_size=32, epochs=60)
-"""For which rates are recommended."""
 
 Results = dict[str, Any]
 
@@ -266,45 +262,14 @@ def _head_against_images(results: Results) -> str:
                 f"{(first - second).mean():+.3f} ± {(first - second).std(ddof=1):.3f}",
                 f"{_spearman(first.tolist(), second.tolist()):.2f} ({low:.2f} to {high:.2f})",
                 f"{_places(first, second):.2f}",
-                _rates_apart(first, second),
             ]
         )
     head = ["network", "images", "head - images", "Spearman (90 %)", "change of place"]
-    head.append("recommended rate, head / images")
     note = (
         "Over all sets: mean and standard deviation of the difference; correlation of the "
-        "rankings; by what share of the ranking a set moves on average; and what that does to the "
-        f"best guess for {TASK.images} images and {TASK.steps} steps: median, least and largest "
-        "ratio of the effective rates."
+        "rankings; and by what share of the ranking a set moves on average."
     )
     return f"{_table(head, rows)}\n\n{note}"
-
-
-def _rates_apart(head: np.ndarray, images: np.ndarray) -> str:
-    """Ratio of the rates recommended from the two kinds of prototypes, the same for any network."""
-    from_head = np.array([_best_guess(value, "head") for value in head])
-    return _ratios(from_head / [_best_guess(value, "images") for value in images])
-
-
-def _best_guess(value: float, kind: str) -> float:
-    measured = Similarity(
-        model="",
-        extractor="",
-        source="",
-        target="",
-        distance=None,
-        similarity=None,
-        relative_distance=value,
-        interval=(value, value),
-        prototypes_from=kind,
-        images=TASK.images,
-        classes=TASK.classes,
-    )
-    return recommend(measured, TASK).effective_lr.best
-
-
-def _ratios(ratios: np.ndarray) -> str:
-    return f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
 
 
 def _places(first: np.ndarray, second: np.ndarray) -> float:

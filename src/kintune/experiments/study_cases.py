@@ -16,12 +16,12 @@ from kintune.curves import LEAST_RATES, ErrorCurve, RunError, error_curve, noise
 from kintune.errors import KintuneError
 from kintune.experiment import RecordFile, RunArchive, RunRecord
 from kintune.experiments.known_facts import FactsFile
+from kintune.experiments.rate_evidence import log_unit
 from kintune.experiments.rate_units import SHIPPED_UNIT
 from kintune.experiments.recommenders import Case
 from kintune.experiments.reference_study import BATCH_SIZE, DECAY, Point, converged, settings
 from kintune.experiments.study_sources import SOURCES, BudgetName, SourceName, network_file
 from kintune.experiments.targets import set_of
-from kintune.rate_evidence import log_unit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,6 +1,17 @@
-"""Reference tables: measured best effective learning rates, as data, each row with its origin."""
+"""Measured fine-tunings as data, each with its origin: references of recipes, and tables of best
+effective learning rates."""
 
-from kintune.reference.own import own_reference_tables, own_references_path, with_reference
+from kintune.reference.ranks import origin_of, rank_of
+from kintune.reference.recipes import (
+    Quality,
+    ShippedReferences,
+    load_recipe_references,
+    own_references,
+    own_references_path,
+    recipe_deviations,
+    recipe_quality,
+    with_reference,
+)
 from kintune.reference.tables import (
     Origin,
     ReferenceRow,
@@ -11,25 +22,21 @@ from kintune.reference.tables import (
     shipped_reference_tables,
 )
 
-
-def load_reference_tables() -> tuple[ReferenceTable, ...]:
-    """The tables that ship with Kintune, then the person's own.
-
-    Raises:
-        OptionError: the file of the person's own is damaged.
-    """
-    return shipped_reference_tables() + own_reference_tables()
-
-
 __all__ = [
     "Origin",
+    "Quality",
     "ReferenceRow",
     "ReferenceTable",
+    "ShippedReferences",
     "images_seen",
-    "load_reference_tables",
-    "own_reference_tables",
+    "load_recipe_references",
+    "origin_of",
+    "own_references",
     "own_references_path",
     "rank_among",
+    "rank_of",
+    "recipe_deviations",
+    "recipe_quality",
     "reference_distances",
     "shipped_reference_tables",
     "with_reference",

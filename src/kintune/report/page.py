@@ -21,6 +21,7 @@ from kintune.report.reading import (
     SourceClass,
     Summary,
 )
+from kintune.results import RECIPE_NAMES
 
 _RIGHT, _WRONG, _PAIRS = 12, 24, 12
 _PICTURED_CLASSES, _PICTURES, _NEIGHBOURS = 8, 3, 3
@@ -77,6 +78,7 @@ def _context(output: Output) -> dict[str, object]:
     script = _text("page.js")
     return {
         "output": output,
+        "recipe_names": RECIPE_NAMES,
         "title": _title(output),
         "best": output.winner,
         "statuses": Counter(run.status for run in output.runs).most_common(),

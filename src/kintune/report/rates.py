@@ -59,7 +59,7 @@ class RateFigure:
 
 def error_figure(output: Output, width: int) -> RateFigure | None:
     """Validation error of every run that ended over its rate; those without one in a row on top."""
-    runs = [run for run in output.runs if run.status != UNFINISHED]
+    runs = [run for run in output.runs if run.status != UNFINISHED and run.has_rate]
     if not runs:
         return None
     errors = [run.validation_top1_error for run in runs]

@@ -3,6 +3,7 @@
 Keys that the report does not show are ignored, so that a file may say more than is read here.
 """
 
+import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.records import Record, faults
-from kintune.training.metrics import csv_rows, damaged
 
 UNFINISHED = "unfinished"
 """Status of a run that has not written a result."""
@@ -51,6 +51,11 @@ class Run(Part):
     def effective_lr(self) -> float:
         """η' = η / (1 - m)."""
         return self.hyperparameters.effective_lr
+
+    @property
+    def has_rate(self) -> bool:
+        """False for the head on frozen features, which is not trained by gradient steps."""
+        return self.hyperparameters.epochs > 0
 
 
 class Configuration(Part):
@@ -100,8 +105,20 @@ class Facts(Part):
     model: ModelFacts | None = None
 
 
+class Verdict(Part):
+    """Whether fine-tuning helped."""
+
+    frozen_head_top1_error: float
+    gain: float
+    interval: tuple[float, float]
+    sentence: str
+
+
 class Summary(Part):
     """`summary.json`, written when all runs have ended."""
+
+    verdict: Verdict | None = None
+    frozen_head: Run | None = None
 
     runs: tuple[Run, ...] = ()
     best: Best | None = None
@@ -174,17 +191,31 @@ class EvidenceRow(Part):
     network: str = ""
     target: str
     effective_lr: float = Field(gt=0)
-    """Carried to this task."""
-    reference_effective_lr: float | None = None
+    """The best rate of the reference."""
+    top1_error: float | None = None
     relative_distance: float | None = None
     images_seen: int | None = None
     weight: float
     origin: str = ""
 
 
+class RecipeRow(Part):
+    """What one recipe was expected to reach."""
+
+    mode: str
+    expected_top1_error: float
+    interval: tuple[float, float]
+    probability_best: float
+    effective_lr: RateRange | None = None
+
+
 class Recommendation(Part):
     """`recommendation.json`."""
 
+    recipes: tuple[RecipeRow, ...] = ()
+    freeze_bn_stats: bool | None = None
+    clip_grad_norm: float | None = None
+    probability_of_little_loss: float | None = None
     effective_lr: RateRange
     lr: float
     momentum: float
@@ -340,7 +371,8 @@ def _run(run_folder: Path, configuration: Configuration) -> Run:
 def _winner(summary: Summary, runs: tuple[Run, ...]) -> Run | None:
     """The run that `summary.json` names, else the lowest validation error so far."""
     if summary.best:
-        return next((run for run in runs if run.id == summary.best.id), None)
+        tried = (*runs, summary.frozen_head)
+        return next((run for run in tried if run and run.id == summary.best.id), None)
     measured = [run for run in runs if run.validation_top1_error is not None]
     return min(measured, key=lambda run: run.validation_top1_error or 0.0, default=None)
 
@@ -364,8 +396,11 @@ def _parse(path: Path, content: bytes, kind: type[PartType]) -> PartType:
 
 def _read_metrics(path: Path) -> tuple[EpochMetrics, ...]:
     """The epochs so far; the last line of a run that is going on may be half written."""
-    rows = [row for row in csv_rows(path) if None not in row.values()]
+    if not path.exists():
+        return ()
+    with path.open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if None not in row.values()]
     try:
         return tuple(EpochMetrics.model_validate(row) for row in rows)
     except ValidationError as error:
-        raise damaged(path, faults(error)) from None
+        raise OptionError(f"{path}: cannot be shown in a report. {faults(error)}") from None

@@ -1,6 +1,13 @@
 """Search in effective learning rate: a space around the recommendation, engines, the loop."""
 
-from kintune.search.choice import decades_between, kept, standard_error
+from kintune.search.choice import (
+    Mistakes,
+    decades_between,
+    difference_error,
+    kept,
+    paired_standard_error,
+    standard_error,
+)
 from kintune.search.engines import ENGINES
 from kintune.search.grids import Grid, appendix_d_grid, distinct, paper_grid, scratch_grid
 from kintune.search.history import History, Observation, Proposal, SearchEngine
@@ -24,6 +31,7 @@ __all__ = [
     "Choices",
     "Grid",
     "History",
+    "Mistakes",
     "Observation",
     "Point",
     "Proposal",
@@ -37,10 +45,12 @@ __all__ = [
     "appendix_d_grid",
     "decades_between",
     "describe",
+    "difference_error",
     "distinct",
     "kept",
     "lessons",
     "live_table",
+    "paired_standard_error",
     "paper_grid",
     "scratch_grid",
     "search",

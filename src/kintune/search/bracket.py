@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from kintune.hyperparameters import outward_step
-from kintune.search.choice import standard_error
+from kintune.search.choice import difference_error
 from kintune.search.history import WORTH, History, Observation, Proposal, from_widest_gap, is_new
 from kintune.search.space import Point, SearchSpace
 from kintune.search.valley import Floats, Valley, fit_valley
@@ -79,9 +79,13 @@ class _Look:
     @property
     def worse(self) -> list[float]:
         """Places whose error lies above the lowest by more than a standard error."""
-        lowest = self.finished[self.best].error
-        noise = standard_error(lowest, self.space.validation_images)
-        return [o.point.place for o in self.finished if o.error > lowest + noise]
+        best, images = self.finished[self.best], self.space.validation_images
+        return [
+            o.point.place
+            for o in self.finished
+            if o.error - best.error
+            > difference_error(best.error, o.mistakes, best.mistakes, images)
+        ]
 
     @property
     def bounds(self) -> tuple[float, float]:

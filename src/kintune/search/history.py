@@ -14,6 +14,7 @@ from typing import Protocol
 from pydantic import Field
 
 from kintune.records import Record
+from kintune.search.choice import Mistakes
 from kintune.search.space import Point, SearchSpace
 
 WORTH = 0.001
@@ -28,6 +29,8 @@ class Observation(Record):
     """1.0 where the run diverged; where it was stopped early, its error when it was stopped."""
     is_lost: bool = False
     """It diverged, failed or was stopped early: no error at the end of training."""
+    mistakes: tuple[Mistakes, ...] = ()
+    """Of each seed; empty where they are not known."""
     too_fast: bool = False
     """The first epoch was worse than guessing, or the run diverged."""
 

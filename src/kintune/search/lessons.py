@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kintune.search.choice import standard_error
+from kintune.search.choice import difference_error
 from kintune.search.space import what_differs
 from kintune.search.trials import Trial
 
@@ -24,7 +24,7 @@ def _lesson(trial: Trial, before: Sequence[Trial], images: int | None) -> str:
         return _loss(trial, lost.status, best, apart)
     if best is None:
         return f"A first error to compare with: {trial.error:.1%}."
-    noise = standard_error(best.error, images)
+    noise = difference_error(best.error, trial.mistakes, best.mistakes, images)
     is_elsewhere = trial.point.effective_lr != best.point.effective_lr
     at = f"at {_rate(best)}" if is_elsewhere or not apart else ""
     difference = f"{trial.error:.1%} against {best.error:.1%} {f'{at} {apart}'.strip()}"

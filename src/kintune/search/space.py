@@ -18,6 +18,7 @@ from kintune.hyperparameters import (
     RegularizerName,
     lr_for,
 )
+from kintune.recipe_model import RecipeTask
 from kintune.records import Record
 
 LOWEST, HIGHEST = 1e-4, 10.0
@@ -51,6 +52,8 @@ class Choices(Record):
     batch_size: tuple[int, ...] = ()
     regularizer: tuple[RegularizerName, ...] = ()
     augmentation: tuple[AugmentationName, ...] = ()
+    freeze_bn_stats: tuple[bool, ...] = ()
+    """Batch statistics: the source's (True) or those of each batch."""
 
     def __len__(self) -> int:
         return math.prod(len(values) or 1 for values in self.model_dump().values())
@@ -68,6 +71,8 @@ class SearchSpace(Record):
     choices: Choices = Choices()
     validation_images: int | None = Field(default=None, ge=1)
     """How many images an error was measured on: the noise of a comparison."""
+    task: RecipeTask | None = None
+    """What the recipe model knows of the task; None without a recommendation."""
 
     @property
     def variants(self) -> tuple[Hyperparameters, ...]:

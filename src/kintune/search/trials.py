@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from kintune.files import is_temporary
 from kintune.hyperparameters import Hyperparameters
 from kintune.progress import announce
 from kintune.records import Record
 from kintune.runs import RunConfig, RunResult, read_result, write_json
+from kintune.search.choice import Mistakes
 from kintune.search.history import History, Observation, Proposal
 from kintune.search.space import Point, SearchSpace
 
@@ -75,6 +75,12 @@ class Trial:
         """Whether every seed trained to its end."""
         return self.is_finished and all(result.status == "complete" for result in self.ended)
 
+    @property
+    def mistakes(self) -> tuple[Mistakes, ...]:
+        """Of each seed; empty where one has none on record."""
+        found = [result.validation_mistakes for result in self.ended]
+        return tuple(each for each in found if each is not None) if None not in found else ()
+
     def with_result(self, result: RunResult) -> "Trial":
         """The trial when one of its runs has ended."""
         results = tuple(
@@ -89,6 +95,7 @@ class Trial:
             point=self.point,
             error=self.error,
             is_lost=any(result.status != "complete" for result in self.ended),
+            mistakes=self.mistakes,
             too_fast=any(_was_too_fast(result) for result in self.ended),
         )
 
@@ -174,7 +181,7 @@ class TrialStore:
         """Take away folders in which a kill left nothing but half a proposal."""
         for folder in self.root.glob("*/"):
             left = list(folder.iterdir())
-            if all(is_temporary(path) for path in left):
+            if all(path.name.startswith(f".{PROPOSAL}.") for path in left):
                 for path in left:
                     path.unlink()
                 folder.rmdir()

@@ -1,5 +1,6 @@
 """Fine-tuning one network on one data set: optimiser, schedules, loop, checkpoints, model."""
 
+from kintune.training.batch_norm import has_batch_norm
 from kintune.training.estimate import estimate_seconds
 from kintune.training.evaluate import Evaluation, evaluate
 from kintune.training.loop import Watch
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate_model_folder",
     "exclusive",
     "fine_tune",
+    "has_batch_norm",
     "joined_replicas",
     "load_model_folder",
     "read_metrics",

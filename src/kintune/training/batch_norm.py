@@ -36,5 +36,10 @@ def measuring_mode(network: nn.Module, config: RunConfig) -> nn.Module:
     return network
 
 
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether a network has batch statistics to freeze."""
+    return bool(_batch_norms(network))
+
+
 def _batch_norms(network: nn.Module) -> list[_BatchNorm]:
     return [module for module in network.modules() if isinstance(module, _BatchNorm)]

@@ -32,6 +32,8 @@ class Evaluation:
     """float32 (m,): softmax probability of the predicted class."""
     indices: IndexArray
     """int64 (m,): which images of the data set these are."""
+    mistakes: tuple[int, ...]
+    """Positions in the split of the images classified wrongly, ascending."""
 
 
 def evaluate(
@@ -60,6 +62,7 @@ def evaluate(
         predictions=predictions.numpy(),
         confidences=confidences.numpy(),
         indices=indices,
+        mistakes=tuple(np.flatnonzero(wrong).tolist()),
     )
 
 

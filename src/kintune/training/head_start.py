@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kintune.arrays import IndexArray
+from kintune.arrays import IndexArray, LabelArray
 from kintune.backbones import Backbone, normalised, penultimate_features
 from kintune.datasets import ImageDataset
 from kintune.datasets.transforms import centre_crops, shuffled
@@ -26,22 +26,30 @@ from kintune.training.batch_norm import measuring_mode
 from kintune.training.replicas import replicas
 from kintune.training.steps import batch_bounds, labels_of
 
-MOST_IMAGES = 5000
-"""Of more, so many are drawn, evenly from the classes: the head only starts from them."""
-PENALTY = 0.1
-"""Weight of half the squared norm of the head against the summed loss, for features whose mean
-squared distance from their mean is 1."""
-MOST_STEPS = 100
-"""Of L-BFGS, which needs fewer on most images."""
-REMEMBERED_STEPS = 10
-"""From which L-BFGS estimates curvature; each takes twice the memory of the head, in float64."""
+MAX_IMAGES, MAX_IMAGES_FROZEN = 5000, 20_000
+"""Images that a head is fitted to, drawn evenly from the classes where there are more: a head that
+training starts from, and one that is the model."""
+PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01)
+"""Weights of half the squared norm of the head against the summed loss, for features whose mean
+squared distance from their mean is 1. Cross-validation takes one of them."""
+FOLDS = 3
+MAX_CV_IMAGES = 2000
+"""Images of the cross-validation: against a summed loss the best penalty hardly depends on them."""
+MAX_ITERATIONS = 100
+"""Iterations of L-BFGS, which needs fewer on most images."""
+HISTORY_SIZE = 10
+"""Updates that L-BFGS estimates curvature from; each takes twice the memory of the head."""
 
 
 def head_start_images(dataset: ImageDataset, config: RunConfig) -> int:
     """How many images pass through the network before the first step."""
     if config.hyperparameters.head_start == "random":
         return 0
-    return min(MOST_IMAGES, len(dataset.splits["train"]))
+    return min(_max_images(config), len(dataset.splits["train"]))
+
+
+def _max_images(config: RunConfig) -> int:
+    return MAX_IMAGES if config.hyperparameters.epochs else MAX_IMAGES_FROZEN
 
 
 def start_head(
@@ -74,9 +82,20 @@ def _fit(
     mean = features.mean(dim=0)
     centred = features - mean
     scale = centred.square().sum(dim=1).mean().sqrt().clamp(min=torch.finfo(features.dtype).tiny)
-    weight, bias = logistic_regression(centred / scale, labels, len(dataset.classes))
-    weight = weight / scale
+    scaled, basis = _in_their_span(centred / scale)
+    penalty = cross_validated_penalty(scaled, labels, len(dataset.classes))
+    weight, bias = logistic_regression(scaled, labels, len(dataset.classes), penalty)
+    weight = (weight @ basis.T if basis is not None else weight) / scale
     return {"weight": weight.cpu(), "bias": (bias - weight @ mean).cpu()}
+
+
+def _in_their_span(features: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Features (n, d) in an orthonormal basis of their span, (n, n), and the basis, (d, n); as they
+    are, and None, where n is not less than d. A penalized head lies in the span."""
+    if features.shape[0] >= features.shape[1]:
+        return features, None
+    basis = torch.linalg.qr(features.T).Q
+    return features @ basis, basis
 
 
 def _features(
@@ -86,7 +105,7 @@ def _features(
     measured = measuring_mode(copy.deepcopy(network), config)
     device = next(network.parameters()).device
     order = shuffled(dataset.splits["train"], config.seed, 0)
-    order = order[first_of_each_class(dataset.labels[order], MOST_IMAGES)]
+    order = order[first_of_each_class(dataset.labels[order], _max_images(config))]
     share = -(-config.hyperparameters.batch_size // replicas().count)
     size = min(config.micro_batch_size or share, share)
     found: list[Tensor] = []
@@ -99,46 +118,89 @@ def _features(
     return torch.cat(found), labels_of(dataset, order).to(device)
 
 
-def first_of_each_class(labels: IndexArray, most: int) -> IndexArray:
+def first_of_each_class(labels: LabelArray, most: int) -> IndexArray:
     """Places of the first labels of each class, equally many where there are, `most` in all but at
     least one of each; in their order.
 
     >>> first_of_each_class(np.array([7, 7, 7, 5, 7, 5]), 3)
     array([0, 1, 3])
     """
+    number = number_in_class(labels)
+    return np.sort(np.argsort(number, kind="stable")[: max(most, len(np.unique(labels)))])
+
+
+def number_in_class(labels: LabelArray) -> IndexArray:
+    """How many equal labels stand before each.
+
+    >>> number_in_class(np.array([7, 7, 7, 5, 7, 5]))
+    array([0, 1, 2, 0, 3, 1])
+    """
     by_class = np.argsort(labels, kind="stable")
     _, starts, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
     number = np.empty_like(by_class)
     number[by_class] = np.arange(len(labels)) - np.repeat(starts, counts)
-    return np.sort(np.argsort(number, kind="stable")[: max(most, len(counts))])
+    return number
 
 
-def logistic_regression(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Weights and bias with the least summed cross-entropy plus `PENALTY` times half the weights'
-    squared norm, by L-BFGS.
+def cross_validated_penalty(features: Tensor, labels: Tensor, classes: int) -> float:
+    """The member of `PENALTIES` with the least cross-entropy on left-out images: `FOLDS`-fold,
+    stratified, on the first images of each class, at most `MAX_CV_IMAGES` in all.
 
     Args:
-        features: float64 (n, d), about as long as 1.
+        features: floating point (n, d), about as long as 1, in random order.
         labels: int64 (n,) in [0, classes).
         classes: K.
+    """
+    rows = first_of_each_class(labels.cpu().numpy(), MAX_CV_IMAGES)
+    features, labels = features[rows].float(), labels[rows]
+    fold = torch.from_numpy(number_in_class(labels.cpu().numpy()) % FOLDS).to(labels.device)
+    losses = features.new_zeros(len(PENALTIES))
+    for left_out in range(FOLDS):
+        train, test = fold != left_out, fold == left_out
+        if not test.any():
+            continue
+        head: tuple[Tensor, Tensor] | None = None
+        for index, penalty in enumerate(PENALTIES):
+            head = logistic_regression(features[train], labels[train], classes, penalty, head)
+            logits = F.linear(features[test], *head)
+            losses[index] += F.cross_entropy(logits, labels[test], reduction="sum")
+    return PENALTIES[int(losses.argmin())]
+
+
+def logistic_regression(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    penalty: float,
+    start: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Weights and bias with the least summed cross-entropy plus `penalty` times half the squared
+    norm of the weights, by L-BFGS.
+
+    Args:
+        features: floating point (n, d), about as long as 1.
+        labels: int64 (n,) in [0, classes).
+        classes: K.
+        penalty: positive.
+        start: weights and bias to start from; None for zero.
 
     Returns:
-        float64 (K, d) and (K,).
+        (K, d) and (K,), in the dtype of the features.
     """
     images, width = features.shape
-    weight = features.new_zeros(classes, width, requires_grad=True)
-    bias = features.new_zeros(classes, requires_grad=True)
+    weight, bias = start or (features.new_zeros(classes, width), features.new_zeros(classes))
+    weight, bias = (value.clone().requires_grad_() for value in (weight, bias))
     optimizer = torch.optim.LBFGS(
         [weight, bias],
-        max_iter=MOST_STEPS,
-        history_size=REMEMBERED_STEPS,
+        max_iter=MAX_ITERATIONS,
+        history_size=HISTORY_SIZE,
         line_search_fn="strong_wolfe",
     )
 
     def loss() -> Tensor:
         optimizer.zero_grad()
         fit = F.cross_entropy(F.linear(features, weight, bias), labels)
-        total = fit + PENALTY / (2 * images) * weight.square().sum()
+        total = fit + penalty / (2 * images) * weight.square().sum()
         total.backward()
         return total
 

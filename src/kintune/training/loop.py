@@ -28,8 +28,6 @@ CHECKPOINT_SECONDS = 30.0
 CHECK_STEPS = 20
 """Steps between two looks at whether the loss is finite: each look waits for the device. Replicas
 also agree on stopping and on checkpoints only then."""
-MAX_LOSS = 1e12
-"""A loss above it says nothing any more."""
 DIVERGED_FACTOR = 5.0
 """After the first epoch, a mean training loss above this multiple of ln K, the loss of a guess
 among K classes, counts as divergence."""
@@ -57,8 +55,11 @@ def train(
     config: RunConfig,
     folder: Path,
     watch: Watch | None = None,
-) -> None:
+) -> Evaluation:
     """Train the state's network, from the folder's checkpoint where there is one.
+
+    Returns:
+        The evaluation on the validation split at the end of training.
 
     Raises:
         DivergedError: the loss is not finite, or stays far above that of a guess.
@@ -79,6 +80,7 @@ def train(
     network = here.wrapped(state.network)
     began = time.monotonic() - state.seconds
     saved = time.monotonic()
+    evaluation: Evaluation | None = None
 
     with (
         stop_requests() as stop,
@@ -100,6 +102,7 @@ def train(
                     batch,
                     micro_batch_size=state.micro_batch_size,
                     precision=config.precision,
+                    clip_grad_norm=settings.clip_grad_norm,
                 )
                 state.loss_sum += loss * len(batch.labels)
                 state.step += 1
@@ -122,10 +125,7 @@ def train(
             require_sane(train_loss, epoch, len(dataset.classes))
             evaluation = None
             if (epoch + 1) % evaluate_every == 0 or epoch + 1 == settings.epochs:
-                if here.is_first:
-                    evaluation = evaluate(state.network, dataset, "val", config.input, device)
-                evaluation = here.from_first(evaluation)
-                require_finite_evaluation(evaluation, epoch)
+                evaluation = validate(state, dataset, config)
             state.seconds = time.monotonic() - began
             lr = lr_at(epoch * len(bounds) + state.step - 1)
             facts = weights.now(effective_lr(lr, settings.momentum))
@@ -144,6 +144,10 @@ def train(
             reason = here.from_first(watch(rows) if watch is not None else None)
             if reason is not None and state.epoch < settings.epochs:
                 raise GivenUpError(reason)
+    if evaluation is None:  # nothing was left to train
+        evaluation = validate(state, dataset, config)
+        state.seconds = time.monotonic() - began
+    return evaluation
 
 
 def epochs_between_evaluations(dataset: ImageDataset, config: RunConfig) -> int:
@@ -166,12 +170,7 @@ def require_finite(state: TrainingState) -> None:
 
 
 def require_sane(train_loss: float, epoch: int, classes: int) -> None:
-    """Raise DivergedError where an epoch after the first was far worse than guessing, or any one
-    had a loss that means nothing."""
-    if train_loss > MAX_LOSS:
-        raise DivergedError(
-            f"the training loss of epoch {epoch + 1} was {train_loss:.4g}, above {MAX_LOSS:g}"
-        )
+    """Raise DivergedError where an epoch after the first was far worse than guessing."""
     limit = DIVERGED_FACTOR * math.log(classes)
     if epoch > 0 and train_loss > limit:
         raise DivergedError(
@@ -180,17 +179,21 @@ def require_sane(train_loss: float, epoch: int, classes: int) -> None:
         )
 
 
-def require_finite_evaluation(evaluation: Evaluation | None, epoch: int) -> None:
-    """Raise DivergedError where the network's outputs were not finite."""
-    if evaluation is None:
-        return
+def validate(state: TrainingState, dataset: ImageDataset, config: RunConfig) -> Evaluation:
+    """Evaluate on the validation split; of several replicas the first does, for all.
+
+    Raises:
+        DivergedError: the network's outputs are not finite.
+    """
+    here, device = replicas(), state.loss_sum.device
+    evaluation = here.from_first(
+        evaluate(state.network, dataset, "val", config.input, device) if here.is_first else None
+    )
+    assert evaluation is not None
     if not math.isfinite(evaluation.loss):
-        raise DivergedError(f"the validation loss after epoch {epoch + 1} was not finite")
-    if evaluation.loss > MAX_LOSS:
-        raise DivergedError(
-            f"the validation loss after epoch {epoch + 1} was {evaluation.loss:.4g}, above "
-            f"{MAX_LOSS:g}"
-        )
+        when = f"after epoch {state.epoch + bool(state.step)}"
+        raise DivergedError(f"the validation loss {when} was not finite")
+    return evaluation
 
 
 def require_finite_weights(facts: WeightFacts, epoch: int) -> None:

@@ -13,6 +13,7 @@ from kintune.errors import is_out_of_memory
 from kintune.progress import announce
 from kintune.runs import RunConfig, RunResult, read_result, result_without_errors, write_json
 from kintune.training.checkpoint import TrainingState, remove_checkpoint
+from kintune.training.evaluate import Evaluation
 from kintune.training.loop import DivergedError, GivenUpError, Watch, train
 from kintune.training.memory import halved_micro_batch
 from kintune.training.metrics import EpochMetrics, read_metrics
@@ -85,11 +86,11 @@ def fine_tune(
             )
         notes += state.notes + _memory_notes(state, config)
         rows = here.from_first(read_metrics(folder))
-        if end is None and here.is_first:
+        if isinstance(end, Evaluation) and here.is_first:
             write_model_folder(folder / "model", state.network, backbone, dataset.classes)
         result = (
-            complete_result(config, rows, len(dataset.classes), notes)
-            if end is None
+            complete_result(config, rows, end, len(dataset.classes), state.seconds, notes)
+            if isinstance(end, Evaluation)
             else ended_result(end, config, rows, state.seconds, notes)
         )
         if here.is_first:
@@ -101,10 +102,10 @@ def fine_tune(
 
 def _train_within_memory(
     begin: Callable[[int | None], TrainingState],
-    train: Callable[[TrainingState], None],
+    train: Callable[[TrainingState], Evaluation],
     micro_batch_size: int | None,
     share: int,
-) -> tuple[TrainingState, DivergedError | GivenUpError | None]:
+) -> tuple[TrainingState, Evaluation | DivergedError | GivenUpError]:
     """Train to the end, or to what ended it before; where memory is too small, begin again from the
     checkpoint in micro-batches of half the size."""
     state: TrainingState | None = None
@@ -112,7 +113,7 @@ def _train_within_memory(
         try:
             state = begin(micro_batch_size)
             try:
-                train(state)
+                return state, train(state)
             except (DivergedError, GivenUpError) as end:
                 return state, end
         except (MemoryError, RuntimeError) as error:
@@ -120,8 +121,6 @@ def _train_within_memory(
                 raise
             before = (state and state.micro_batch_size) or micro_batch_size or share
             micro_batch_size = halved_micro_batch(before, error)
-        else:
-            return state, None
         announce(
             f"- Memory is too small for {before} images at once. Going on from the last checkpoint "
             f"in micro-batches of {micro_batch_size}: the batch size stays, batch statistics are "
@@ -162,24 +161,31 @@ def ended_result(
 
 
 def complete_result(
-    config: RunConfig, rows: list[EpochMetrics], classes: int, notes: tuple[str, ...]
+    config: RunConfig,
+    rows: Sequence[EpochMetrics],
+    evaluation: Evaluation,
+    classes: int,
+    seconds: float,
+    notes: tuple[str, ...],
 ) -> RunResult:
-    """The result of a run that trained to its end, whose last row was evaluated."""
-    last = rows[-1]
+    """The result of a run that trained to its end."""
     errors = {row.epoch: row.validation_top1_error for row in rows}
-    best = min((error, epoch) for epoch, error in errors.items() if error is not None)
+    measured = [(error, epoch) for epoch, error in errors.items() if error is not None]
+    best_error, best_epoch = min(measured, default=(None, None))
     return RunResult(
         id=config.id,
         hyperparameters=config.hyperparameters,
         effective_lr=config.hyperparameters.effective_lr,
         status="complete",
-        validation_top1_error=last.validation_top1_error,
-        validation_average_class_error=last.validation_average_class_error,
-        best_epoch=best[1],
-        best_epoch_validation_top1_error=best[0],
-        first_epoch_loss_ratio=rows[0].train_loss / math.log(classes),
-        train_loss=last.train_loss,
+        validation_top1_error=evaluation.top1_error,
+        validation_average_class_error=evaluation.average_class_error,
+        validation_images=len(evaluation.indices),
+        validation_mistakes=evaluation.mistakes,
+        best_epoch=best_epoch,
+        best_epoch_validation_top1_error=best_error,
+        first_epoch_loss_ratio=rows[0].train_loss / math.log(classes) if rows else None,
+        train_loss=rows[-1].train_loss if rows else None,
         seed=config.seed,
-        seconds=last.seconds,
+        seconds=seconds,
         notes=notes,
     )

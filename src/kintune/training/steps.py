@@ -94,6 +94,7 @@ def training_step(
     *,
     micro_batch_size: int | None = None,
     precision: Precision = "float32",
+    clip_grad_norm: float | None = None,
 ) -> Tensor:
     """One update from the mean cross-entropy of the whole batch; this share's mean, a scalar.
 
@@ -115,6 +116,8 @@ def training_step(
             loss = F.cross_entropy(logits, labels) * (len(labels) / images)
             (loss * batch.weight).backward()
         total += loss.detach()
+    if clip_grad_norm is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), clip_grad_norm)
     optimizer.step()
     return total
 

@@ -7,10 +7,10 @@ from tests.experiments.conftest import run_record
 
 from kintune.experiments.baselines.records import BaselineArchive, BaselineRun
 from kintune.experiments.baselines.regrets import Regret, compared, regrets
+from kintune.experiments.rate_models import Guess
 from kintune.experiments.recommenders import Case, Outcome
 from kintune.experiments.reference_study import Point, settings
 from kintune.experiments.study_cases import StudyCurve
-from kintune.rate_models import Guess
 
 COUNTS = {"train": 480, "val": 480, "test": 1000}
 

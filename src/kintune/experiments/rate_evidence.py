@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from kintune.errors import IncomparableError
-from kintune.rate_models import (
+from kintune.experiments.rate_models import (
     STUDY_PARTS,
     AveragedFit,
     Examples,
@@ -134,7 +134,7 @@ def _rank(table: ReferenceTable, row: ReferenceRow, rank_in_table: float) -> flo
 
 
 def examples_of(found: Sequence[RateExample]) -> Examples:
-    """As the models of `kintune.rate_models` take them."""
+    """As the models of `kintune.experiments.rate_models` take them."""
     return Examples(
         inputs=np.array([each.inputs for each in found], dtype=np.float64),
         places=np.array([each.place for each in found], dtype=np.float64),

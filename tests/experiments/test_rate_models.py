@@ -6,7 +6,7 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct
 
-from kintune.rate_models import (
+from kintune.experiments.rate_models import (
     AMPLITUDES,
     LENGTH,
     LEVEL_DEVIATION,
