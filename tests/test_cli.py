@@ -231,14 +231,37 @@ def test_similarity_and_recommend_answer_with_the_promised_keys(photos, capsys):
     assert set(advice["effective_lr"]) == {"low", "best", "high"}
 
 
-def test_a_dry_run_starts_nothing(photos, tmp_path, capsys):
+def test_a_dry_run_starts_nothing(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path / "cache"))
     words = ("--model", "pocket", "--dry-run", "--output", str(tmp_path / "out"), "--json")
     code, out, _ = call(capsys, "tune", str(photos), *words)
     plan = json.loads(out)
     assert code == 0
     assert plan["seconds"] > 0
     assert plan["disk_bytes"] > 0
+    assert (plan["lr"], plan["effective_lr"]) == (None, None)
     assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "lr"),
+    [
+        ("tune", (), None),
+        ("search", ("--no-recommendation",), 0.01),
+        ("finetune", (), None),
+        ("finetune", ("--lr", "0.02"), 0.02),
+    ],
+)
+def test_a_dry_run_says_the_rate_where_no_measurement_decides_it(
+    photos, tmp_path, monkeypatch, capsys, command, flags, lr
+):
+    words = ("--model", "pocket", "--epochs", "2", "--dry-run", *flags)
+    _, out, _ = call(capsys, command, str(photos), *words, "--json")
+    _, text, err = call(capsys, command, str(photos), *words)
+    assert json.loads(out)["lr"] == lr
+    assert ("decided by measurement" in text) == (lr is None)
+    assert ("decided by measurement" in err) == (lr is None)
 
 
 def test_a_diverged_run_has_null_and_a_reason(photos, tmp_path, capsys):

@@ -104,7 +104,8 @@ def _walk(options: SearchOptions, said: TuneOptions) -> TrainingSummary | Plan:
     if not options.dry_run:
         refuse_output_among_images(folder, task.dataset)
         open_output(folder, task_identity(task, options))
-    recommendation = None if options.no_recommendation else _advice(task, options, folder)
+    is_measured = not (options.no_recommendation or options.dry_run)
+    recommendation = _advice(task, options, folder) if is_measured else None
     space = search_space(task, options, recommendation)
     plan = search_plan(task, options, space, folder)
     costs = plan_search(task, options, plan, folder)
@@ -161,7 +162,7 @@ def _advice(task: Task, options: SearchOptions, folder: Path) -> Recommendation:
     measured = known_similarity(task, source_spec(options))
     recommendation = _recommendation(task, measured, options)
     announce(recommendation.explanation)
-    if not options.dry_run and replicas().is_first:
+    if replicas().is_first:
         if measured is not None:
             write_json(folder / "similarity.json", measured.to_json())
         write_json(folder / "recommendation.json", recommendation.to_json())
@@ -179,7 +180,7 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
     if not options.dry_run:
         refuse_output_among_images(folder, task.dataset)
         open_run_output(folder)
-    plan = plan_runs(task, config, 1, folder, read_result(folder))
+    plan = plan_runs(task, options, config, folder, finished=read_result(folder))
     say_plan(plan)
     if options.dry_run:
         return plan
@@ -206,7 +207,7 @@ def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:
 def _finetune_settings(task: Task, options: FinetuneOptions) -> Hyperparameters:
     """The settings of a single run; those that are recommended where no learning rate is given."""
     facts = task_facts(task, options)
-    if options.lr is not None or options.from_scratch:
+    if options.lr is not None or options.from_scratch or options.dry_run:
         return training_settings(options, facts, options.lr or defaults.USUAL_LR)
     recommendation = _recommendation(task, known_similarity(task), options)
     announce(recommendation.explanation)

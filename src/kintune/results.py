@@ -118,8 +118,9 @@ class Plan(Record):
     test_images: int
     classes: int
     runs: int
-    effective_lr: float
-    lr: float
+    effective_lr: float | None
+    """Of the first run; None, as `lr`, where a measurement of the images will decide it."""
+    lr: float | None
     momentum: float
     weight_decay: float
     batch_size: int
@@ -131,7 +132,8 @@ class Plan(Record):
     steps: int
     """Of one run."""
     seconds: float | None
-    """Of all runs: a few steps were timed; None where memory did not suffice for them."""
+    """Of the whole command, from decoding to the last test: a sample of the images was decoded, a
+    few steps were timed. None where memory did not suffice for them."""
     disk_bytes: int
     """Upper estimate of what the output folder will hold."""
     device: str

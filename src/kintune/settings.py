@@ -122,6 +122,14 @@ def will_retrain(task: Task, options: TuneOptions) -> bool:
     return task.dataset.validation_is_drawn and images <= defaults.MAX_RETRAIN_IMAGES
 
 
+def awaits_measurement(options: FinetuneOptions | SearchOptions) -> bool:
+    """Whether this is a dry run of a command that would measure the images to decide the rate."""
+    if isinstance(options, SearchOptions):
+        return options.dry_run and not options.no_recommendation
+    is_given = options.lr is not None or options.from_config is not None or options.from_scratch
+    return options.dry_run and not is_given
+
+
 def from_scratch(options: TrainingOptions) -> bool:
     """Whether training starts from random weights."""
     return isinstance(options, FinetuneOptions | SearchOptions) and options.from_scratch

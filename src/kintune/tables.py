@@ -236,7 +236,11 @@ def summary_table(summary: TrainingSummary | Plan) -> str:
 
 
 def _plan_text(plan: Plan) -> str:
-    rows = [(name.replace("_", " "), str(value)) for name, value in plan.to_json().items()]
+    shown = plan.to_json() | {"seconds": "unknown" if plan.seconds is None else plan.seconds}
+    rows = [
+        (name.replace("_", " "), "decided by measurement" if value is None else str(value))
+        for name, value in shown.items()
+    ]
     return _table(("plan", ""), rows)
 
 

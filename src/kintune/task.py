@@ -2,15 +2,22 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import ImageDataset, limit_decoding, load_dataset
+from kintune.datasets import ImageDataset, limit_decoding, load_dataset, sample_dataset
 from kintune.errors import ModelError, OptionError
 from kintune.features import extract_features
-from kintune.options import ComputeOptions, RecommendOptions, TaskOptions, TuneOptions
+from kintune.options import (
+    ComputeOptions,
+    FinetuneOptions,
+    RecommendOptions,
+    TaskOptions,
+    TuneOptions,
+)
 from kintune.probe import probe_error
 from kintune.progress import announce
 from kintune.prototypes import SourceSpec, source_prototypes
@@ -63,6 +70,8 @@ def load_task(
 ) -> Task:
     """The network and the images of a command's options; says on stderr what was used.
 
+    With `dry_run` only a sample of the images is decoded.
+
     Args:
         options: where both are.
         overrides: what is said about the network's input; None leaves it to the options.
@@ -85,13 +94,14 @@ def load_task(
         ),
         pretrained=pretrained,
     )
-    dataset = load_dataset(
+    is_dry = isinstance(options, FinetuneOptions | TuneOptions) and options.dry_run
+    load = sample_dataset if is_dry else partial(load_dataset, verify=options.verify_cache)
+    dataset = load(
         options.data,
         backbone.input,
         skip_unreadable=options.skip_unreadable,
         val_fraction=options.val_fraction,
         seed=options.seed,
-        verify=options.verify_cache,
     )
     for note in (*backbone.notes, *dataset.notes):
         announce(f"- {note}")

@@ -12,7 +12,7 @@ from kintune.datasets import absolute_source, with_validation_trained
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.options import SearchOptions
-from kintune.recommend import Recommendation
+from kintune.recommend import Recommendation, TaskFacts
 from kintune.results import SettingResult
 from kintune.runners import LocalRunner, ProcessRunner, Runner, TaskSource, run_guarded
 from kintune.runs import RunConfig, RunResult, device_kind
@@ -59,13 +59,15 @@ def search_space(
         base=base,
         prior=recommendation.effective_lr if recommendation else None,
         highest_rate=recommendation.highest_rate if recommendation else None,
-        choices=_choices(options, recommendation, facts.steps),
+        choices=_choices(options, facts, recommendation),
         validation_images=len(task.dataset.splits["val"]),
         task=recommendation and recommendation.task,
     )
 
 
-def _choices(options: SearchOptions, recommendation: Recommendation | None, steps: int) -> Choices:
+def _choices(
+    options: SearchOptions, facts: TaskFacts, recommendation: Recommendation | None
+) -> Choices:
     """What is tried beside the rate: what was named. Where nothing was, other recipes, if the
     engine knows what to expect of them and a run is left for it."""
     named = Choices(
@@ -75,14 +77,14 @@ def _choices(options: SearchOptions, recommendation: Recommendation | None, step
         regularizer=options.regularizers,
         augmentation=options.augmentations,
     )
-    is_open = named == Choices() and options.engine == "recipes"
-    if recommendation is None or not is_open or (options.runs_at_most or options.runs) == 1:
+    is_open = named == Choices() and options.engine == "recipes" and not options.no_recommendation
+    if not is_open or (options.runs_at_most or options.runs) == 1:
         return named
-    facts = recommendation.task
-    statistics = (recommendation.freeze_bn_stats, not recommendation.freeze_bn_stats)
+    first = recommendation is None or recommendation.freeze_bn_stats  # there is none in a dry run
+    statistics = (first, not first)
     is_chosen = not facts.has_batch_norm or asked_frozen_statistics(options) is not None
     return Choices(
-        augmentation=() if options.augmentation else defaults.augmentations_for(steps),
+        augmentation=() if options.augmentation else defaults.augmentations_for(facts.steps),
         freeze_bn_stats=() if is_chosen else statistics,
     )
 

@@ -6,7 +6,7 @@ from kintune.datasets.health import HealthReport, Problem, check_dataset
 from kintune.datasets.images import SPLITS, DecodedImages, ImageDataset, Split, UnreadableFile
 from kintune.datasets.inventory import CacheContents, cache_contents, clear_cache
 from kintune.datasets.limits import limit_decoding
-from kintune.datasets.load import load_dataset, load_unsplit
+from kintune.datasets.load import load_dataset, load_unsplit, sample_dataset
 from kintune.datasets.splits import with_validation_trained
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "limit_decoding",
     "load_dataset",
     "load_unsplit",
+    "sample_dataset",
     "with_validation_trained",
 ]

@@ -52,13 +52,15 @@ class CachedImages:
     """Index of each file that does not load, and why."""
     value_ranges: Mapping[int, str]
     """Index of each file whose values misfit the range that is read, and how."""
+    decode_seconds: float = 0.0
+    """Estimate for what is not decoded yet; only a sample has such files."""
 
     def select(self, readable: IndexArray) -> "CachedImages":
         """These files alone, in this order; all of them load."""
         sha256 = tuple(self.sha256[index] for index in readable)
         at = {int(old): new for new, old in enumerate(readable)}
         ranges = {at[old]: words for old, words in self.value_ranges.items() if old in at}
-        return CachedImages(self.images.select(readable), sha256, {}, ranges)
+        return CachedImages(self.images.select(readable), sha256, {}, ranges, self.decode_seconds)
 
 
 class CacheManifest(Record):
@@ -91,8 +93,20 @@ def cached_images(paths: Sequence[str], scale: ImageScale, *, verify: bool = Fal
         return _cached_images(paths, scale, verify)
 
 
+def kept_images(paths: Sequence[str], scale: ImageScale) -> CachedImages | None:
+    """What an earlier call decoded; None where that is nothing, or damaged. Writes nothing."""
+    try:
+        return _read(_entry(paths, scale), scale, verify_all=False)
+    except (DamagedEntry, OSError, ValueError):
+        return None
+
+
+def _entry(paths: Sequence[str], scale: ImageScale) -> Path:
+    return cache_root() / "images" / files_key(paths, f"{_LAYOUT} {DECODER_VERSION} {scale}")
+
+
 def _cached_images(paths: Sequence[str], scale: ImageScale, verify_all: bool) -> CachedImages:
-    entry = cache_root() / "images" / files_key(paths, f"{_LAYOUT} {DECODER_VERSION} {scale}")
+    entry = _entry(paths, scale)
     cached = read_entry(entry, lambda folder: _read(folder, scale, verify_all), _say_damage)
     if cached is not None:
         unreadable = [paths[index] for index in cached.unreadable]

@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -132,7 +132,9 @@ def pixel_digest(path: str) -> PixelDigest:
         return PixelDigest("", reason(path, error), "")
 
 
-def in_threads(work: Callable[[str], T], paths: Sequence[str], description: str) -> Iterator[T]:
+def in_threads(
+    work: Callable[[str], T], paths: Sequence[str], description: str
+) -> Generator[T, None, None]:
     """What `work` gives for each file, in order, with a bar; PIL releases the interpreter's lock.
 
     A few results for each thread are in memory at once. PIL's warnings about odd files are

@@ -92,6 +92,8 @@ class ImageDataset:
     """Whether the validation images were drawn from the training images."""
     is_labelled: bool = True
     """False for images of a flat folder, which stand in one class."""
+    decode_seconds: float = 0.0
+    """Estimate for decoding the files of which this is a sample; 0 where all are decoded."""
 
     def labels_of(self, split: Split) -> LabelArray:
         """Labels of one split, int64 (m,), in the order of `splits[split]`."""

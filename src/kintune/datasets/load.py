@@ -14,6 +14,7 @@ from kintune.datasets.catalog import list_images
 from kintune.datasets.decode import DECODER_VERSION, ImageScale
 from kintune.datasets.images import SPLITS, ImageDataset, Split, UnreadableFile
 from kintune.datasets.listing import ImageEntry, Listing, refuse_small_classes
+from kintune.datasets.sample import sampled_images
 from kintune.datasets.splits import stratified_draw
 from kintune.datasets.values import value_range_note
 from kintune.errors import DataError, OptionError
@@ -49,9 +50,29 @@ def load_dataset(
         DataError: the source cannot be used; the text says why and what to do.
         OptionError: `val_fraction` is not between 0 and 1.
     """
-    if val_fraction is not None and not 0 < val_fraction < 1:
-        raise OptionError(f"val_fraction is {val_fraction}; it must lie between 0 and 1.")
     checks = _Checks(skip_unreadable=skip_unreadable, verify=verify)
+    return _read(list_images(source), input, checks, val_fraction, seed)
+
+
+def sample_dataset(
+    source: str | Path,
+    input: InputSpec,
+    *,
+    skip_unreadable: bool = False,
+    val_fraction: float | None = 0.2,
+    seed: int = 0,
+) -> ImageDataset:
+    """As `load_dataset`, with only a sample of the files decoded and nothing cached: enough to time
+    what is done with the images.
+
+    Counts and splits are right; most images and the hash of the content are placeholders
+    (`kintune.datasets.sample.sampled_images`).
+
+    Raises:
+        DataError: the source cannot be used; the text says why and what to do.
+        OptionError: `val_fraction` is not between 0 and 1.
+    """
+    checks = _Checks(skip_unreadable=skip_unreadable, sample=True)
     return _read(list_images(source), input, checks, val_fraction, seed)
 
 
@@ -74,16 +95,23 @@ class _Checks:
     """How closely a source is looked at."""
 
     skip_unreadable: bool
-    verify: bool
+    verify: bool = False
+    sample: bool = False
 
 
 def _read(
     listing: Listing, input: InputSpec, checks: _Checks, val_fraction: float | None, seed: int
 ) -> ImageDataset:
+    if val_fraction is not None and not 0 < val_fraction < 1:
+        raise OptionError(f"val_fraction is {val_fraction}; it must lie between 0 and 1.")
     refuse_small_classes(listing, _min_images(listing, val_fraction))
     scale = ImageScale(input.shorter_side, input.interpolation)
     paths = [entry.path for entry in listing.entries]
-    cached = cached_images(paths, scale, verify=checks.verify)
+    cached = (
+        sampled_images(paths, scale)
+        if checks.sample
+        else cached_images(paths, scale, verify=checks.verify)
+    )
     skipped = _skipped(listing, cached, checks.skip_unreadable)
     kept = np.setdiff1d(np.arange(len(listing.entries)), list(cached.unreadable))
     readable = replace(listing, entries=tuple(listing.entries[index] for index in kept))
@@ -119,6 +147,7 @@ def _dataset(
         ),
         val_fraction=val_fraction,
         split_seed=seed,
+        decode_seconds=cached.decode_seconds,
         validation_is_drawn=bool(len(splits["val"]))
         and all(entry.split != "val" for entry in listing.entries),
     )

@@ -115,7 +115,7 @@ class FinetuneOptions(OutputOptions, TrainingOptions, TaskOptions):
     head_only: Flag = False
     """Freeze the network and train the new head alone."""
     dry_run: Flag = False
-    """Show plan, time and disk, and start nothing."""
+    """Show plan, time and disk, estimated from a sample of the images, and start nothing."""
 
 
 class TuneOptions(OutputOptions, TrainingOptions, SourceOptions, TaskOptions):
@@ -137,7 +137,7 @@ class TuneOptions(OutputOptions, TrainingOptions, SourceOptions, TaskOptions):
     """Also train the usual default: lr 0.01, momentum 0.9, decay 0.0001, a random head, the
     statistics of each batch."""
     dry_run: Flag = False
-    """Show plan, time and disk, and start nothing."""
+    """Show plan, time and disk, estimated from a sample of the images, and start nothing."""
 
 
 class SearchOptions(TuneOptions):

@@ -1,9 +1,9 @@
 """Fine-tuning one network on one data set: optimiser, schedules, loop, checkpoints, model."""
 
 from kintune.training.batch_norm import has_batch_norm
-from kintune.training.estimate import estimate_seconds
+from kintune.training.estimate import seconds_per_image, work_in_images
 from kintune.training.evaluate import Evaluation, evaluate
-from kintune.training.loop import Watch
+from kintune.training.loop import Watch, forward_share
 from kintune.training.metrics import EpochMetrics, read_metrics
 from kintune.training.model_folder import (
     FineTunedModel,
@@ -28,19 +28,21 @@ __all__ = [
     "Replicas",
     "Watch",
     "batch_bounds",
-    "estimate_seconds",
     "evaluate",
     "evaluate_model_folder",
     "exclusive",
     "fine_tune",
+    "forward_share",
     "has_batch_norm",
     "joined_replicas",
     "load_model_folder",
     "read_metrics",
     "recorded_environment",
     "replicas",
+    "seconds_per_image",
     "start_of",
     "total_steps",
     "versions",
+    "work_in_images",
     "write_model_folder",
 ]

@@ -19,50 +19,63 @@ from kintune.training.start import run_conditions, starting_state
 from kintune.training.steps import Batch, batch_bounds, training_batches, training_step
 
 TIMED_STEPS = 3
+MAX_SECONDS = 2.0
+"""No further step is timed after so long."""
+CPU_PIXELS = 800_000
+"""Pixels of a timed batch on a CPU, where larger ones take as long for each image."""
+MIN_CPU_BATCH, MAX_CPU_BATCH = 8, 64
 
 
-def estimate_seconds(
-    backbone: Backbone, dataset: ImageDataset, config: RunConfig, device: str = "cpu"
-) -> float | None:
-    """Seconds that `fine_tune` will take, from a few real steps on a copy that is thrown away.
-
-    Loading and decoding are not in it, nor fitting a head to features once they are there, nor what
-    replicas say to each other; what else the machine is doing now is.
-
-    Returns:
-        None where not even micro-batches fit into the device's memory.
-    """
+def work_in_images(dataset: ImageDataset, config: RunConfig) -> float:
+    """Images in training steps that `fine_tune` takes on each device; forward passes for the head
+    and for validation are counted as the share of a step that they are."""
     settings, devices = config.hyperparameters, config.devices
     train_images, val_images = (len(dataset.splits[split]) for split in ("train", "val"))
     steps_per_epoch = len(batch_bounds(train_images, settings.batch_size, devices))
     seen = train_images * total_steps(settings, steps_per_epoch) / steps_per_epoch
     evaluations = math.ceil(settings.epochs / epochs_between_evaluations(dataset, config))
     forward = evaluations * val_images + head_start_images(dataset, config)
-    work = seen / devices + forward * forward_share(config)
+    return seen / devices + forward * forward_share(config)
+
+
+def seconds_per_image(
+    backbone: Backbone, dataset: ImageDataset, config: RunConfig, device: str = "cpu"
+) -> float | None:
+    """Seconds that a training step takes for each image, with its augmentation, from a few real
+    steps on a copy that is thrown away.
+
+    Decoding is not in it, nor what replicas say to each other; what else the machine is doing now
+    is.
+
+    Returns:
+        None where not even micro-batches fit into the device's memory.
+    """
     micro_batch_size = config.micro_batch_size
     while True:
         try:
-            return work * _seconds_per_image(backbone, dataset, config, device, micro_batch_size)
+            return _timed(backbone, dataset, config, device, micro_batch_size)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            before = micro_batch_size or -(-settings.batch_size // devices)
+            before = micro_batch_size or -(-config.hyperparameters.batch_size // config.devices)
             try:
                 micro_batch_size = halved_micro_batch(before, error)
             except MemoryError:
                 return None
 
 
-def _seconds_per_image(
+def _timed(
     backbone: Backbone,
     dataset: ImageDataset,
     config: RunConfig,
     device: str,
     micro_batch_size: int | None,
 ) -> float:
-    """Of augmentation and training step together, after one step to warm up."""
-    random_head = config.hyperparameters.replace(head_start="random")
-    config = config.replace(hyperparameters=random_head)
+    """Seconds for each image, after one step to warm up."""
+    settings = config.hyperparameters.replace(
+        head_start="random", batch_size=_timed_batch_size(config, device)
+    )
+    config = config.replace(hyperparameters=settings)
     with run_conditions(config, device):
         state = starting_state(backbone, dataset, config, device)
         train_mode(state.network, config)
@@ -81,8 +94,18 @@ def _seconds_per_image(
 
         batches = chain.from_iterable(epochs)
         step(next(batches))
-        began, images = time.monotonic(), 0
+        began, seconds, images = time.monotonic(), 0.0, 0
         for batch in islice(batches, TIMED_STEPS):
             step(batch)
             images += len(batch.labels)
-        return (time.monotonic() - began) / images
+            if (seconds := time.monotonic() - began) > MAX_SECONDS:
+                break
+        return seconds / images
+
+
+def _timed_batch_size(config: RunConfig, device: str) -> int:
+    size = config.hyperparameters.batch_size
+    if device != "cpu" or config.devices > 1:
+        return size
+    fitting = CPU_PIXELS // config.input.image_size**2
+    return min(size, max(MIN_CPU_BATCH, min(MAX_CPU_BATCH, fitting)))
