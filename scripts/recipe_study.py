@@ -92,14 +92,15 @@ def cases() -> Iterator[dict[str, Any]]:
     for rate in (0.1, 0.3, 0.03, 1.0):
         yield from each("pocket", "frozen", rate)
         yield from each("pocket", "batch", rate)
-    yield from each("mobilenetv2_trunk", "frozen", 0.03)
+    yield from each("efficientnet_lite0", "frozen", 0.3)
     yield from each("mobilenetv2_trunk", "frozen", 0.1)
+    yield from each("mobilenetv2_trunk", "frozen", 0.03)
+    yield from each("mobilenetv2_trunk", "frozen", 0.3)
     for rate in (0.1, 0.3):
         yield from each("pocket", "frozen", rate, epochs=40)
         yield from each("pocket", "batch", rate, epochs=40)
     yield from each("efficientnet_lite0", "frozen", 0.01)
     yield from each("mobilenetv2_trunk", "batch", 0.1)
-    yield from each("efficientnet_lite0", "frozen", 0.3)
     yield from each("efficientnet_lite0", "batch", 0.03)
     yield from each("efficientnet_lite0", "batch", 0.3)
 

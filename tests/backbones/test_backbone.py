@@ -238,6 +238,13 @@ class TestHead:
         assert backbone.source_labels == ()
         assert any("head was not loaded" in note for note in backbone.notes)
 
+    def test_a_sidecar_may_say_that_there_is_no_head(self, pocket_weights, tmp_path):
+        body = {name: t for name, t in pocket_weights.items() if not name.startswith("fc.")}
+        save_file(body, tmp_path / "body.safetensors")
+        (tmp_path / "body.json").write_text(json.dumps({"num_classes": 0}))
+        backbone = load_backbone("pocket", weights=tmp_path / "body.safetensors")
+        assert backbone.num_source_classes is None
+
     def test_a_new_head_is_drawn_from_its_seed_and_leaves_the_backbone_alone(self, pocket_file):
         backbone = load_backbone("pocket", weights=pocket_file)
         before = backbone.network.get_submodule("fc")

@@ -30,8 +30,8 @@ class WeightsFacts(Record):
 
     architecture: str | None = None
     model_kwargs: dict[str, Any] | None = None
-    num_classes: int | None = Field(default=None, ge=1)
-    """Rows of the head."""
+    num_classes: int | None = Field(default=None, ge=0)
+    """Rows of the head; 0 for weights without one."""
     mean: Mean | None = None
     std: Std | None = None
     input_size: InputSize | None = None
