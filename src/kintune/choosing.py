@@ -50,7 +50,7 @@ class _Scored:
     def but_rate(self) -> Hyperparameters:
         """All but the rate, and the start of the head, which no search varies but which sets the
         usual default apart."""
-        return self.setting.hyperparameters.but_rate.replace(head_start="random")
+        return self.setting.hyperparameters.but_rate.replace(head_start="probe")
 
 
 def choose(

@@ -26,7 +26,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.linalg import cho_factor, cho_solve
 
 from kintune.records import Record
 
@@ -150,11 +149,11 @@ class _Points:
 
 
 class _Known(NamedTuple):
-    """What was measured: the points, what the prior mean leaves, its factored covariance."""
+    """What was measured: the points, what the prior mean leaves of them, and its covariance."""
 
     points: _Points
     residual: Floats
-    factor: tuple[Floats, bool]
+    covariance: Floats
 
 
 class Posterior:
@@ -201,25 +200,26 @@ class RecipeModel:
             return Posterior(mean, covariance)
         known = self._known([(task, run) for run in observed])
         across = self._kernel(wanted, known.points)
-        mean = mean + across @ cho_solve(known.factor, known.residual)
-        return Posterior(mean, covariance - across @ cho_solve(known.factor, across.T))
+        weights = np.linalg.solve(known.covariance, across.T).T.astype(np.float64)
+        return Posterior(mean + weights @ known.residual, covariance - weights @ across.T)
 
     def influences(self, task: RecipeTask, asked: RecipePoint) -> list[float]:
         """Share of each reference in the weights, in absolute value, with which the residuals of
         all runs make the expected log odds of one recipe; they sum to 1, or are all 0."""
         known = self._known([])
         across = self._kernel(_points([(task, asked)]), known.points)
-        weights = np.abs(cho_solve(known.factor, across.T)[:, 0])
+        solved = np.linalg.solve(known.covariance, across[0]).astype(np.float64)
+        weights: Floats = np.abs(solved)
         bounds = np.cumsum([0, *(len(each.runs) for each in self.references)])
-        sums = [weights[first:last].sum() for first, last in pairwise(bounds.tolist())]
-        total = float(weights.sum()) or 1.0  # nothing is known of this mode
-        return [float(each / total) for each in sums]
+        sums = [float(weights[first:last].sum()) for first, last in pairwise(bounds.tolist())]
+        total = sum(sums) or 1.0  # nothing is known of this mode
+        return [each / total for each in sums]
 
     def log_likelihood(self) -> float:
         """Log marginal likelihood of the references, up to a constant."""
         known = self._known([])
-        fit = known.residual @ cho_solve(known.factor, known.residual)
-        return float(-0.5 * fit - np.log(np.diag(known.factor[0])).sum())
+        fit = known.residual @ np.linalg.solve(known.covariance, known.residual)
+        return float(-0.5 * (fit + np.linalg.slogdet(known.covariance).logabsdet))
 
     def _known(self, observed: Sequence[tuple[RecipeTask, RecipeRun]]) -> _Known:
         rows = [*self._rows, *observed]
@@ -231,7 +231,7 @@ class RecipeModel:
         variance = self.deviations.noise**2 + 1 / (images * shares * (1 - shares))
         own = self._kernel(points, points) + np.diag(variance)
         residual = np.log(shares / (1 - shares)) - points.features @ _PRIOR_MEAN
-        return _Known(points, residual, cho_factor(own, lower=True))
+        return _Known(points, residual, own)
 
     def _kernel(self, one: _Points, other: _Points) -> Floats:
         """Prior covariance of the log odds, (m, n)."""

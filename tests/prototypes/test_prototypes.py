@@ -214,7 +214,7 @@ class TestSource:
             Image.new("RGB", (40, 40), "blue").save(tmp_path / "pets" / name / "0.png")
         devices: list[str] = []
 
-        def extract(backbone, dataset, *, device, verify):
+        def extract(backbone, dataset, *, device):
             devices.append(device)
             return extract_features(backbone, dataset)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.errors import ModelError
-from kintune.experiments.rate_evidence import inputs_of, origin_of, rank_between
+from kintune.experiments.rate_evidence import inputs_of, rank_between
 from kintune.experiments.rate_units import SHIPPED_UNIT, rate_units
 from kintune.records import Record
-from kintune.reference import Origin
+from kintune.reference import Origin, origin_of
 from kintune.runs import write_json
 from kintune.task import Task, measure, probe
 

@@ -19,7 +19,6 @@ from typing import Literal
 
 import numpy as np
 
-from kintune.errors import IncomparableError
 from kintune.experiments.rate_models import (
     STUDY_PARTS,
     AveragedFit,
@@ -33,7 +32,6 @@ from kintune.reference import (
     rank_among,
     reference_distances,
 )
-from kintune.similarity import Similarity
 
 Study = Literal["published", "measured"]
 MEASURED: Study = "measured"
@@ -80,22 +78,6 @@ def log_unit(batch_size: int, trust_ratio: float) -> float:
 def inputs_of(rank: float, images_seen: float) -> tuple[float, float]:
     """Rank and log10 of the images that training sees, each as often as it is seen."""
     return rank, math.log10(images_seen)
-
-
-def origin_of(similarity: Similarity) -> Origin:
-    """Which scale of known targets a measured distance belongs to.
-
-    Raises:
-        IncomparableError: none; the source's prototypes are clusters of images.
-    """
-    match similarity.prototypes_from:
-        case "images" | "head" as origin:
-            return origin
-        case other:
-            raise IncomparableError(
-                f"prototypes from {other!r} have no reference scale; use prototypes from images or "
-                "from the head."
-            )
 
 
 def rank_between(relative_distance: float, prototypes_from: Origin) -> float:
