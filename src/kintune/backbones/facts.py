@@ -27,6 +27,8 @@ class WeightsFacts(Record):
     """
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
+    # Pydantic's own annotation cannot be evaluated where Sphinx imports with TYPE_CHECKING set.
+    __pydantic_extra__: dict[str, Any] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride] - see above
 
     architecture: str | None = None
     model_kwargs: dict[str, Any] | None = None
