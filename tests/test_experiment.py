@@ -12,10 +12,10 @@ from kintune.experiment import (
     RecordFile,
     RunArchive,
     keep_only_json,
-    locked,
     recorded_run,
     write_runs,
 )
+from kintune.files import locked
 from kintune.hyperparameters import Hyperparameters
 from kintune.runs import RunConfig
 

@@ -1,6 +1,5 @@
 """The command line: one record of options, one call and one way to print for each command."""
 
-import errno
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -32,6 +31,8 @@ from kintune.options import (
 from kintune.processor import prepare_processor
 from kintune.progress import is_first_process, say
 from kintune.records import Record
+from kintune.streams import lost_output, prepare_streams
+from kintune.unexpected import unexpected
 
 DESCRIPTION = """How should I fine-tune it? Give a folder of images and a pretrained network.
 
@@ -39,7 +40,6 @@ kintune tune photos/ --model resnet50 measures how near the images are to what t
 trained on, recommends a range of effective learning rates, tries a handful of runs and keeps the
 best model with the evidence. kintune demo shows it on embedded data."""
 INTERRUPTED = 130
-USERS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -53,26 +53,39 @@ class Command:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 on success, 1 when it could not, 2 when it was misspelt."""
+    """Run one command and exit: 0 on success, 1 when it could not, 2 when it was misspelt.
+
+    Whatever happens ends in one message on stderr; a traceback goes to a file.
+    """
+    prepare_streams()
     prepare_processor()
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words == ["--version"]:
-        print(f"kintune {version('kintune')}")
-        return
+    code = _guarded(list(sys.argv[1:] if arguments is None else arguments))
+    failure = lost_output()
+    if failure is not None:
+        code = _complain(f"error: stdout: {failure.strerror}. The answer was not printed whole.")
+    sys.exit(code)
+
+
+def _guarded(words: list[str]) -> int:
+    """Run a command; every exception becomes a message and an exit code."""
     try:
-        sys.exit(_run(words))
+        return _run(words)
+    except SystemExit as end:  # of tyro, which has said why
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KintuneError as error:
-        sys.exit(_complain(f"error: {error}"))
+        return _complain(f"error: {error}")
     except KeyboardInterrupt as stop:
-        _complain(str(stop) or "stopped; the same command goes on from here.")
-        sys.exit(INTERRUPTED)
-    except OSError as error:
-        if error.errno not in USERS_DISK:
-            raise
-        sys.exit(_complain(f"error: {error.filename or 'disk'}: {error.strerror}."))
+        _complain(str(stop) or "stopped; the same command continues from here.")
+        return INTERRUPTED
+    except BaseException as error:  # noqa: BLE001 - the last handler
+        return _complain(f"error: {unexpected(error)}")
 
 
 def _run(words: list[str]) -> int:
+    if words == ["--version"]:
+        print(f"kintune {version('kintune')}")
+        return 0
+    _refuse_empty(words)
     options: Options = tyro.extras.subcommand_cli_from_dict(
         {name: command.options for name, command in COMMANDS.items()},
         prog="kintune",
@@ -87,6 +100,14 @@ def _run(words: list[str]) -> int:
         text = json.dumps(result.to_json(), indent=1) if options.as_json else command.show(result)
         say(text, sys.stdout)
     return 0 if command.succeeded(result) else 1
+
+
+def _refuse_empty(words: list[str]) -> None:
+    """An empty word, as of a variable without a value, would be taken for the working folder."""
+    for before, word in zip(["DATA or FOLDER", *words], words, strict=False):
+        if word == "" or (word.startswith("--") and word.endswith("=")):
+            name = word.removesuffix("=") or before
+            raise OptionError(f"{name}: the value is empty. Give one, or omit the flag.")
 
 
 def _complain(text: str) -> int:

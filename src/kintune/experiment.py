@@ -5,12 +5,9 @@ configuration, so that a study, a benchmark or a later run finds what was alread
 nothing twice.
 """
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +16,11 @@ from pydantic import model_validator
 
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
+from kintune.files import locked, write_atomically
 from kintune.hyperparameters import lr_for
 from kintune.records import Record
 from kintune.runners.local import run_guarded
-from kintune.runs import RunConfig, RunResult, device_kind, write_atomically, write_json
+from kintune.runs import RunConfig, RunResult, device_kind, write_json
 from kintune.training import evaluate_model_folder, replicas
 from kintune.training.metrics import read_metrics
 from kintune.training.run_folder import Starts
@@ -210,26 +208,6 @@ def keep_only_json(folder: Path) -> None:
     """Delete what is large in the folder of a recorded run."""
     for name in ("model", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-@contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock file; the operating system frees it when the process dies.
-
-    Yields:
-        Whether it is held: always where `wait`, else not where another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        held = True
-    except BlockingIOError:
-        held = False
-    try:
-        yield held
-    finally:
-        os.close(handle)
 
 
 def write_runs(path: Path, head: Record, runs: Iterable[dict[str, Any]]) -> None:

@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from kintune.records import Record, differences
 from kintune.results import BestRun
 from kintune.runs import RunResult, mark_output, write_json
 from kintune.task import Task
-from kintune.training import Evaluation, evaluate_model_folder
+from kintune.training import Evaluation, evaluate_model_folder, exclusive, replicas
 
 TASK_MARKER = "task.json"
 
@@ -102,8 +103,21 @@ def open_run_output(folder: Path) -> None:
         )
 
 
+@contextmanager
+def held_output(folder: Path, identity: Mapping[str, str]) -> Iterator[None]:
+    """Hold the output folder of a search alone, from before the first file is written in it; of
+    several replicas the first does. See `open_output`."""
+    if not replicas().is_first:
+        yield
+        return
+    require_writable(folder)
+    with exclusive(folder):
+        open_output(folder, identity)
+        yield
+
+
 def open_output(folder: Path, identity: Mapping[str, str]) -> None:
-    """Make the output folder and mark whose it is.
+    """Mark whose an output folder is.
 
     Args:
         folder: what `--output` names, or the default.
@@ -112,7 +126,6 @@ def open_output(folder: Path, identity: Mapping[str, str]) -> None:
     Raises:
         OptionError: it cannot be written, or holds results of something else (named).
     """
-    require_writable(folder)
     marker = folder / TASK_MARKER
     if (folder / "config.json").exists():
         raise OptionError(
@@ -148,12 +161,25 @@ def task_identity(task: Task, options: TaskOptions) -> dict[str, str]:
 
 def keep_model(model_folder: Path, destination: Path) -> None:
     """Copy a model folder. The old copy is set aside before the new one takes its name, so at
-    every moment one of them is whole."""
+    every moment one of them is whole.
+
+    Raises:
+        OptionError: it cannot be copied, as on a full disk.
+    """
     fresh, old = (destination.with_name(f".{destination.name}.{word}") for word in ("new", "old"))
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(model_folder, fresh)
-    if destination.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        destination.rename(old)
-    fresh.rename(destination)
+    try:
+        shutil.copytree(model_folder, fresh)
+        if destination.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            destination.rename(old)
+        fresh.rename(destination)
+    except OSError as error:  # shutil.Error, of a copy, is one, without a text of its own
+        shutil.rmtree(fresh, ignore_errors=True)
+        why = error.strerror or "; ".join(str(reason) for *_, reason in error.args[0])
+        raise OptionError(
+            f"{destination}: the chosen model cannot be copied there ({why}). The finished runs "
+            f"are kept, and the model is in {model_folder}. Make room and give the same command "
+            "again."
+        ) from None
     shutil.rmtree(old, ignore_errors=True)

@@ -27,7 +27,7 @@ from kintune.options import (
     TuneOptions,
 )
 from kintune.outputs import (
-    open_output,
+    held_output,
     open_run_output,
     refuse_output_among_images,
     task_identity,
@@ -47,7 +47,7 @@ from kintune.results import (
 )
 from kintune.runners import run_guarded
 from kintune.runs import RunConfig, read_result, write_json
-from kintune.search import StudyView, describe, live_table
+from kintune.search import SearchPlan, StudyView, describe, live_table
 from kintune.search import search as run_search
 from kintune.settings import (
     asked_frozen_statistics,
@@ -103,31 +103,43 @@ def _walk(options: SearchOptions, said: TuneOptions) -> TrainingSummary | Plan:
     folder = (options.output or Path("runs") / task.name).absolute()
     if not options.dry_run:
         refuse_output_among_images(folder, task.dataset)
-        open_output(folder, task_identity(task, options))
-    is_measured = not (options.no_recommendation or options.dry_run)
-    recommendation = _advice(task, options, folder) if is_measured else None
-    space = search_space(task, options, recommendation)
-    plan = search_plan(task, options, space, folder)
-    costs = plan_search(task, options, plan, folder)
-    if options.dry_run:
-        return costs
-    with exclusive(folder) if replicas().is_first else nullcontext():
-        runner = runner_for(task, options, folder / "runs")
-        head = _frozen_head(task, options, folder)
-        with live_display() as display:
-            watchers = (StudyView(folder, space), *live_table(display))
-            found = run_search(replace(plan, watchers=watchers), runner)
-        results = list(setting_results(found.trials, space.validation_images))
-        labels = _labels(results, recommendation)
-        if options.compare_default:
-            [usual] = runner.run([usual_default(template(task, options, space))])
-            results += [] if usual.id in {run.id for run in results} else [alone(usual)]
-            labels.setdefault(usual.id, "usual default")
-        choice = choose(results, space, head)
-        for note in choice.notes if replicas().is_first else ():
-            announce(note)
-        choice = replace(choice, notes=found.notes + choice.notes)
-        return _conclude(task, said, folder, Tried(tuple(results), choice, labels, head))
+    held = nullcontext() if options.dry_run else held_output(folder, task_identity(task, options))
+    with held:
+        is_measured = not (options.no_recommendation or options.dry_run)
+        recommendation = _advice(task, options, folder) if is_measured else None
+        space = search_space(task, options, recommendation)
+        plan = search_plan(task, options, space, folder)
+        costs = plan_search(task, options, plan, folder)
+        if options.dry_run:
+            return costs
+        return _searched(task, options, said, plan, recommendation)
+
+
+def _searched(
+    task: Task,
+    options: SearchOptions,
+    said: TuneOptions,
+    plan: SearchPlan,
+    recommendation: Recommendation | None,
+) -> TrainingSummary:
+    """Fit the frozen head, run the search, choose, conclude."""
+    space, folder = plan.store.space, plan.store.root.parent
+    runner = runner_for(task, options, folder / "runs")
+    head = _frozen_head(task, options, folder)
+    with live_display() as display:
+        watchers = (StudyView(folder, space), *live_table(display))
+        found = run_search(replace(plan, watchers=watchers), runner)
+    results = list(setting_results(found.trials, space.validation_images))
+    labels = _labels(results, recommendation)
+    if options.compare_default:
+        [usual] = runner.run([usual_default(template(task, options, space))])
+        results += [] if usual.id in {run.id for run in results} else [alone(usual)]
+        labels.setdefault(usual.id, "usual default")
+    choice = choose(results, space, head)
+    for note in choice.notes if replicas().is_first else ():
+        announce(note)
+    choice = replace(choice, notes=found.notes + choice.notes)
+    return _conclude(task, said, folder, Tried(tuple(results), choice, labels, head))
 
 
 def _frozen_head(task: Task, options: SearchOptions, folder: Path) -> SettingResult | None:
@@ -188,7 +200,8 @@ def finetune(options: FinetuneOptions) -> TrainingSummary | Plan:
     if options.from_config is not None:
         say_repeated(read_result(options.from_config.parent), result)
     settings = (alone(result),)
-    return _conclude(task, options, folder, Tried(settings, choose(settings)))
+    with exclusive(folder) if replicas().is_first else nullcontext():
+        return _conclude(task, options, folder, Tried(settings, choose(settings)))
 
 
 def _configured(options: FinetuneOptions) -> tuple[Task, RunConfig]:

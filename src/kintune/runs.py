@@ -15,14 +15,13 @@ The folder holds::
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from pydantic import Field, JsonValue, ValidationInfo, model_validator
 
-from kintune.errors import OptionError
+from kintune.files import write_atomically
 from kintune.hyperparameters import Hyperparameters
 from kintune.inputs import InputSpec
 from kintune.records import Record, content_id
@@ -224,38 +223,3 @@ def is_output(folder: Path) -> bool:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one whole, never a part."""
     write_atomically(path, json.dumps(value, indent=1, allow_nan=False).encode() + b"\n")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary neighbour, flush it to disk, then take the name.
-
-    Raises:
-        OptionError: it cannot be written; what was there before is kept.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).replace(path)
-            _flush_folder(path.parent)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OptionError(
-            f"{path}: cannot be written ({error.strerror}). What was there before is kept. Make "
-            "room or choose another folder."
-        ) from error
-
-
-def _flush_folder(folder: Path) -> None:
-    """Bring a rename in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from kintune.files import write_atomically
 from kintune.hyperparameters import Hyperparameters, RateRange
 from kintune.inputs import InputSpec
 from kintune.runners import TaskSource
-from kintune.runs import RunConfig, RunResult, read_result, write_atomically, write_json
+from kintune.runs import RunConfig, RunResult, read_result, write_json
 from kintune.search import Budget, SearchPlan, SearchSpace, TrialStore, search
 from kintune.testing import RunnerSuite
 

@@ -17,8 +17,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from kintune.files import write_atomically
 from kintune.runners import ProcessRunner, TaskSource, never
-from kintune.runs import RunResult, read_result, write_atomically, write_json
+from kintune.runs import RunResult, read_result, write_json
 from kintune.search import Budget, SearchPlan, StudyView, TrialStore, search
 from kintune.search.study import STUDY, open_journal
 from kintune.training import exclusive

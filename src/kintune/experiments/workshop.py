@@ -12,8 +12,9 @@ from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.datasets.catalog import list_images
 from kintune.errors import DataError, KintuneError, ModelError
-from kintune.experiment import RunArchive, RunRecord, keep_only_json, locked, recorded_run
+from kintune.experiment import RunArchive, RunRecord, keep_only_json, recorded_run
 from kintune.experiments.targets import place_of, target_folder, what_is_missing
+from kintune.files import locked
 from kintune.runs import RunConfig
 from kintune.training import replicas
 
@@ -175,12 +176,12 @@ def run_job(
     with (
         locked(workshop.root / "claims" / config.id, wait=False)
         if here.is_first
-        else nullcontext(enter_result=False) as held
+        else nullcontext() as held
     ):
         recorded = archive.read(source, dataset.name)
         configs = [other.config for other in recorded]
         refuse_other_images(archive.path(source, dataset.name), configs, dataset)
-        is_due = held and config.id_on_any_device not in {
+        is_due = held is not None and config.id_on_any_device not in {
             other.id_on_any_device for other in configs
         }
         if not here.from_first(is_due):

@@ -10,6 +10,21 @@ from kintune import defaults
 from kintune.defaults import EngineName, RunnerName
 from kintune.hyperparameters import AugmentationName, RegularizerName
 from kintune.inputs import ImageSize
+from kintune.options.bounds import (
+    BatchSize,
+    Clusters,
+    Count,
+    Decay,
+    Epochs,
+    Gamma,
+    Hours,
+    LearningRate,
+    Minutes,
+    Momentum,
+    Repeats,
+    Runs,
+    Workers,
+)
 from kintune.options.parts import (
     ComputeOptions,
     DecodeOptions,
@@ -50,12 +65,12 @@ class SimilarityOptions(ComputeOptions, InputOptions, ImageOptions):
     tells. Again for the next candidate."""
     extractor: str | None = None
     """One network that measures every --source, in place of --model."""
-    min_images: Annotated[int, Field(ge=1)] = 1
+    min_images: Count = 1
     """Leave out source classes with fewer images; the code that the paper builds on asks 200."""
-    clusters: Annotated[int, Field(ge=1)] | None = None
+    clusters: Clusters | None = None
     """k-means clusters for images without class folders; by default one for twenty images, at most
     100."""
-    gamma: Annotated[float, Field(gt=0)] = defaults.GAMMA
+    gamma: Gamma = defaults.GAMMA
     """γ of the paper's similarity exp(-γ d)."""
     by: Literal["relative_distance", "distance"] = "relative_distance"
     """What orders several sources; distance only where one network measured them all."""
@@ -74,9 +89,9 @@ class PrototypesOptions(ComputeOptions, ModelOptions, ImageOptions):
 
     output: Path
     """File to write, .safetensors."""
-    min_images: Annotated[int, Field(ge=1)] = 1
+    min_images: Count = 1
     """Leave out classes with fewer images."""
-    clusters: Annotated[int, Field(ge=1)] | None = None
+    clusters: Clusters | None = None
     """k-means clusters for images without class folders."""
 
     @field_validator("output")
@@ -108,7 +123,7 @@ class FinetuneOptions(OutputOptions, TrainingOptions, TaskOptions):
     from_config: Annotated[Path | None, tyro.conf.arg(name="from", metavar="CONFIG.JSON")] = None
     """Repeat the run with this configuration, the config.json of a run's folder. It says all but
     where images and weights are, and those may be given."""
-    lr: Annotated[float, Field(gt=0)] | None = None
+    lr: LearningRate | None = None
     """Learning rate η; by default what kintune recommend recommends, 0.01 with --from-scratch."""
     from_scratch: Flag = False
     """Start from random weights instead of the pretrained ones."""
@@ -124,9 +139,9 @@ class TuneOptions(OutputOptions, TrainingOptions, SourceOptions, TaskOptions):
     Example: kintune tune photos/ --model resnet50 --runs 3
     """
 
-    runs: Annotated[int, Field(ge=1)] = defaults.RUNS
+    runs: Runs = defaults.RUNS
     """Configurations to train; 1 trains the recommendation alone."""
-    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    max_minutes: Minutes | None = None
     """Begin no run that would probably end later than this after the start of the command."""
     retrain: Flag = False
     """Train the winner once more on training and validation images together; the default for up to
@@ -146,27 +161,27 @@ class SearchOptions(TuneOptions):
     Example: kintune search photos/ --model resnet50 --runs 8 --engine bracket --workers 2
     """
 
-    runs: Annotated[int, Field(ge=1)] = defaults.SEARCH_RUNS
+    runs: Runs = defaults.SEARCH_RUNS
     """Settings to train: exactly so many that differ."""
-    runs_at_most: Annotated[int, Field(ge=1)] | None = None
+    runs_at_most: Runs | None = None
     """Instead of --runs: end before where the engine expects nothing of another run."""
     engine: EngineName = "recipes"
     """What proposes the next setting."""
     no_recommendation: Flag = False
     """Measure and recommend nothing; search the rates of the paper's grid."""
-    repeats: Annotated[int, Field(ge=1)] = 1
+    repeats: Repeats = 1
     """Runs of each setting, with seeds that follow --seed; their mean is compared."""
-    momenta: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = ()
+    momenta: tuple[Momentum, ...] = ()
     """Momenta to choose from, at the same effective rate and decay per step."""
-    weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    weight_decays: tuple[Decay, ...] = ()
     """Weight decays to choose from."""
-    batch_sizes: tuple[Annotated[int, Field(ge=2)], ...] = ()
+    batch_sizes: tuple[BatchSize, ...] = ()
     """Batch sizes to choose from."""
     regularizers: tuple[RegularizerName, ...] = ()
     """Regularisers to choose from."""
     augmentations: tuple[AugmentationName, ...] = ()
     """Augmentations to choose from; see --augmentation."""
-    max_epochs: Annotated[int, Field(ge=1)] | None = None
+    max_epochs: Count | None = None
     """Epochs of all runs together, those of earlier starts too."""
     no_early_stopping: Flag = False
     """Train every run to its end, also those that are clearly lost."""
@@ -174,7 +189,7 @@ class SearchOptions(TuneOptions):
     """Start from random weights instead of the pretrained ones."""
     head_only: Flag = False
     """Freeze the network and train the new head alone."""
-    workers: Annotated[int, Field(ge=1)] = 1
+    workers: Workers = 1
     """Runs at the same time; the cores are divided among them, and GPUs dealt out."""
     runner: RunnerName = "local"
     """Where runs happen: this machine, or a Ray cluster."""
@@ -194,7 +209,7 @@ class CheckOptions(DecodeOptions):
 
     data: Annotated[Positional[str], tyro.conf.arg(metavar="DATA")]
     """Folder of class folders, or CSV with path,label[,split]."""
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Threads | None = None
     """CPU threads; all cores by default."""
 
 
@@ -209,7 +224,7 @@ class PredictOptions(DecodeOptions):
     images: Positional[tuple[Path, ...]]
     """Image files, folders of images, or quoted patterns. Where some cannot be read, the others are
     classified and the exit code is 1."""
-    top: Annotated[int, Field(ge=1)] = 1
+    top: Count = 1
     """How many classes to print for each image."""
     device: str = "auto"
     """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
@@ -255,11 +270,11 @@ class ReferenceOptions(ComputeOptions):
     """For build, local weights of the network."""
     image_size: ImageSize | None = None
     """For build, the side of the crop that the network sees, pixels."""
-    epochs: Annotated[int, Field(ge=1)] | None = None
+    epochs: Epochs | None = None
     """For build, passes over the training images; by default 2000 steps in all."""
-    runs_at_most: Annotated[int, Field(ge=3)] = 8
+    runs_at_most: Annotated[int, Field(ge=3, le=10_000)] = 8
     """For build, runs a data set; fewer where another is not expected to help."""
-    workers: Annotated[int, Field(ge=1)] = 1
+    workers: Workers = 1
     """For build, runs at a time."""
     output: Path | None = None
     """For build, where the searches are kept; runs/references/MODEL by default."""
@@ -295,7 +310,7 @@ class ReproduceOptions(Options):
     known: Paths = ()
     """Another folder of records, or the output of a search, whose runs count where the
     configuration is the same; again for the next."""
-    hours: Annotated[float, Field(ge=0)] | None = None
+    hours: Hours | None = None
     """Begin no run after so many hours; by default there is no end, and 0 draws what is there."""
     device: str = "cpu"
     """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""

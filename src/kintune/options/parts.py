@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from kintune import defaults
 from kintune.errors import OptionError
@@ -16,6 +16,17 @@ from kintune.hyperparameters import (
     UpdateConvention,
 )
 from kintune.inputs import ImageSize, Mean, Std
+from kintune.options.bounds import (
+    BatchSize,
+    Count,
+    Decay,
+    Epochs,
+    Factor,
+    Milestone,
+    Momentum,
+    Threads,
+    Warmup,
+)
 from kintune.records import Record
 from kintune.runs import Precision
 
@@ -101,40 +112,40 @@ class SourceOptions(Options):
     source: Path | None = None
     """The source domain's images (a folder) or saved prototypes (a file); else the network itself
     tells."""
-    min_images: Annotated[int, Field(ge=1)] = 1
+    min_images: Count = 1
     """Leave out source classes with fewer images; the code that the paper builds on asks 200."""
 
 
 class TrainingOptions(Options):
     """How to train, apart from the rate."""
 
-    batch_size: Annotated[int, Field(ge=2)] | None = None
+    batch_size: BatchSize | None = None
     """Images a step; by default at most 256 with at least 40 steps an epoch."""
-    epochs: Annotated[int, Field(ge=1)] | None = None
+    epochs: Epochs | None = None
     """Passes over the training images; by default 2000 steps in all."""
-    iterations: Annotated[int, Field(ge=1)] | None = None
+    iterations: Count | None = None
     """Steps in all, instead of --epochs."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = defaults.MOMENTUM
+    momentum: Momentum = defaults.MOMENTUM
     """Momentum m; the learning rate follows it, so that the effective rate stays."""
-    weight_decay: Annotated[float, Field(ge=0)] = defaults.WEIGHT_DECAY
+    weight_decay: Decay = defaults.WEIGHT_DECAY
     """Weight decay λ."""
     regularizer: RegularizerName = "l2"
     """What weight decay pulls towards: zero (l2) or the pretrained weights (l2-sp)."""
-    new_part_decay: Annotated[float, Field(ge=0)] | None = None
+    new_part_decay: Decay | None = None
     """Decay of the new head; by default --weight-decay with l2 and 0.01 with l2-sp."""
     exempt_bias_and_norm: Flag = False
     """No decay of biases and of the parameters of normalisation."""
     schedule: ScheduleName = defaults.SCHEDULE
     """Shape of the learning rate: step divides by 10 at each of --decay-milestones."""
-    decay_milestones: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    decay_milestones: tuple[Milestone, ...] = ()
     """Epochs (iterations with --iterations), or shares of training below 1; by default 1/2 and
     5/6."""
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+    warmup_epochs: Warmup = 0
     """Epochs over which the rate grows linearly at the start."""
     head_start: HeadStart | None = None
     """The new head starts as a classifier of the frozen features (probe) or from random weights; by
     default probe, and random with --from-scratch."""
-    head_lr_factor: Annotated[float, Field(gt=0)] = 1
+    head_lr_factor: Factor = 1
     """The new head learns at this multiple of the rate."""
     augmentation: AugmentationName | None = None
     """How training images are varied; by default flip, and a search also tries random_resized_crop
@@ -147,11 +158,11 @@ class TrainingOptions(Options):
     default what is recommended, frozen where nothing is."""
     freeze_bn_stats: Flag = False
     """The same as --batch-statistics frozen."""
-    clip_grad_norm: Annotated[float, Field(ge=0)] = defaults.CLIP_GRAD_NORM
+    clip_grad_norm: Annotated[float, Field(ge=0, le=1e6)] = defaults.CLIP_GRAD_NORM
     """Largest norm of the gradient; longer ones are shortened to it. 0 clips nothing."""
     convention: UpdateConvention = "paper"
     """Where rate and decay stand in the update: equations (1) and (2), or as in torch and timm."""
-    micro_batch_size: Annotated[int, Field(ge=2)] | None = None
+    micro_batch_size: BatchSize | None = None
     """Most images that go through the network at once: the same batch in parts, for little
     memory."""
     precision: Precision = "float32"
@@ -164,6 +175,13 @@ class OutputOptions(Options):
     output: Path | None = None
     """Folder for everything that is written; runs/DATA-MODEL by default."""
 
+    @field_validator("output", mode="before")
+    @classmethod
+    def _is_named(cls, value: Any) -> Any:
+        if value == "":  # which pathlib would take for the working folder
+            raise ValueError("must not be empty")
+        return value
+
 
 class ComputeOptions(DecodeOptions):
     """With what to run."""
@@ -172,7 +190,7 @@ class ComputeOptions(DecodeOptions):
     """Seed of splits, new head, order and augmentation."""
     device: str = "auto"
     """cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Threads | None = None
     """CPU threads, for decoding too; all cores by default. Another number may give other last
     bits."""
 

@@ -9,8 +9,8 @@ from safetensors.numpy import save
 
 from kintune.backbones import Backbone
 from kintune.errors import DataError, IncomparableError
+from kintune.files import write_atomically
 from kintune.prototypes.prototypes import Origin, Prototypes
-from kintune.runs import write_atomically
 
 ORIGINS: dict[str, Origin] = {"images": "images", "clusters": "clusters", "head": "head"}
 

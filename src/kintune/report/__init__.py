@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from kintune.files import write_atomically
 from kintune.report.page import render_page
 from kintune.report.reading import read_output
-from kintune.runs import write_atomically
 
 
 def write_report(folder: Path) -> Path:

@@ -3,7 +3,6 @@
 Keys that the report does not show are ignored, so that a file may say more than is read here.
 """
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.records import Record, faults
+from kintune.training.metrics import csv_rows, damaged
 
 UNFINISHED = "unfinished"
 """Status of a run that has not written a result."""
@@ -396,11 +396,8 @@ def _parse(path: Path, content: bytes, kind: type[PartType]) -> PartType:
 
 def _read_metrics(path: Path) -> tuple[EpochMetrics, ...]:
     """The epochs so far; the last line of a run that is going on may be half written."""
-    if not path.exists():
-        return ()
-    with path.open(newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if None not in row.values()]
+    rows = [row for row in csv_rows(path) if None not in row.values()]
     try:
         return tuple(EpochMetrics.model_validate(row) for row in rows)
     except ValidationError as error:
-        raise OptionError(f"{path}: cannot be shown in a report. {faults(error)}") from None
+        raise damaged(path, faults(error)) from None

@@ -1,9 +1,9 @@
 """Waiting for a run folder that a dying process still holds."""
 
-import fcntl
-import os
 import time
 from pathlib import Path
+
+from kintune.files import locked
 
 PATIENCE_SECONDS = 30.0
 _PAUSE_SECONDS = 0.1
@@ -21,15 +21,10 @@ def wait_until_free(folder: Path, patience_seconds: float = PATIENCE_SECONDS) ->
 
 
 def _is_held(lock: Path) -> bool:
+    if not lock.exists():
+        return False
     try:
-        handle = os.open(lock, os.O_RDWR)
+        with locked(lock, wait=False) as mine:
+            return mine is None
     except OSError:
         return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(handle)

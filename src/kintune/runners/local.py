@@ -9,15 +9,9 @@ from pathlib import Path
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.errors import KintuneError
+from kintune.files import write_atomically
 from kintune.runners.stopping import StopRules, never
-from kintune.runs import (
-    RunConfig,
-    RunResult,
-    RunStore,
-    result_without_errors,
-    write_atomically,
-    write_json,
-)
+from kintune.runs import RunConfig, RunResult, RunStore, result_without_errors, write_json
 from kintune.training import Watch, fine_tune, replicas
 
 TRACEBACK = "traceback.txt"

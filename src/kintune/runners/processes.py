@@ -1,6 +1,7 @@
 """Several runs at once on this machine, each in a worker process of its own."""
 
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from kintune.progress import announce
 from kintune.runners.source import TaskSource
@@ -129,7 +131,7 @@ class _Crew:
         index = next(i for i in range(self.runner.workers) if i not in taken)
         logs = self.runner.root.parent / "workers"
         logs.mkdir(parents=True, exist_ok=True)
-        with (logs / f"{index}.log").open("ab") as log:
+        with open_log(logs / f"{index}.log") as log:
             # A session of its own: Ctrl-C reaches this process alone, which then asks the workers.
             process = subprocess.Popen(
                 self.runner.command,
@@ -215,6 +217,12 @@ class _Crew:
                 worker.process.wait(PARTING_SECONDS)
         for worker in workers:
             worker.bury()
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """A file to append to; a symbolic link in its place is refused, with an `OSError`."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o666), "ab")
 
 
 def _said(code: int) -> str:

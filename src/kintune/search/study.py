@@ -4,13 +4,13 @@ A view, never the truth: it is made anew from the trials at every start and hold
 only, so nothing in it can be stale, torn or left running.
 """
 
-import fcntl
-import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kintune.files import locked
 from kintune.progress import announce
 from kintune.search.space import SearchSpace
 from kintune.search.trials import Trial
@@ -79,17 +79,16 @@ class KernelLock:
     """A journal lock on `flock`."""
 
     path: Path
-    _handle: int = field(default=-1, init=False)
+    _held: ExitStack = field(default_factory=ExitStack, init=False)
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        self._held.enter_context(locked(self.path))
         return True
 
     def release(self) -> None:
         """Give it back."""
-        os.close(self._handle)
+        self._held.close()
 
 
 def _frozen(trial: Trial, space: SearchSpace) -> "FrozenTrial":

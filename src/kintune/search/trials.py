@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
+from kintune.files import is_temporary
 from kintune.hyperparameters import Hyperparameters
 from kintune.progress import announce
 from kintune.records import Record
@@ -181,7 +182,7 @@ class TrialStore:
         """Take away folders in which a kill left nothing but half a proposal."""
         for folder in self.root.glob("*/"):
             left = list(folder.iterdir())
-            if all(path.name.startswith(f".{PROPOSAL}.") for path in left):
+            if all(is_temporary(path) for path in left):
                 for path in left:
                     path.unlink()
                 folder.rmdir()

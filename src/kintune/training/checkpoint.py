@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from kintune.backbones import tensors_sha256
 from kintune.errors import OptionError, one_line
+from kintune.files import write_atomically
 from kintune.progress import announce
 from kintune.records import Record
-from kintune.runs import write_atomically
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.replicas import replicas
 

@@ -28,6 +28,8 @@ CHECKPOINT_SECONDS = 30.0
 CHECK_STEPS = 20
 """Steps between two looks at whether the loss is finite: each look waits for the device. Replicas
 also agree on stopping and on checkpoints only then."""
+MAX_LOSS = 1e12
+"""A loss above it says nothing any more."""
 DIVERGED_FACTOR = 5.0
 """After the first epoch, a mean training loss above this multiple of ln K, the loss of a guess
 among K classes, counts as divergence."""
@@ -170,7 +172,12 @@ def require_finite(state: TrainingState) -> None:
 
 
 def require_sane(train_loss: float, epoch: int, classes: int) -> None:
-    """Raise DivergedError where an epoch after the first was far worse than guessing."""
+    """Raise DivergedError where an epoch after the first was far worse than guessing, or any one
+    had a loss that means nothing."""
+    if train_loss > MAX_LOSS:
+        raise DivergedError(
+            f"the training loss of epoch {epoch + 1} was {train_loss:.4g}, above {MAX_LOSS:g}"
+        )
     limit = DIVERGED_FACTOR * math.log(classes)
     if epoch > 0 and train_loss > limit:
         raise DivergedError(
@@ -190,9 +197,13 @@ def validate(state: TrainingState, dataset: ImageDataset, config: RunConfig) -> 
         evaluate(state.network, dataset, "val", config.input, device) if here.is_first else None
     )
     assert evaluation is not None
+    when = f"after epoch {state.epoch + bool(state.step)}"
     if not math.isfinite(evaluation.loss):
-        when = f"after epoch {state.epoch + bool(state.step)}"
         raise DivergedError(f"the validation loss {when} was not finite")
+    if evaluation.loss > MAX_LOSS:
+        raise DivergedError(
+            f"the validation loss {when} was {evaluation.loss:.4g}, above {MAX_LOSS:g}"
+        )
     return evaluation
 
 

@@ -4,10 +4,12 @@ import csv
 import io
 from pathlib import Path
 
+from pydantic import ValidationError
 from torch.utils.tensorboard import SummaryWriter
 
-from kintune.records import Record
-from kintune.runs import write_atomically
+from kintune.errors import OptionError
+from kintune.files import write_atomically
+from kintune.records import Record, faults
 
 NAME = "metrics.csv"
 
@@ -48,15 +50,49 @@ def write_metrics(folder: Path, rows: list[EpochMetrics]) -> None:
 
 
 def read_metrics(folder: Path) -> list[EpochMetrics]:
-    """The rows of `metrics.csv`, none where there is no such file."""
+    """The rows of `metrics.csv`, none where there is no such file.
+
+    Raises:
+        OptionError: the file is damaged.
+    """
     path = folder / NAME
+    try:
+        rows = [
+            EpochMetrics.model_validate({key: value or None for key, value in row.items()})
+            for row in csv_rows(path)
+        ]
+    except ValidationError as error:
+        raise damaged(path, faults(error)) from None
+    epochs = [row.epoch for row in rows]
+    if epochs != list(range(1, len(rows) + 1)):
+        raise damaged(path, f"its epochs are {', '.join(map(str, epochs[:20]))}")
+    return rows
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    """The cells of a CSV file by the names in its first line; none where there is no such file.
+
+    Raises:
+        OptionError: the file is no text, or no CSV.
+    """
     if not path.exists():
         return []
-    with path.open(newline="") as stream:
-        return [
-            EpochMetrics.model_validate({key: value or None for key, value in row.items()})
-            for row in csv.DictReader(stream)
-        ]
+    try:
+        text = path.read_bytes().decode()
+        if not text.isprintable() and any(not c.isprintable() and c not in "\r\n" for c in text):
+            raise damaged(path, "it holds control characters")
+        rows = list(csv.DictReader(io.StringIO(text), restkey="", strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise damaged(path, str(error)) from None
+    return rows
+
+
+def damaged(path: Path, why: str) -> OptionError:
+    """What is told of a `metrics.csv` that cannot be used."""
+    return OptionError(
+        f"{path}: damaged ({why}). Restore the file, or delete the folder {path.parent} to train "
+        "this run again."
+    )
 
 
 def write_tensorboard(writer: SummaryWriter, row: EpochMetrics) -> None:

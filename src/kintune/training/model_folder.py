@@ -17,8 +17,9 @@ from torch import nn
 from kintune.backbones import Backbone, WeightsFacts, load_backbone, sidecar_facts
 from kintune.datasets import ImageDataset, Split
 from kintune.errors import ModelError
+from kintune.files import write_atomically
 from kintune.inputs import InputSpec
-from kintune.runs import write_atomically, write_json
+from kintune.runs import write_json
 from kintune.training.evaluate import Evaluation, evaluate
 from kintune.training.run_folder import versions
 

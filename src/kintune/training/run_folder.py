@@ -1,6 +1,6 @@
 """One writer and one configuration a run folder, and the record of where it ran."""
 
-import fcntl
+import errno
 import os
 import platform
 import socket
@@ -17,19 +17,12 @@ import torch
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
+from kintune.files import locked, remove_temporaries
 from kintune.progress import announce
 from kintune.records import Record, differences
 from kintune.runs import RunConfig, foreign_result, mark_output, write_json
 from kintune.training.replicas import replicas
 
-FILES = tuple(
-    Path(name)
-    for name in (
-        *("config.json", "environment.json", "metrics.csv", "checkpoint.safetensors"),
-        *("result.json", "traceback.txt", "model/model.safetensors", "model/model.json"),
-    )
-)
-"""Of a run folder, those that are written atomically."""
 PACKAGES = ("kintune", "torch", "timm", "numpy")
 
 
@@ -122,37 +115,37 @@ def recorded_environment(folder: Path) -> Environment | None:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a run folder alone. The operating system frees it when the process dies.
+    """Hold a folder of outputs alone; what a killed process left half written in it is removed.
+    The operating system frees it when the process dies.
 
     Raises:
         OptionError: another process holds it, or the folder cannot be written.
     """
-    path = folder / "lock"
-    try:
-        mark_output(folder)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise OptionError(
-            f"{folder}: cannot be written ({error.strerror}). Choose another folder."
-        ) from None
-    try:
-        _lock(handle, folder)
+    with ExitStack() as stack:
+        try:
+            mark_output(folder)
+            handle = stack.enter_context(locked(folder / "lock", wait=False))
+        except OSError as error:
+            link = "; lock is a symbolic link" if error.errno == errno.ELOOP else ""
+            raise OptionError(
+                f"{folder}: cannot be written ({error.strerror}{link}). Choose another folder."
+            ) from None
+        if handle is None:
+            raise OptionError(
+                f"{folder}: {_holder(folder)} is writing here. Wait for it, stop it, or choose "
+                "another folder."
+            )
         os.truncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        remove_temporaries(folder)
         yield
-    finally:
-        os.close(handle)
 
 
-def _lock(handle: int, folder: Path) -> None:
+def _holder(folder: Path) -> str:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(handle, 200, 0).decode() or "another process"
-        raise OptionError(
-            f"{folder}: {holder} is writing this run. Wait for it, stop it, or choose another "
-            "folder."
-        ) from None
+        return (folder / "lock").read_text(errors="replace")[:200] or "another process"
+    except OSError:
+        return "another process"
 
 
 @contextmanager
@@ -175,15 +168,8 @@ def held(folder: Path, config: RunConfig) -> Iterator[None]:
         if refusal is not None:
             raise OptionError(refusal)
         if here.is_first:
-            remove_torn_writes(folder)
+            remove_temporaries(folder / "model")
         yield
-
-
-def remove_torn_writes(folder: Path) -> None:
-    """Delete the temporary files that a killed process was writing."""
-    for name in FILES:
-        for leftover in folder.glob(f"{name.parent}/.{name.name}.????????"):
-            leftover.unlink(missing_ok=True)
 
 
 def claim(folder: Path, config: RunConfig) -> None:

@@ -1,11 +1,11 @@
 import pytest
 
 from kintune.errors import KintuneError
-from kintune.experiment import locked
 from kintune.experiments.baselines.methods import METHODS
 from kintune.experiments.baselines.rate_range import RangeTest
 from kintune.experiments.baselines.work import PlannedBaseline, planned, run_baseline
 from kintune.experiments.reference_study import Point, curve_runs
+from kintune.files import locked
 from kintune.runs import write_json
 
 TARGET = "greys"

@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from kintune.experiment import locked, with_recorded_device, write_runs
+from kintune.experiment import with_recorded_device, write_runs
 from kintune.experiments.baselines.methods import MethodName
 from kintune.experiments.baselines.rate_range import RangeTest
 from kintune.experiments.study_sources import BudgetName
+from kintune.files import locked
 from kintune.records import Record
 from kintune.runs import RunConfig
 

@@ -10,7 +10,6 @@ from kintune.experiment import (
     RunArchive,
     RunRecord,
     keep_only_json,
-    locked,
     recorded_run,
 )
 from kintune.experiments.baselines.methods import (
@@ -34,6 +33,7 @@ from kintune.experiments.reference_study import (
 )
 from kintune.experiments.study_sources import SOURCES, BudgetName, SourceName, network_file
 from kintune.experiments.workshop import Job, Workshop, refuse_other_images, run_job
+from kintune.files import locked
 from kintune.runs import device_kind, write_json
 from kintune.training import batch_bounds
 from kintune.training.run_folder import this_environment

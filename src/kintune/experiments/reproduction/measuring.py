@@ -12,7 +12,6 @@ from safetensors.numpy import load_file
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset, load_unsplit
 from kintune.errors import DataError
-from kintune.experiment import locked
 from kintune.experiments.reproduction.declaration import (
     Measurement,
     Protocol,
@@ -26,6 +25,7 @@ from kintune.experiments.reproduction.loss_plane import (
 from kintune.experiments.targets import HELD_OUT, unpack_cifar
 from kintune.experiments.workshop import Job, Workshop
 from kintune.features import extract_features
+from kintune.files import locked
 from kintune.prototypes import (
     Prototypes,
     SourceSpec,
@@ -76,7 +76,7 @@ class MeasurementArchive:
     def claimed(self, measurement: Measurement) -> Iterator[bool]:
         """Whether no other process measures it now."""
         with locked(self.root / f".{measurement.name}.lock", wait=False) as mine:
-            yield mine
+            yield mine is not None
 
 
 def measure(

@@ -21,11 +21,11 @@ from kintune.experiments.reproduction.declaration import (
 )
 from kintune.experiments.reproduction.known import KnownRuns, Outcome, missing, outcome
 from kintune.experiments.reproduction.measuring import MeasurementArchive
+from kintune.files import write_atomically
 from kintune.report.charts import Chart, PanelChart, Series, Surface, drawn
 from kintune.report.drawing import as_png, as_svg
 from kintune.report.grids import Grid, as_csv, as_markdown
 from kintune.report.wording import NO_VALUE
-from kintune.runs import write_atomically
 
 PLUS_MINUS = " ± "
 SELECTION = (
