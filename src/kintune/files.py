@@ -52,7 +52,7 @@ def _flush_folder(folder: Path) -> None:
 
 def is_temporary(path: Path) -> bool:
     """Whether a file is one that `write_atomically` had not finished."""
-    return path.name.startswith(TEMPORARY)
+    return path.name.startswith(TEMPORARY) and path.suffix == ".tmp"
 
 
 def remove_temporaries(folder: Path) -> None:
