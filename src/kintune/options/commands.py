@@ -23,6 +23,7 @@ from kintune.options.bounds import (
     Momentum,
     Repeats,
     Runs,
+    Threads,
     Workers,
 )
 from kintune.options.parts import (
