@@ -20,6 +20,7 @@ from torch import nn
 from kintune.backbones import Backbone
 from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
+from kintune.files import TEMPORARY
 from kintune.runs import OUTPUT_MARK, RunConfig, RunResult, read_result
 from kintune.training import evaluate, evaluate_model_folder, fine_tune, load_model_folder, loop
 from kintune.training.checkpoint import NAME as CHECKPOINT
@@ -584,13 +585,14 @@ class TestGoingOn:
     def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(
         self, backbone, dataset, make_config, tmp_path
     ):
-        for name in (".checkpoint.safetensors.a1b2c3d4", ".gitignore", "notes.txt"):
+        half_written = f"{TEMPORARY}a1b2c3d4.tmp"
+        for name in (half_written, ".gitignore", "notes.txt"):
             (tmp_path / name).write_text("")
 
         fine_tune(backbone, dataset, make_config(epochs=1), tmp_path)
 
         names = {path.name for path in tmp_path.iterdir()}
-        assert ".checkpoint.safetensors.a1b2c3d4" not in names
+        assert half_written not in names
         assert {".gitignore", "notes.txt"} <= names
 
     @pytest.mark.parametrize(
