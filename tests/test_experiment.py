@@ -119,9 +119,10 @@ def test_the_archive_finds_what_was_added_once_one_run_a_line(
 
 def test_a_lock_is_held_once_and_free_afterwards(tmp_path):
     with locked(tmp_path / "one") as first, locked(tmp_path / "one", wait=False) as second:
-        assert (first, second) == (True, False)
+        assert first is not None
+        assert second is None
     with locked(tmp_path / "one", wait=False) as third:
-        assert third
+        assert third is not None
 
 
 def test_targets_of_one_name_have_a_file_a_source(dataset, tmp_path):

@@ -36,9 +36,9 @@ from kintune.unexpected import unexpected
 
 DESCRIPTION = """How should I fine-tune it? Give a folder of images and a pretrained network.
 
-kintune tune photos/ --model resnet50 measures how near the images are to what the network was
-trained on, recommends a range of effective learning rates, tries a handful of runs and keeps the
-best model with the evidence. kintune demo shows it on embedded data."""
+kintune tune photos/ --model resnet50 measures how similar the images are to what the network was
+trained on, recommends a recipe with an expected error, tries a handful of runs and keeps the best
+model with the evidence. kintune demo shows it on embedded data."""
 INTERRUPTED = 130
 
 

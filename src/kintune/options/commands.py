@@ -104,7 +104,7 @@ class PrototypesOptions(ComputeOptions, ModelOptions, ImageOptions):
 
 
 class RecommendOptions(TrainingOptions, SourceOptions, TaskOptions):
-    """A range of effective learning rates before any training, with reasons and doubts.
+    """A recipe before any training: what to train, at which rate, and what error to expect.
 
     Example: kintune recommend photos/ --model resnet50 --epochs 20
     """
