@@ -247,6 +247,7 @@ def recommendation(options: RecommendOptions) -> Recommendation:
 def demo(options: DemoOptions) -> TrainingSummary | Plan:
     """The main job on what is embedded, beside the usual default."""
     flags = {"data": "sklearn:digits", "model": "pocket", "compare_default": True}
+    flags |= {"no_retrain": True}  # a minute less to wait
     return tune(TuneOptions(**flags, epochs=DEMO_EPOCHS, output=options.output))
 
 
