@@ -667,8 +667,12 @@ def test_killed_at_random_moments_ends_with_the_same_bytes(
 ):
     config = make_config(epochs=20)
     (tmp_path / "config.json").write_text(config.model_dump_json())
-    began = time.monotonic()
-    fine_tune(backbone, dataset, config, tmp_path / "whole")
+    began, threads = time.monotonic(), torch.get_num_threads()
+    torch.set_num_threads(1)  # as the killed processes: another number gives other last bits
+    try:
+        fine_tune(backbone, dataset, config, tmp_path / "whole")
+    finally:
+        torch.set_num_threads(threads)
     longest = (time.monotonic() - began) / 20
     folder, rng, kills = tmp_path / "killed", random.Random(0), 0
 

@@ -165,5 +165,6 @@ def test_a_configuration_of_two_devices_is_not_trained_by_one(
 
 
 def test_the_last_batch_leaves_no_device_with_a_single_image():
-    assert batch_bounds(11, 8, devices=2) == [(0, 11)]
+    assert batch_bounds(11, 8, devices=2) == [(0, 5), (5, 11)]
+    assert batch_bounds(11, 8, devices=4) == [(0, 11)]
     assert batch_bounds(12, 8, devices=2) == [(0, 6), (6, 12)]
