@@ -56,6 +56,7 @@ NETWORKS = {
 SOURCE = {"pocket": "CIFAR-100, 80 classes"}
 IMAGENET = "ImageNet-1k"
 IMAGES, VALIDATION_IMAGES, MAX_CLASSES = 320, 400, 50
+CONSTANT_RATE = 0.1
 COMMON: dict[str, Any] = {
     "momentum": 0.9,
     "weight_decay": 1e-4,
@@ -356,6 +357,18 @@ def quality(found: Sequence[RecipeReference], deviations: Deviations) -> Quality
     )
 
 
+def constant_loss(found: Sequence[RecipeReference]) -> tuple[float, int]:
+    """Mean loss of frozen statistics at `CONSTANT_RATE` against the best measured run, a fraction,
+    and over how many tasks: the simplest rule that a recommendation has to beat."""
+    losses = [
+        run.top1_error - min(each.top1_error for each in reference.runs)
+        for reference in found
+        for run in reference.runs
+        if run.mode == "frozen" and run.effective_lr == CONSTANT_RATE
+    ]
+    return float(np.mean(losses)), len(losses)
+
+
 def show() -> None:
     """Tables in Markdown."""
     found = references()
@@ -378,6 +391,8 @@ def show() -> None:
             name_of_set = reference.task.target.split(",")[0]
             print(f"| {name_of_set} | {probe} | {' | '.join(cells)} | {best} |")
     print(f"\n{quality(found, deviations)}")
+    loss, tasks = constant_loss(found)
+    print(f"always frozen {CONSTANT_RATE}: mean_loss={loss} tasks={tasks}")
 
 
 def ship() -> None:
