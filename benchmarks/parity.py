@@ -172,7 +172,7 @@ def pixel_difference(dataset: ImageDataset) -> int:
 
 def settings(task: Task, key: dict[str, Any]) -> Hyperparameters:
     convention: UpdateConvention = key["way"]
-    return Hyperparameters(
+    return Hyperparameters.as_in_paper(
         lr=key["lr"],
         momentum=MOMENTUM,
         weight_decay=DECAY if convention == "torch" else DECAY / (1 - MOMENTUM),

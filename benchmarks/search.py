@@ -94,7 +94,7 @@ def main() -> None:
 def run_grid(folder: Path, runs: Path, scratch: Path, threads: int) -> None:
     backbone = load_backbone("pocket")
     dataset = load_dataset(subset(folder, scratch), backbone.input, val_fraction=VAL_FRACTION)
-    settings = Hyperparameters(
+    settings = Hyperparameters.as_in_paper(
         lr=RATES[0], batch_size=BATCH_SIZE, epochs=EPOCHS, augmentation="flip"
     )
     template = RunConfig(**start_of(backbone, dataset), hyperparameters=settings)
@@ -241,7 +241,7 @@ def replay(surface: Surface, engine: EngineName, *, aided: bool, seed: int) -> I
     generator = np.random.default_rng([seed, 7])
     errors = surface.drawn(generator)
     space = SearchSpace(
-        base=Hyperparameters(lr=0.01, batch_size=BATCH_SIZE, epochs=EPOCHS),
+        base=Hyperparameters.as_in_paper(lr=0.01, batch_size=BATCH_SIZE, epochs=EPOCHS),
         prior=surface.prior if aided else None,
         validation_images=surface.validation_images,
     )

@@ -331,7 +331,7 @@ def run_config(setting: Setting, inputs: Inputs) -> RunConfig:
     """A run with an epoch for each repeat, one to warm up, and one that is never reached."""
     return RunConfig(
         **start_of(inputs.backbone, inputs.dataset),
-        hyperparameters=Hyperparameters(
+        hyperparameters=Hyperparameters.as_in_paper(
             lr=LR,
             momentum=MOMENTUM,
             weight_decay=WEIGHT_DECAY,

@@ -156,7 +156,7 @@ def finished_search(
                 weights_sha256="w1",
                 input=InputSpec(image_size=224, mean=(0, 0, 0), std=(1, 1, 1)),
                 data_sha256="d1",
-                hyperparameters=Hyperparameters(
+                hyperparameters=Hyperparameters.as_in_paper(
                     lr=lr_for(rate, 0.9), batch_size=32, epochs=30, **settings
                 ),
                 seed=seed,

@@ -46,7 +46,9 @@ def test_rates_are_said_with_the_momentum_they_go_with(make_similarity):
 
 
 def settings(**changes):
-    return Hyperparameters(lr=0.01, momentum=0.9, batch_size=32, epochs=10).replace(**changes)
+    return Hyperparameters.as_in_paper(lr=0.01, momentum=0.9, batch_size=32, epochs=10).replace(
+        **changes
+    )
 
 
 def test_near_and_far_targets_hear_what_the_paper_found_of_l2_sp():

@@ -10,7 +10,7 @@ from kintune.runs import RunResult
 from kintune.search import Choices, SearchSpace
 from kintune.training import Evaluation
 
-BASE = Hyperparameters(lr=0.03, momentum=0, batch_size=10, epochs=1)
+BASE = Hyperparameters.as_in_paper(lr=0.03, momentum=0, batch_size=10, epochs=1)
 
 
 @pytest.fixture

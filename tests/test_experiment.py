@@ -46,7 +46,9 @@ def make_config(backbone, dataset):
             initialization="random",
             input=backbone.input,
             data_sha256=dataset.content_hash,
-            hyperparameters=Hyperparameters(lr=lr, batch_size=4, epochs=3, augmentation="flip"),
+            hyperparameters=Hyperparameters.as_in_paper(
+                lr=lr, batch_size=4, epochs=3, augmentation="flip"
+            ),
             seed=seed,
         )
 

@@ -20,7 +20,7 @@ momenta = st.floats(0, 0.99)
 
 
 def settings(**changes):
-    return Hyperparameters(**{"lr": 0.01, "batch_size": 32, "epochs": 2, **changes})
+    return Hyperparameters.as_in_paper(**{"lr": 0.01, "batch_size": 32, "epochs": 2, **changes})
 
 
 @given(rates, momenta, momenta, st.just(0.0) | st.floats(1e-8, 1e-2))
@@ -41,7 +41,7 @@ def test_the_reporting_coordinate_is_not_kept_when_momentum_moves():
     assert moved.effective_weight_decay == pytest.approx(0.0001)
 
 
-def test_effective_rate_of_the_default_is_a_tenth():
+def test_effective_rate_at_momentum_nine_tenths_is_tenfold():
     assert settings().effective_lr == pytest.approx(0.1)
     assert lr_for(0.1, 0.0) == 0.1
 

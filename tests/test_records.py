@@ -8,11 +8,11 @@ from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
 from kintune.options import FinetuneOptions
 
-SETTINGS = Hyperparameters(lr=0.01, batch_size=32, epochs=1)
+SETTINGS = Hyperparameters.as_in_paper(lr=0.01, batch_size=32, epochs=1)
 
 
 def test_replace_changes_a_copy():
-    assert SETTINGS.replace(lr=0.1) == Hyperparameters(lr=0.1, batch_size=32, epochs=1)
+    assert SETTINGS.replace(lr=0.1) == Hyperparameters.as_in_paper(lr=0.1, batch_size=32, epochs=1)
     assert SETTINGS.lr == 0.01
 
 

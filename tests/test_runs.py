@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from kintune.errors import OptionError
+from kintune.hyperparameters import PAPER, Hyperparameters
 from kintune.inputs import InputSpec
 from kintune.records import content_id
 from kintune.runs import (
@@ -20,7 +21,7 @@ def config(**changes):
         "weights_sha256": "0" * 64,
         "input": InputSpec(image_size=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         "data_sha256": "1" * 64,
-        "hyperparameters": {"lr": 0.01, "batch_size": 32, "epochs": 10},
+        "hyperparameters": Hyperparameters.as_in_paper(lr=0.01, batch_size=32, epochs=10),
     }
     return RunConfig.model_validate(values | changes)
 
@@ -30,8 +31,21 @@ def test_a_field_that_is_added_leaves_the_identity_of_earlier_runs_alone():
     assert config().id == "3a8fd1e9c062"
 
 
-def test_a_default_that_is_said_is_the_default():
-    said = {"lr": 0.01, "batch_size": 32, "epochs": 10, "momentum": 0.9, "schedule": "step"}
+def test_the_identity_of_a_run_does_not_change_with_a_default():
+    product = Hyperparameters(lr=0.01, batch_size=32, epochs=10)
+    assert config(hyperparameters=product).id == "0e3942ccd765"
+
+
+def test_a_file_of_a_time_before_a_field_is_of_a_run_as_in_the_paper(tmp_path):
+    said = config().to_json()
+    said["hyperparameters"] = {"lr": 0.01, "batch_size": 32, "epochs": 10}
+    write_json(tmp_path / "config.json", said)
+    assert RunConfig.read(tmp_path / "config.json") == config()
+    assert Hyperparameters(lr=0.01, batch_size=32, epochs=10) != config().hyperparameters
+
+
+def test_an_implied_value_that_is_said_is_the_implied_one():
+    said = {"lr": 0.01, "batch_size": 32, "epochs": 10, **PAPER}
     assert config(hyperparameters=said, seed=0).id == config().id
 
 

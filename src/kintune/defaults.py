@@ -3,8 +3,10 @@
 import math
 from typing import Literal
 
-from kintune.hyperparameters import AugmentationName, HeadStart, ScheduleName
-
+RegularizerName = Literal["l2", "l2-sp", "none"]
+ScheduleName = Literal["step", "cosine", "constant"]
+AugmentationName = Literal["random_resized_crop", "random_crop", "flip", "none"]
+HeadStart = Literal["probe", "random"]
 EngineName = Literal["recipes", "bracket", "tpe", "gp", "random", "grid"]
 """What proposes the next setting: `kintune.search.ENGINES`."""
 RunnerName = Literal["local", "ray"]
@@ -36,9 +38,14 @@ SHORT_STEPS = 1500
 DECODE_GIGABYTES = 1.0
 """Memory for decoding images over all threads, 10^9 bytes: at least 200 million pixels of a JPEG,
 120 million of a PNG."""
+REGULARIZER: RegularizerName = "l2"
 SCHEDULE: ScheduleName = "step"
+AUGMENTATION: AugmentationName = "flip"
+"""Central crops, mirrored at random: see `augmentations_for`."""
 HEAD_START: HeadStart = "probe"
 """Of pretrained weights."""
+FREEZE_BN_STATS = True
+"""Where no recommendation chooses the batch statistics, those of the source."""
 CLIP_GRAD_NORM = 1.0
 """With frozen batch statistics nothing bounds the activations: EfficientNet-Lite0 at an effective
 rate of 0.1 ended at chance on two of three sets (96 pixels, 12 epochs), with this bound at the best
@@ -82,4 +89,5 @@ def augmentations_for(steps: int) -> tuple[AugmentationName, ...]:
     >>> augmentations_for(400), augmentations_for(2000)
     (('flip',), ('flip', 'random_resized_crop'))
     """
-    return ("flip",) if steps < SHORT_STEPS else ("flip", "random_resized_crop")
+    longer: tuple[AugmentationName, ...] = ("random_resized_crop",)
+    return AUGMENTATION, *(longer if steps >= SHORT_STEPS else ())

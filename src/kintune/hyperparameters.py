@@ -4,16 +4,16 @@ The paper is Li et al., "Rethinking the Hyperparameters for Fine-tuning", ICLR 2
 """
 
 import math
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
+from kintune import defaults
+from kintune.defaults import AugmentationName, HeadStart, RegularizerName, ScheduleName
 from kintune.records import Record
 
-RegularizerName = Literal["l2", "l2-sp", "none"]
-ScheduleName = Literal["step", "cosine", "constant"]
-AugmentationName = Literal["random_resized_crop", "random_crop", "flip", "none"]
-HeadStart = Literal["probe", "random"]
 UpdateConvention = Literal["paper", "torch"]
 
 LEAST_STEP, MOST_STEP = 0.3, 0.7
@@ -28,6 +28,21 @@ APPENDIX_D_MILESTONES = (2 / 3,)
 """Appendix D: of 9,000 iterations, 6,000."""
 NEW_PART_DECAY = 0.01
 """β of L2-SP for the new head: the constant of Li et al. (2018), kept in appendix D."""
+PAPER: Mapping[str, Any] = MappingProxyType(
+    {
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "regularizer": "l2",
+        "schedule": "step",
+        "augmentation": "random_resized_crop",
+        "head_start": "random",
+        "clip_grad_norm": None,
+        "freeze_bn_stats": False,
+    }
+)
+"""What the paper does where `kintune.defaults` decides. A file that does not name one of these
+fields is of a run that had this value, and the identity of a run leaves it out: neither changes
+with a default."""
 
 
 class Hyperparameters(Record):
@@ -35,18 +50,18 @@ class Hyperparameters(Record):
 
     lr: float = Field(gt=0)
     """Learning rate η at the start of the schedule."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    momentum: float = Field(default=defaults.MOMENTUM, ge=0, lt=1)
     """Momentum m of Nesterov's accelerated gradient."""
-    weight_decay: float = Field(default=1e-4, ge=0)
+    weight_decay: float = Field(default=defaults.WEIGHT_DECAY, ge=0)
     """Weight decay λ of L2, or α of L2-SP for the part shared with the source network."""
     batch_size: int = Field(ge=1)
     """Images a step, n."""
     epochs: int = Field(ge=0)
     """Passes over the training images. After 0 the model is the frozen network with the head that
     `head_start` gives."""
-    regularizer: RegularizerName = "l2"
+    regularizer: RegularizerName = defaults.REGULARIZER
     """What the decay pulls towards: zero (l2) or the pretrained weights (l2-sp)."""
-    schedule: ScheduleName = "step"
+    schedule: ScheduleName = defaults.SCHEDULE
     """Shape of the learning rate over training; `step` divides by 10 at each milestone."""
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = MILESTONES
     """Of the `step` schedule, as shares of training: the shape is the same at every length."""
@@ -54,7 +69,7 @@ class Hyperparameters(Record):
     """The rate grows linearly over so many epochs."""
     iterations: int | None = Field(default=None, ge=1)
     """Training ends after so many steps, in the last of the `epochs`; None trains those whole."""
-    augmentation: AugmentationName = "random_resized_crop"
+    augmentation: AugmentationName = defaults.AUGMENTATION
     """How training images are varied."""
     convention: UpdateConvention = "paper"
     """Where rate and decay stand in the update: see `kintune.training.NesterovSGD`."""
@@ -62,7 +77,7 @@ class Hyperparameters(Record):
     """Decay λ2, or β, of the new head; None is the same as the rest for L2 and 0.01 for L2-SP."""
     exempt_bias_and_norm: bool = False
     """Biases and the parameters of normalisation do not decay. In the paper everything does."""
-    head_start: HeadStart = "random"
+    head_start: HeadStart = defaults.HEAD_START
     """The new head's weights at the start: drawn from N(0, 0.01^2) as in the paper, or a linear
     classifier of the frozen features (`kintune.training.head_start`)."""
     head_lr_factor: float = Field(default=1, gt=0)
@@ -70,11 +85,32 @@ class Hyperparameters(Record):
     bn_momentum: float | None = Field(default=None, ge=0, lt=1)
     """Share of the running batch statistics that is kept in each step, as in the paper; torch's
     `momentum` is 1 minus it. None leaves the network's own."""
-    clip_grad_norm: float | None = Field(default=None, gt=0)
+    clip_grad_norm: float | None = Field(default=defaults.CLIP_GRAD_NORM, gt=0)
     """Largest Euclidean norm of the gradient of all trained parameters together; longer gradients
     are shortened to it. None clips nothing, as in the paper."""
-    freeze_bn_stats: bool = False
+    freeze_bn_stats: bool = defaults.FREEZE_BN_STATS
     """Batch normalisation uses the source's running statistics, and leaves them alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.mode == "json" and isinstance(value, dict):
+            return {**PAPER, **cast("dict[str, Any]", value)}
+        return cast("Any", value)
+
+    @classmethod
+    def as_in_paper(cls, **values: Any) -> Self:
+        """The paper's choices (`PAPER`) where no other value is given.
+
+        >>> Hyperparameters.as_in_paper(lr=0.01, batch_size=256, epochs=300).head_start
+        'random'
+        """
+        return cls(**{**PAPER, **values})
+
+    @classmethod
+    def implied(cls) -> dict[str, Any]:
+        """See `PAPER`."""
+        return {**super().implied(), **PAPER}
 
     @model_validator(mode="after")
     def _has_a_head(self) -> Self:
@@ -183,7 +219,7 @@ def appendix_d(
     >>> setting.epochs, setting.new_part_coefficient
     (48, 0.01)
     """
-    return Hyperparameters(
+    return Hyperparameters.as_in_paper(
         lr=lr,
         momentum=0.9,
         weight_decay=weight_decay,

@@ -34,16 +34,22 @@ class Record(BaseModel):
         """
         return type(self)(**{**dict(self), **changes})
 
+    @classmethod
+    def implied(cls) -> dict[str, Any]:
+        """What a record means that does not name a field, by field: its default."""
+        fields = cls.model_fields.items()
+        return {name: field.default for name, field in fields if not field.is_required()}
+
     def without_defaults(self) -> dict[str, Any]:
-        """The record as plain JSON values, fields left out that are their default to 10 significant
-        digits."""
-        values = self.to_json()
+        """The record as plain JSON values, fields left out that have their implied value to 10
+        significant digits."""
+        values, implied = self.to_json(), self.implied()
         found: dict[str, Any] = {}
-        for name, field in type(self).model_fields.items():
+        for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, Record):
                 found[name] = value.without_defaults()
-            elif field.is_required() or _rounded(values[name]) != _rounded(field.default):
+            elif name not in implied or _rounded(values[name]) != _rounded(implied[name]):
                 found[name] = values[name]
         return found
 

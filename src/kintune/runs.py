@@ -41,10 +41,10 @@ def device_kind(device: str) -> DeviceKind:
 class RunConfig(Record):
     """All that decides the result of a run. No time, host, path or output folder belongs here.
 
-    The default of a field, here and in the records below, is what was done before the field was
-    there: it never changes, and a new field leaves the identity of earlier runs alone. The number
-    of CPU threads is not part of it, since it changes no more than last bits: `environment.json`
-    has it.
+    The implied value of a field (`Record.implied`), here and in the records below, is what was done
+    before the field was there: it never changes, and a new field leaves the identity of earlier
+    runs alone. The number of CPU threads is not part of it, since it changes no more than last
+    bits: `environment.json` has it.
 
     A file without a `version` is of version 1, which had `threads` and no `device`: it is read as
     a run on a CPU, whatever its number of threads. With one thread its identity is the same.
@@ -84,7 +84,7 @@ class RunConfig(Record):
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits that name this configuration, of all that is not default."""
+        """Twelve hexadecimal digits that name this configuration, of all that is not implied."""
         return content_id(self.without_defaults())
 
     @property

@@ -179,7 +179,7 @@ def _devices(options: SearchOptions, task: Task) -> tuple[str, ...]:
 def frozen_head_config(task: Task, options: SearchOptions) -> RunConfig:
     """The frozen network with a linear classifier of its features: a run of no epochs, which has no
     learning rate to speak of."""
-    settings = Hyperparameters(
+    settings = Hyperparameters.as_in_paper(
         lr=defaults.USUAL_LR,
         momentum=defaults.MOMENTUM,
         batch_size=task_facts(task, options).batch_size,

@@ -19,7 +19,7 @@ def config(lr: float) -> RunConfig:
         weights_sha256="",
         input=SPEC,
         data_sha256="",
-        hyperparameters=Hyperparameters(lr=lr, batch_size=1, epochs=1),
+        hyperparameters=Hyperparameters.as_in_paper(lr=lr, batch_size=1, epochs=1),
     )
 
 

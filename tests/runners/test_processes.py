@@ -25,7 +25,7 @@ def config(lr: float, **behaviour: object) -> RunConfig:
         weights_sha256="",
         input=SPEC,
         data_sha256="",
-        hyperparameters=Hyperparameters(lr=lr, batch_size=1, epochs=3),
+        hyperparameters=Hyperparameters.as_in_paper(lr=lr, batch_size=1, epochs=3),
     )
 
 

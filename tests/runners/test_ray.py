@@ -29,7 +29,7 @@ pytestmark = [
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
 SPEC = InputSpec(image_size=8, mean=(0, 0, 0), std=(1, 1, 1))
-BASE = Hyperparameters(lr=0.01, batch_size=1, epochs=6)
+BASE = Hyperparameters.as_in_paper(lr=0.01, batch_size=1, epochs=6)
 TEMPLATE = RunConfig(
     model="pocket", weights_sha256="", input=SPEC, data_sha256="", hyperparameters=BASE
 )

@@ -11,7 +11,7 @@ from kintune.runners import never
 from kintune.runs import RunConfig, RunResult, read_result, result_without_errors, write_json
 from kintune.search import Budget, SearchPlan, SearchSpace, TrialStore
 
-BASE = Hyperparameters(lr=0.01, batch_size=8, epochs=2)
+BASE = Hyperparameters.as_in_paper(lr=0.01, batch_size=8, epochs=2)
 PRIOR = RateRange(low=0.02, best=0.1, high=0.5)
 SPACE = SearchSpace(base=BASE, prior=PRIOR, validation_images=100)
 TEMPLATE = RunConfig(

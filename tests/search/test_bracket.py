@@ -8,7 +8,7 @@ from kintune.search import Choices, History, Observation, Point, SearchSpace
 from kintune.search.bracket import Bracket
 
 RATES = RateRange(low=0.02, best=0.1, high=0.5)
-BASE = Hyperparameters(lr=0.01, batch_size=32, epochs=2)
+BASE = Hyperparameters.as_in_paper(lr=0.01, batch_size=32, epochs=2)
 SPACE = SearchSpace(base=BASE, prior=RATES, validation_images=1000)
 
 

@@ -14,7 +14,7 @@ PRIOR = RateRange(low=0.02, best=0.06, high=0.2)
 @pytest.fixture
 def space():
     return SearchSpace(
-        base=Hyperparameters(lr=0.006, batch_size=32, epochs=12, freeze_bn_stats=True),
+        base=Hyperparameters.as_in_paper(lr=0.006, batch_size=32, epochs=12, freeze_bn_stats=True),
         prior=PRIOR,
         choices=Choices(freeze_bn_stats=(True, False)),
         validation_images=400,

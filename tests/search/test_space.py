@@ -17,7 +17,9 @@ from kintune.search import (
     scratch_grid,
 )
 
-BASE = Hyperparameters(lr=0.01, momentum=0.9, weight_decay=1e-4, batch_size=32, epochs=4)
+BASE = Hyperparameters.as_in_paper(
+    lr=0.01, momentum=0.9, weight_decay=1e-4, batch_size=32, epochs=4
+)
 CHOICES = Choices(momentum=(0.9, 0.0, 0.95), weight_decay=(0.0, 1e-4), batch_size=(32, 64))
 SPACE = SearchSpace(base=BASE, choices=CHOICES)
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
-from kintune.hyperparameters import Hyperparameters
+from kintune.hyperparameters import PAPER, Hyperparameters
 from kintune.runs import RunConfig
 
 MakeConfig = Callable[..., RunConfig]
@@ -45,7 +45,7 @@ def make_config(backbone: Backbone, dataset: ImageDataset) -> MakeConfig:
     """A configuration of three steps an epoch; keywords replace fields of either record."""
 
     def make(**changes: object) -> RunConfig:
-        settings = {"lr": 0.01, "batch_size": 8, "epochs": 3}
+        settings = {**PAPER, "lr": 0.01, "batch_size": 8, "epochs": 3}
         settings |= {k: v for k, v in changes.items() if k in Hyperparameters.model_fields}
         others = {k: v for k, v in changes.items() if k in RunConfig.model_fields}
         return RunConfig.model_validate(

@@ -11,7 +11,7 @@ from kintune.training.schedules import lr_factor, total_steps
 
 def factors(epochs, steps_per_epoch=1, **others):
     values = {"lr": 0.1, "batch_size": 8, "epochs": epochs}
-    settings = Hyperparameters.model_validate(values | others)
+    settings = Hyperparameters.as_in_paper(**values, **others)
     steps = range(total_steps(settings, steps_per_epoch))
     return [lr_factor(settings, step, steps_per_epoch) for step in steps]
 

@@ -55,7 +55,7 @@ def _losses(outcome: Outcome, seed: int, *, keeps_lowest: bool) -> list[float]:
     curve, images = case.validation
     low, high = guess.interval(SHARE)
     space = SearchSpace(
-        base=Hyperparameters(lr=guess.rate, batch_size=1, epochs=1),
+        base=Hyperparameters.as_in_paper(lr=guess.rate, batch_size=1, epochs=1),
         prior=RateRange(low=low, best=guess.rate, high=high),
         validation_images=images,
     )

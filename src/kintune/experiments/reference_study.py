@@ -146,7 +146,7 @@ def quarter_of(effective_lr: float) -> int:
 
 def settings(source: SourceName, budget: BudgetName, point: Point) -> Hyperparameters:
     """The hyperparameters of a point of a curve."""
-    return Hyperparameters(
+    return Hyperparameters.as_in_paper(
         lr=lr_for(rate(point.quarter), MOMENTUM),
         momentum=MOMENTUM,
         weight_decay=point.decay,

@@ -115,7 +115,9 @@ def _product(
     epochs: int,
 ) -> tuple[Hyperparameters, ...]:
     return tuple(
-        Hyperparameters(lr=lr, momentum=m, weight_decay=d, batch_size=batch_size, epochs=epochs)
+        Hyperparameters.as_in_paper(
+            lr=lr, momentum=m, weight_decay=d, batch_size=batch_size, epochs=epochs
+        )
         for m in momenta
         for lr in lrs
         for d in decays

@@ -134,7 +134,7 @@ def what_differs(one: Hyperparameters, other: Hyperparameters) -> str:
     """The choices of one setting that the other does not share, but for its rate and a decay that
     only follows the momentum; empty where there are none.
 
-    >>> base = Hyperparameters(lr=0.1, batch_size=32, epochs=1)
+    >>> base = Hyperparameters.as_in_paper(lr=0.1, batch_size=32, epochs=1)
     >>> what_differs(base.replace(augmentation="flip"), base)
     'with augmentation flip'
     """

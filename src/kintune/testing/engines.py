@@ -9,7 +9,7 @@ from kintune.hyperparameters import Hyperparameters, RateRange
 from kintune.search import Choices, History, Observation, Point, Proposal, SearchEngine, SearchSpace
 
 PRIOR = RateRange(low=0.02, best=0.1, high=0.5)
-BASE = Hyperparameters(lr=0.01, batch_size=32, epochs=4)
+BASE = Hyperparameters.as_in_paper(lr=0.01, batch_size=32, epochs=4)
 RUNS = 9
 
 

@@ -19,7 +19,7 @@ def lr_factor(settings: Hyperparameters, step: int, steps_per_epoch: int) -> flo
     paper's 300 epochs with decays at 150 and 250; `cosine` is half a cosine from 1 to 0; `constant`
     is 1. Each is multiplied by a linear warm-up, whose last step is the first at the full rate.
 
-    >>> settings = Hyperparameters(lr=0.01, batch_size=256, epochs=300, warmup_epochs=2)
+    >>> settings = Hyperparameters.as_in_paper(lr=0.01, batch_size=256, epochs=300, warmup_epochs=2)
     >>> [round(lr_factor(settings, epoch, 1), 3) for epoch in (0, 1, 149, 150, 250)]
     [0.5, 1.0, 1.0, 0.1, 0.01]
     """

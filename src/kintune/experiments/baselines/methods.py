@@ -105,7 +105,7 @@ def settings_of(method: MethodName, study: Hyperparameters) -> Hyperparameters:
 def bit_rule(study: Hyperparameters, lr: float) -> Hyperparameters:
     """BiT-HyperRule for a small task, over the epochs and images that there are.
 
-    >>> study = Hyperparameters(lr=0.01, batch_size=512, epochs=500)
+    >>> study = Hyperparameters.as_in_paper(lr=0.01, batch_size=512, epochs=500)
     >>> rule = bit_rule(study, BIT_LR)
     >>> rule.lr, rule.momentum, rule.weight_decay, rule.warmup_epochs
     (0.003, 0.9, 0.0, 100.0)

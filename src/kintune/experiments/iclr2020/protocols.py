@@ -64,7 +64,7 @@ MOBILE_LRS = (0.01, 0.00316, 0.001, 0.000316)
 STRONG_DECAY = {0.9: 0.1, 0.0: 0.01}
 """By momentum: equal decays per step at equal effective rates."""
 
-_PAPER_BASE = Hyperparameters(
+_PAPER_BASE = Hyperparameters.as_in_paper(
     lr=USUAL_LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, batch_size=256, epochs=300
 )
 _SMALL_BASE = _PAPER_BASE.replace(batch_size=32, epochs=12, augmentation="flip")
