@@ -13,8 +13,8 @@ from kintune.search import (
     difference_error,
     kept,
     paired_standard_error,
-    what_differs,
 )
+from kintune.setting_text import difference
 from kintune.training import Evaluation
 
 NORMAL_95 = 1.96
@@ -210,5 +210,5 @@ def _rates(scored: Sequence[_Scored], beside: _Scored | None = None) -> str:
 def _apart(scored: _Scored, beside: _Scored | None) -> str:
     if beside is None:
         return ""
-    words = what_differs(scored.setting.hyperparameters, beside.setting.hyperparameters)
+    words = difference(scored.setting.hyperparameters, beside.setting.hyperparameters)
     return f" {words}" if words else ""

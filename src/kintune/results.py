@@ -5,13 +5,6 @@ from typing import Any
 from kintune.records import Record
 from kintune.runs import RunResult
 
-RECIPE_NAMES = {
-    "head": "head on the frozen features",
-    "frozen": "all weights, frozen batch statistics",
-    "batch": "all weights, statistics of each batch",
-}
-"""What is trained, and how batches are normalized, as a person reads it."""
-
 
 class BestRun(RunResult):
     """The chosen run, with what the test images say of it."""

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from kintune.progress import duration, megabytes, printable
 from kintune.results import (
-    RECIPE_NAMES,
     BestRun,
     BuildPlan,
     Plan,
@@ -19,6 +18,13 @@ from kintune.results import (
     TrainingSummary,
 )
 from kintune.runs import RunResult
+from kintune.setting_text import (
+    RECIPE_NAMES,
+    describe_fields,
+    describe_setting,
+    differing_fields,
+    field_name,
+)
 
 if TYPE_CHECKING:
     from kintune.datasets import CacheContents, HealthReport
@@ -30,8 +36,6 @@ if TYPE_CHECKING:
     from kintune.similarity import Similarity, SourceRanking
 
 MAX_CLASSES = 12
-VARIED = ("freeze_bn_stats", "augmentation")
-"""Settings that have a column where the runs differ in them."""
 
 
 def similarity_table(measured: "Similarity | SourceRanking") -> str:
@@ -129,10 +133,7 @@ def recommendation_table(advice: "Recommendation") -> str:
         _recipe_table(advice),
         "",
         _setting_table(advice),
-        *[
-            f"{name.replace('bn_', 'BN ').replace('_', ' ')}: {why}"
-            for name, why in advice.reasons.items()
-        ],
+        *[f"{field_name(name)}: {why}" for name, why in advice.reasons.items()],
         "",
         _evidence_table(advice),
         *[f"warning: {warning}" for warning in advice.warnings],
@@ -206,17 +207,17 @@ def summary_table(summary: TrainingSummary | Plan) -> str:
     if isinstance(summary, Plan):
         return _plan_text(summary)
     trained = [run.hyperparameters for run in summary.runs if run.hyperparameters.epochs]
-    varied = [name for name in VARIED if len({getattr(each, name) for each in trained}) > 1]
+    varied = differing_fields(trained, but=["momentum"])  # which has a column
     rows = [_run_row(run, summary.labels.get(run.id, ""), varied) for run in summary.runs]
     if summary.frozen_head is not None:
-        rows.insert(0, _run_row(summary.frozen_head, "head on frozen features", varied))
+        rows.insert(0, _run_row(summary.frozen_head, RECIPE_NAMES["head"], varied))
     table = _table(
         (
             "run",
             "effective lr",
             "lr",
             "momentum",
-            *[name.replace("_", " ") for name in varied],
+            *(["settings"] if varied else []),
             "validation error",
             "seconds",
             "status",
@@ -225,7 +226,7 @@ def summary_table(summary: TrainingSummary | Plan) -> str:
     )
     lines = [table]
     if summary.best is not None:
-        lines.append(_kept_text(summary.best, varied))
+        lines.append(_kept_text(summary.best, differing_fields(trained)))
         if summary.verdict is not None:
             lines.append(f"verdict {summary.verdict.sentence}")
         lines.append(f"model   {summary.model_path}")
@@ -247,7 +248,7 @@ def _plan_text(plan: Plan) -> str:
 def _run_row(run: RunResult, label: str, varied: Sequence[str]) -> tuple[str, ...]:
     error, settings = run.validation_top1_error, run.hyperparameters
     rates = (f"{run.effective_lr:.4g}", f"{settings.lr:.4g}", f"{settings.momentum:g}")
-    values = (*rates, *_values(run, varied))
+    values = (*rates, *([describe_fields(settings, varied)] if varied else []))
     return (
         f"{run.id} {label}".strip(),
         *(values if settings.epochs else "-" * len(values)),
@@ -257,16 +258,11 @@ def _run_row(run: RunResult, label: str, varied: Sequence[str]) -> tuple[str, ..
     )
 
 
-def _values(run: RunResult, varied: Sequence[str]) -> tuple[str, ...]:
-    return tuple(str(getattr(run.hyperparameters, name)) for name in varied)
-
-
 def _kept_text(best: BestRun, varied: Sequence[str]) -> str:
     tested = best.test_top1_error
     test = "no test split to read" if tested is None else f"test error {tested:.2%}"
-    settings = [f"effective lr {best.effective_lr:.4g}", *_values(best, varied)]
-    what = ", ".join(settings) if best.hyperparameters.epochs else "the head on frozen features"
-    return f"kept    {what}: validation error {best.validation_top1_error:.2%}, {test}"
+    setting = describe_setting(best.hyperparameters, varied)
+    return f"kept    {setting}: validation error {best.validation_top1_error:.2%}, {test}"
 
 
 def health_table(health: "HealthReport") -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from kintune.report.classes import WIDTHS, class_figure, nearest_of
-from kintune.report.reading import Similarity, SourceClass
+from kintune.report.parts import Similarity, SourceClass
 
 
 def similarity(costs, **changes):

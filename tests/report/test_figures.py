@@ -10,8 +10,9 @@ from kintune.report.axes import Scale, log_scale, padded_scale
 from kintune.report.confusion import class_scores, confused_pairs, confusion_matrix
 from kintune.report.curves import ERROR, LOSS, curve_figure
 from kintune.report.images import Gallery
+from kintune.report.parts import Evaluation, EvidenceRow, RateRange, Recommendation
 from kintune.report.rates import WIDTHS, error_figure, evidence_figure
-from kintune.report.reading import Evaluation, EvidenceRow, RateRange, Recommendation, read_output
+from kintune.report.reading import read_output
 
 
 def test_log_scale_puts_equal_factors_at_equal_distances():

@@ -108,11 +108,12 @@ def test_every_run_has_a_row_with_its_reason(make_tune):
     assert "diverged loss is not finite" in text
 
 
-def test_augmentations_are_named_where_they_differ(make_tune):
+def test_settings_are_named_where_they_differ(make_tune):
     folder = make_tune()
     alike = page_of(folder).text
-    assert alike.count("Augmentation") == 1
-    assert "momentum 0.9, random_resized_crop" not in alike
+    assert "Settings" not in alike
+    assert "momentum 0.9, statistics of each batch" in alike
+    assert "statistics of each batch, random_resized_crop augmentation" not in alike
 
     def change(summary: dict[str, Any]) -> None:
         for run in summary["runs"]:
@@ -122,10 +123,10 @@ def test_augmentations_are_named_where_they_differ(make_tune):
 
     edit(folder / "summary.json", change)
     page = page_of(folder)
-    assert page.text.count("Augmentation") == 2
-    assert "recommended random_resized_crop" in page.text
-    assert "momentum 0.9, random_resized_crop" in page.text
-    assert "usual default, flip" in page.text
+    assert "Settings" in page.text
+    assert "recommended random_resized_crop augmentation" in page.text
+    assert "momentum 0.9, statistics of each batch, random_resized_crop augmentation" in page.text
+    assert "usual default, flip augmentation" in page.text
 
 
 def test_runs_that_the_summary_does_not_name_are_left_out(make_tune):

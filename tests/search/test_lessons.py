@@ -54,11 +54,11 @@ AUGMENTED = SPACE.replace(choices=Choices(augmentation=("flip", "none")))
 @pytest.mark.parametrize(
     ("end", "lesson"),
     [
-        (0.2, "The lowest so far: 20.0% against 50.0% with augmentation flip."),
-        (0.52, "Not told apart from the best: 52.0% against 50.0% with augmentation flip."),
-        (0.9, "Worse: 90.0% against 50.0% with augmentation flip."),
-        ("stopped", "Stopped as lost against 50.0% with augmentation flip."),
-        ("diverged", "Diverged, against 50.0% at 0.1 with augmentation flip."),
+        (0.2, "The lowest so far: 20.0% against 50.0% with flip augmentation."),
+        (0.52, "Not told apart from the best: 52.0% against 50.0% with flip augmentation."),
+        (0.9, "Worse: 90.0% against 50.0% with flip augmentation."),
+        ("stopped", "Stopped as lost against 50.0% with flip augmentation."),
+        ("diverged", "Diverged, against 50.0% at 0.1 with flip augmentation."),
     ],
 )
 def test_another_augmentation_says_nothing_about_the_rate(taught, end, lesson):

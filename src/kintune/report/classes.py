@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from kintune.report.axes import Frame, Scale
+from kintune.report.parts import Similarity, SourceClass
 from kintune.report.rates import WIDTHS, Mark, stacked
-from kintune.report.reading import Similarity, SourceClass
 from kintune.report.wording import number, percent
 
 __all__ = ["WIDTHS", "ClassFigure", "class_figure", "nearest_of"]

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from PIL import Image
 
 from kintune.report.images import data_uri
-from kintune.report.reading import Evaluation
+from kintune.report.parts import Evaluation
 
 TABLE_CLASSES = 24
 """More classes than this are drawn as a picture, a pixel a cell."""

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kintune.report.axes import Frame, Scale, padded_scale
+from kintune.report.parts import EpochMetrics, Run
 from kintune.report.rates import describe_run
-from kintune.report.reading import EpochMetrics, Output, Run
+from kintune.report.reading import Output
 from kintune.report.wording import number, percent
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 390, 290, 46, 62, 12, 46

@@ -10,7 +10,7 @@ from itertools import islice
 from PIL import Image, ImageOps
 
 from kintune.datasets.decode import ImageScale, decode_file
-from kintune.report.reading import Evaluation
+from kintune.report.parts import Evaluation
 
 _SIDE = 112
 _QUALITY = 78

@@ -12,16 +12,16 @@ from markupsafe import Markup
 from kintune.progress import printable
 from kintune.report import classes, confusion, curves, rates, trace, wording
 from kintune.report.images import Gallery, Sample
-from kintune.report.reading import (
+from kintune.report.parts import (
     ClassFlow,
     Evaluation,
-    Output,
     Recommendation,
     Similarity,
     SourceClass,
     Summary,
 )
-from kintune.results import RECIPE_NAMES
+from kintune.report.reading import Output
+from kintune.setting_text import RECIPE_NAMES, describe_fields, field_name
 
 _RIGHT, _WRONG, _PAIRS = 12, 24, 12
 _PICTURED_CLASSES, _PICTURES, _NEIGHBOURS = 8, 3, 3
@@ -67,6 +67,8 @@ def render_page(output: Output) -> str:
         number=wording.number,
         duration=wording.duration,
         counted=wording.counted,
+        field_name=field_name,
+        fields=describe_fields,
     )
     page = environment.get_template("page.html.j2").render(_context(output))
     return printable(page, keep="\n\t\r")  # names may hold control characters, HTML may not

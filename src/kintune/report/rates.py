@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kintune.report.axes import Frame, Scale, log_scale, padded_scale
-from kintune.report.reading import UNFINISHED, Output, RateRange, Recommendation, Run
+from kintune.report.parts import RateRange, Recommendation, Run
+from kintune.report.reading import UNFINISHED, Output
 from kintune.report.wording import counted, number, percent
+from kintune.setting_text import describe_fields
 
 WIDTHS = (800, 350)
 """Pixels of a figure on a wide and on a narrow screen: text keeps its size on both."""
@@ -151,8 +153,7 @@ def describe_run(run: Run, name: str = "") -> str:
         name,
         f"effective learning rate {number(run.effective_lr)}",
         outcome,
-        f"momentum {number(settings.momentum)}",
-        settings.augmentation,
+        describe_fields(settings, ("momentum", "freeze_bn_stats", "augmentation")),
         counted(settings.epochs, "epoch"),
         f"run {run.id}",
     )
@@ -165,8 +166,8 @@ def _mark(output: Output, run: Run, x: float, y: float) -> Mark:
     if run.validation_top1_error is None:
         kind = "lost"
     tip = describe_run(run, name)
-    if output.augmentations_differ and kind != "best":
-        name = ", ".join(filter(None, (name, run.hyperparameters.augmentation)))
+    if kind != "best":
+        name = ", ".join(filter(None, (name, describe_fields(run.hyperparameters, output.varied))))
     return Mark(x=x, y=y, tip=tip, name=name, kind=kind)
 
 

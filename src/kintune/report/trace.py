@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kintune.report.axes import Frame, Scale, Tick, log_scale, padded_scale
+from kintune.report.parts import Run
 from kintune.report.rates import Mark, describe_run
-from kintune.report.reading import Output, Run
+from kintune.report.reading import Output
 from kintune.report.wording import number
 
 _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 300, 64, 12, 16, 48

@@ -20,7 +20,7 @@ from kintune.search.search import (
     describe,
     search,
 )
-from kintune.search.space import Choices, Point, SearchSpace, what_differs
+from kintune.search.space import Choices, Point, SearchSpace
 from kintune.search.study import StudyView
 from kintune.search.trials import Asked, Trial, TrialStore
 
@@ -55,5 +55,4 @@ __all__ = [
     "scratch_grid",
     "search",
     "standard_error",
-    "what_differs",
 ]

@@ -19,6 +19,7 @@ from kintune.search.choice import difference_error
 from kintune.search.history import WORTH, History, Observation, Proposal, from_widest_gap, is_new
 from kintune.search.space import Point, SearchSpace
 from kintune.search.valley import Floats, Valley, fit_valley
+from kintune.setting_text import difference
 
 LEAST_GAP = 0.08
 """Decades: two rates nearer than this teach the same."""
@@ -141,7 +142,7 @@ class _Look:
             is_other = variant.replace(augmentation=now.augmentation) == now
             if is_other and index not in tried:
                 point = Point(effective_lr=rate, variant=index)
-                yield Proposal(point=point, reason=f"the same with {variant.augmentation}")
+                yield Proposal(point=point, reason=f"the same {difference(variant, now)}")
 
     def _compared(self) -> set[int]:
         """Variants of which a run was, or is, worth comparing: at a rate that proved too fast for

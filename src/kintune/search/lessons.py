@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from kintune.search.choice import difference_error
-from kintune.search.space import what_differs
 from kintune.search.trials import Trial
+from kintune.setting_text import difference
 
 
 def lessons(trials: Sequence[Trial], validation_images: int | None) -> tuple[str | None, ...]:
@@ -27,23 +27,23 @@ def _lesson(trial: Trial, before: Sequence[Trial], images: int | None) -> str:
     noise = difference_error(best.error, trial.mistakes, best.mistakes, images)
     is_elsewhere = trial.point.effective_lr != best.point.effective_lr
     at = f"at {_rate(best)}" if is_elsewhere or not apart else ""
-    difference = f"{trial.error:.1%} against {best.error:.1%} {f'{at} {apart}'.strip()}"
+    errors = f"{trial.error:.1%} against {best.error:.1%} {f'{at} {apart}'.strip()}"
     if trial.error < best.error - noise:
-        return f"The lowest so far: {difference}."
+        return f"The lowest so far: {errors}."
     if trial.error > best.error + noise:
         rest = "" if apart else f" The best rate lies {_side(trial, best)} {_rate(trial)}."
-        return f"Worse: {difference}.{rest}"
+        return f"Worse: {errors}.{rest}"
     if apart:
-        return f"Not told apart from the best: {difference}."
+        return f"Not told apart from the best: {errors}."
     low, high = sorted([trial.point.effective_lr, best.point.effective_lr])
-    return f"Not told apart from the best ({difference}): the floor spans {low:.3g} to {high:.3g}."
+    return f"Not told apart from the best ({errors}): the floor spans {low:.3g} to {high:.3g}."
 
 
 def _apart(trial: Trial, best: Trial) -> str:
     """In what the best differs from a trial; empty where in the rate alone, so that the two say
     where the best rate lies."""
     here, there = (each.asked.config.hyperparameters for each in (trial, best))
-    return what_differs(there, here)
+    return difference(there, here)
 
 
 def _loss(trial: Trial, status: str, best: Trial | None, apart: str) -> str:

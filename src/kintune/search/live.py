@@ -7,6 +7,7 @@ from rich.table import Table
 from kintune.progress import Display
 from kintune.search.search import Watcher
 from kintune.search.trials import Trial
+from kintune.setting_text import describe_fields, differing_fields
 
 
 def live_table(display: Display | None) -> tuple[Watcher, ...]:
@@ -25,15 +26,16 @@ def table_of(trials: Sequence[Trial]) -> Table:
     complete = [trial for trial in trials if trial.is_complete]
     best = min(complete, key=lambda trial: (trial.error, trial.point.effective_lr), default=None)
     settings = [trial.asked.config.hyperparameters for trial in trials]
-    varied = ("augmentation",) if len({each.augmentation for each in settings}) > 1 else ()
-    columns = ("run", "effective lr", "momentum", *varied, "validation error", "status")
+    varied = differing_fields(settings, but=["momentum"])  # which has a column
+    named = ("settings",) if varied else ()
+    columns = ("run", "effective lr", "momentum", *named, "validation error", "status")
     table = Table(*columns, box=None)
     for number, (trial, setting) in enumerate(zip(trials, settings, strict=True), start=1):
         row = (
             str(number),
             f"{setting.effective_lr:.4g}",
             f"{setting.momentum:g}",
-            *(str(getattr(setting, name)) for name in varied),
+            *((describe_fields(setting, varied),) if varied else ()),
             f"{trial.error:.2%}" if trial.is_complete else "",
             "best so far" if trial is best else _status(trial),
         )

@@ -16,6 +16,7 @@ from kintune.runs import RunConfig, RunResult
 from kintune.search.engines import ENGINES
 from kintune.search.history import WORTH
 from kintune.search.trials import Asked, Trial, TrialStore, history_of
+from kintune.setting_text import describe_setting, differing_fields
 from kintune.training import EpochMetrics, read_metrics, replicas
 
 _WAIT: Final = "wait"
@@ -174,9 +175,11 @@ class _Loop:
         self.notes.append(text)
 
     def announce_start(self, trial: Trial) -> None:
+        setting = trial.asked.config.hyperparameters
+        fields = differing_fields(self.plan.store.space.variants)
         announce(
-            f"run {len(self.trials)} of {self.budget.runs}: effective learning rate "
-            f"{trial.point.effective_lr:.4g} ({trial.asked.proposal.reason})"
+            f"run {len(self.trials)} of {self.budget.runs}: "
+            f"{describe_setting(setting, fields)} ({trial.asked.proposal.reason})"
         )
 
     def is_spent(self) -> bool:

@@ -130,20 +130,6 @@ class SearchSpace(Record):
         return min(max(rate, low), high)
 
 
-def what_differs(one: Hyperparameters, other: Hyperparameters) -> str:
-    """The choices of one setting that the other does not share, but for its rate and a decay that
-    only follows the momentum; empty where there are none.
-
-    >>> base = Hyperparameters.as_in_paper(lr=0.1, batch_size=32, epochs=1)
-    >>> what_differs(base.replace(augmentation="flip"), base)
-    'with augmentation flip'
-    """
-    names = [name for name in Choices.model_fields if getattr(one, name) != getattr(other, name)]
-    if "momentum" in names and "weight_decay" in names:
-        names.remove("weight_decay")
-    return "with " + ", ".join(f"{name} {getattr(one, name)}" for name in names) if names else ""
-
-
 def _variants(base: Hyperparameters, choices: Choices) -> tuple[Hyperparameters, ...]:
     given = {name: tuple(dict.fromkeys(values)) for name, values in choices if values}
     return tuple(
