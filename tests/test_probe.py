@@ -61,7 +61,7 @@ def test_a_class_of_one_image_is_missed_and_the_others_are_not():
 
 
 def test_of_many_images_a_part_is_drawn(monkeypatch):
-    monkeypatch.setattr(probe, "MOST_IMAGES", 30)
+    monkeypatch.setattr(probe, "MAX_IMAGES", 30)
     values, labels = drawn(images=600, shift=1.0)
     error = probe_error(features(values, labels))
     assert (error * 30) == pytest.approx(round(error * 30))

@@ -22,7 +22,7 @@ WIDTH = 0.35
 CLIFF_ODDS, CLIFF_ERROR = 1.5, 0.2
 """Between neighbouring rates that differ by more than both, in log odds and in error, there is a
 cliff: beyond it training breaks down, and that says nothing of the errors before it."""
-LEAST_RATES = 4
+MIN_RATES = 4
 """Distinct rates that a curve needs."""
 FLAT = 0.01
 """Rates whose smoothed error is this close to the least are not told apart."""
@@ -133,7 +133,7 @@ class ErrorCurve:
 
 
 def error_curve(
-    runs: Sequence[RunError], images: int, width: float = WIDTH, min_rates: int = LEAST_RATES
+    runs: Sequence[RunError], images: int, width: float = WIDTH, min_rates: int = MIN_RATES
 ) -> ErrorCurve:
     """Smooth the errors of runs at different rates, all seeds pooled.
 
@@ -180,7 +180,7 @@ def noise_floor(
         others = [run for run in test if run.seed != seed]
         known = {run.effective_lr for run in others}
         own = [run for run in validation if run.seed == seed and run.effective_lr in known]
-        if len({run.effective_lr for run in own}) >= LEAST_RATES:
+        if len({run.effective_lr for run in own}) >= MIN_RATES:
             chosen = min(own, key=lambda run: (run.error, run.effective_lr))
             regrets.append(error_curve(others, images).regret(chosen.effective_lr))
     return mean(regrets) if regrets else None

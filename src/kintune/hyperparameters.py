@@ -16,7 +16,7 @@ from kintune.records import Record
 
 UpdateConvention = Literal["paper", "torch"]
 
-LEAST_STEP, MOST_STEP = 0.3, 0.7
+MIN_STEP, MAX_STEP = 0.3, 0.7
 """Decades."""
 MILESTONES = (1 / 2, 5 / 6)
 """Section 3.1: of 300 epochs, 150 and 250."""
@@ -267,9 +267,9 @@ class RateRange(Record):
 
 def outward_step(low: float, high: float) -> float:
     """Decades from one rate to the next that is tried, in a range of effective rates: a third of
-    the range, within `LEAST_STEP` and `MOST_STEP`.
+    the range, within `MIN_STEP` and `MAX_STEP`.
 
     >>> outward_step(0.01, 0.1), outward_step(0.001, 10)
     (0.3333333333333333, 0.7)
     """
-    return min(MOST_STEP, max(LEAST_STEP, math.log10(high / low) / 3))
+    return min(MAX_STEP, max(MIN_STEP, math.log10(high / low) / 3))

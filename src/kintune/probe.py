@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from kintune.features import Features
 
-MOST_IMAGES = 3000
+MAX_IMAGES = 3000
 """Of more, so many are drawn: a training image more or less changes little then."""
 STRENGTHS = (0.003, 0.03, 0.3, 3.0)
 """Ridge penalties that are tried, over the mean of the features' squared singular values."""
@@ -24,14 +24,14 @@ def probe_error(features: Features, seed: int = 0) -> float:
 
     Args:
         features: of labelled images, two or more.
-        seed: of the draw where there are more than `MOST_IMAGES`.
+        seed: of the draw where there are more than `MAX_IMAGES`.
 
     Returns:
         A fraction.
     """
     rows = np.arange(len(features.values))
-    if len(rows) > MOST_IMAGES:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_IMAGES, replace=False))
+    if len(rows) > MAX_IMAGES:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_IMAGES, replace=False))
     labels = features.labels[rows]
     values = np.asarray(features.values[rows], dtype=np.float64)
     spread = values.std(axis=0)

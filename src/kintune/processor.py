@@ -7,7 +7,7 @@ import sys
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Parameters of glibc's mallopt(3): M_MMAP_THRESHOLD, M_TRIM_THRESHOLD."""
 LARGEST_KEPT_BLOCK = 2**30
-MOST_KEPT = 2**29
+MAX_KEPT = 2**29
 """Bytes of free memory at the end of the heap that the process keeps."""
 
 
@@ -32,4 +32,4 @@ def keep_large_blocks() -> None:
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not in musl
         if mallopt is not None:
             mallopt(MMAP_THRESHOLD, LARGEST_KEPT_BLOCK)
-            mallopt(TRIM_THRESHOLD, MOST_KEPT)
+            mallopt(TRIM_THRESHOLD, MAX_KEPT)

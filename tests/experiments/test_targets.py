@@ -5,7 +5,7 @@ import pytest
 from kintune.datasets import SPLITS
 from kintune.errors import DataError
 from kintune.experiments.targets import (
-    MOST_CLASSES,
+    MAX_CLASSES,
     TRAIN_IMAGES,
     named_set,
     place_of,
@@ -66,7 +66,7 @@ def test_a_target_is_a_folder_of_links_with_at_most_80_classes(tmp_path):
         "test": 160,
     }
     for links in found.values():
-        assert len({link.parent.name for link in links}) == MOST_CLASSES
+        assert len({link.parent.name for link in links}) == MAX_CLASSES
 
 
 def test_a_whole_set_is_every_class_and_image_with_a_fifth_to_validate_on(tmp_path):

@@ -11,12 +11,12 @@ from kintune.backbones.backbone import Backbone
 from kintune.backbones.heads import penultimate_features
 from kintune.errors import ModelError
 
-MOST_BATCHES = 8
+MAX_BATCHES = 8
 """One alone strays, the more the smaller the images."""
 IMAGES = 32
 """In a batch, as in a usual step: batch statistics of fewer make gradients larger."""
-FEWEST_IMAGES = 2
-MOST_PIXELS = IMAGES * 96**2
+MIN_IMAGES = 2
+MAX_PIXELS = IMAGES * 96**2
 """In a batch: of larger images there are fewer, and each brings more to the statistics."""
 PIXELS = 2**20
 """In all batches, about."""
@@ -74,8 +74,8 @@ def trust_ratios(backbone: Backbone, device: str = "cpu") -> dict[str, float]:
     logs = dict.fromkeys(weights, 0.0)
     generator = torch.Generator().manual_seed(0)
     size = backbone.input.image_size
-    images = max(FEWEST_IMAGES, min(IMAGES, MOST_PIXELS // size**2))
-    batches = max(1, min(MOST_BATCHES, PIXELS // (images * size**2))) if weights else 0
+    images = max(MIN_IMAGES, min(IMAGES, MAX_PIXELS // size**2))
+    batches = max(1, min(MAX_BATCHES, PIXELS // (images * size**2))) if weights else 0
     for _ in range(batches):
         network.zero_grad()
         batch = _noise(images, size, generator).to(device)

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from kintune.experiments.rate_models import (
-    LEAST_DEVIATION,
+    MIN_DEVIATION,
     STUDY_PARTS,
     Examples,
     Floats,
@@ -75,7 +75,7 @@ def _with_left_out_deviation(make: Callable[[Examples], _Places], examples: Exam
             own = examples.where(left_out)
             misses += [others(row) - at for row, at in zip(own.inputs, own.places, strict=True)]
     rms = math.sqrt(sum(miss**2 for miss in misses) / max(1, len(misses)))
-    deviation = max(LEAST_DEVIATION, rms)
+    deviation = max(MIN_DEVIATION, rms)
 
     def guess(inputs: Sequence[float] | Floats, _network: str, _study: str = "", /) -> Guess:
         return Guess(place(inputs), deviation)
@@ -101,7 +101,7 @@ def _nearest(examples: Examples) -> _Places:
 def _isotonic(examples: Examples) -> _Places:
     order = np.argsort(examples.inputs[:, 0], kind="stable")
     at = examples.inputs[order, 0]
-    precision = 1 / (examples.noise[order] ** 2 + LEAST_DEVIATION**2)
+    precision = 1 / (examples.noise[order] ** 2 + MIN_DEVIATION**2)
     blocks: list[tuple[float, float, int]] = []
     for value, weight in zip(examples.places[order], precision, strict=True):
         block = (float(value), float(weight), 1)

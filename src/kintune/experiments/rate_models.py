@@ -22,7 +22,7 @@ Part = Literal["level", "linear", "smooth", "network", "study", "study slopes"]
 
 STUDY_PARTS: tuple[Part, ...] = ("linear", "study", "study slopes", "network")
 """Of a model of several studies."""
-LEAST_DEVIATION = 0.1
+MIN_DEVIATION = 0.1
 """Decades: no best rate is known better."""
 LEVEL_DEVIATION = 1.0
 """Prior of the general level around the mean of the examples, decades."""
@@ -30,7 +30,7 @@ AMPLITUDES = (0.15, 0.5)
 """Prior deviations of a part that are tried, decades, for one standard deviation of an input."""
 RESIDUALS = (0.15, 0.3, 0.6)
 """Deviations of a best rate from all that the inputs explain that are tried, decades."""
-LEAST_SHARE = 0.002
+MIN_SHARE = 0.002
 """Of all likelihood: what is less likely is not averaged over."""
 ROUNDING = 1e-9
 """Relative spread of an input up to which it does not vary."""
@@ -132,7 +132,7 @@ def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "AveragedFit":
         )
         tried = list(itertools.product(amplitudes, scatters))
         shares = np.exp(likelihoods - likelihoods.max())
-        kept = np.flatnonzero(shares >= LEAST_SHARE * shares.sum())
+        kept = np.flatnonzero(shares >= MIN_SHARE * shares.sum())
         return AveragedFit(
             tuple(gaussian_fit(examples, *tried[index]) for index in kept),
             shares[kept] / shares[kept].sum(),
@@ -177,7 +177,7 @@ class GaussianFit:
         variance = own - across @ self.inverse @ across + spread**2
         return Guess(
             self.level + float(across @ self.solved),
-            max(LEAST_DEVIATION, math.sqrt(max(0.0, float(variance)))),
+            max(MIN_DEVIATION, math.sqrt(max(0.0, float(variance)))),
         )
 
     def influences(self, inputs: Sequence[float] | Floats, network: str, study: str = "") -> Floats:

@@ -21,7 +21,7 @@ from kintune.experiments.rate_families import FAMILIES, FamilyName, Predictor
 from kintune.experiments.rate_models import Examples, Guess
 from kintune.hyperparameters import effective_lr
 
-MOST_INPUTS = 3
+MAX_INPUTS = 3
 SHARE = 0.8
 """Of the best rates, that a range is meant to hold."""
 USUAL_RATE = effective_lr(USUAL_LR, MOMENTUM)
@@ -132,7 +132,7 @@ def candidates(first: str, others: Sequence[str] = ()) -> list[Candidate]:
         others: further inputs.
     """
     found = [Candidate("constant", ()), Candidate("isotonic", (first,))]
-    for count in range(1, MOST_INPUTS + 1):
+    for count in range(1, MAX_INPUTS + 1):
         for inputs in itertools.combinations((first, *others), count):
             found += [Candidate(family, inputs) for family in ("nearest", "linear", "smooth")]
             found.append(Candidate("networks", inputs))

@@ -35,7 +35,7 @@ SERIES = ("photo", "posterised", "edges", "noise")
 SMOOTHED = "painted"
 """Also made, outside of the order: patches of one colour, as of a broad brush."""
 SERIES_FROM = "caltech101"
-MOST_IMAGES = {"train": 500, "test": 250}
+MAX_IMAGES = {"train": 500, "test": 250}
 SERIES_CLASSES = (
     "airplanes",
     "bonsai",
@@ -87,11 +87,11 @@ def prepare_sets(data: Path, work: Path) -> dict[str, Path]:
 
 
 def unpack_cifar(parquet: Path, classes: Iterable[str], folder: Path) -> None:
-    """Some classes of CIFAR-100 as PNG files, at most `MOST_IMAGES` of each split."""
+    """Some classes of CIFAR-100 as PNG files, at most `MAX_IMAGES` of each split."""
     import pyarrow.parquet as pq
 
     wanted = set(classes)
-    for split, most in MOST_IMAGES.items():
+    for split, most in MAX_IMAGES.items():
         table = pq.read_table(parquet / f"{split}.parquet")
         names = json.loads(table.schema.metadata[b"huggingface"])
         names = names["info"]["features"]["label"]["names"]
@@ -106,8 +106,8 @@ def unpack_cifar(parquet: Path, classes: Iterable[str], folder: Path) -> None:
 
 
 def link_classes(source: Path, classes: Iterable[str] | None, folder: Path) -> None:
-    """Links to images of some classes of a set (None: all), evenly, at most `MOST_IMAGES`."""
-    for split, most in MOST_IMAGES.items():
+    """Links to images of some classes of a set (None: all), evenly, at most `MAX_IMAGES`."""
+    for split, most in MAX_IMAGES.items():
         names = sorted(path.name for path in (source / split).iterdir() if path.is_dir())
         chosen = names if classes is None else list(classes)
         for name in chosen:

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import chain
 from statistics import mean
 
-from kintune.curves import LEAST_RATES, ErrorCurve, RunError, error_curve, noise_floor
+from kintune.curves import MIN_RATES, ErrorCurve, RunError, error_curve, noise_floor
 from kintune.errors import KintuneError
 from kintune.experiment import RecordFile, RunArchive, RunRecord
 from kintune.experiments.known_facts import FactsFile
@@ -136,7 +136,7 @@ def _curve(
 ) -> Iterator[StudyCurve]:
     found = {run.config.id_on_any_device: run for file in files for run in file.runs}
     runs = tuple(run for run in found.values() if _is_of(run, source, budget))
-    if len({_rate_of(run) for run in runs}) >= LEAST_RATES:
+    if len({_rate_of(run) for run in runs}) >= MIN_RATES:
         images = {run.config.data_sha256 for run in runs}
         if len(images) > 1:
             raise KintuneError(f"{source}, {files[0].target}: recorded runs are of other images.")

@@ -13,7 +13,7 @@ from kintune.errors import DataError
 HELD_OUT = "cifar100-held-out"
 DIGITS = "digits"
 TRAIN_IMAGES = 480
-MOST_CLASSES = 80
+MAX_CLASSES = 80
 VALIDATES_ONE_OF = 5
 """So many images of a class, at least."""
 WHOLE = "-whole"
@@ -99,7 +99,7 @@ def target_folder(
     if not (folder / ".complete").exists():
         train, test = _files(place, set_of(name), root, source_classes)
         is_whole = name != set_of(name)
-        kept = sorted(train) if is_whole else evenly(sorted(train), MOST_CLASSES)
+        kept = sorted(train) if is_whole else evenly(sorted(train), MAX_CLASSES)
         images = len(kept) * max(map(len, train.values())) if is_whole else TRAIN_IMAGES
         for split, files in subset({label: train[label] for label in kept}, images).items():
             _link(files, folder / split)

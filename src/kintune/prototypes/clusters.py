@@ -9,7 +9,7 @@ from kintune.errors import DataError
 from kintune.features import Features
 
 IMAGES_A_CLUSTER = 20
-MOST_CLUSTERS = 100
+MAX_CLUSTERS = 100
 FITTED_ROWS = 20_000
 """k-means runs on at most so many images, drawn at random; the others join the nearest cluster."""
 
@@ -20,7 +20,7 @@ def default_clusters(images: int) -> int:
     >>> [default_clusters(images) for images in (7, 500, 50_000)]
     [1, 25, 100]
     """
-    return max(1, min(MOST_CLUSTERS, images // IMAGES_A_CLUSTER))
+    return max(1, min(MAX_CLUSTERS, images // IMAGES_A_CLUSTER))
 
 
 def clustered(features: Features, clusters: int | None = None, *, seed: int = 0) -> Features:

@@ -15,7 +15,7 @@ _LEGEND_ROW = 15
 _SAMPLE = 26
 _LABEL_AT = 0.12
 """Of the way along a line of equal height, where its height is written."""
-_LEAST_SPAN = 4.0
+_MIN_SPAN = 4.0
 """Of a percent axis."""
 
 SHADES = ("#000000", "#c04000", "#0060b0", "#808080", "#208040", "#902090", "#a08000")
@@ -164,7 +164,7 @@ def _y_scale(panel: PanelChart, shown: Sequence[Series]) -> Scale:
     values = [end for series in shown for bar in _bars(series) for end in bar]
     if panel.top is not None:
         values = [min(value, panel.top) for value in values]
-    least = _LEAST_SPAN if panel.y_label.endswith("%") else 0.1
+    least = _MIN_SPAN if panel.y_label.endswith("%") else 0.1
     return padded_scale([max(0.0, value) for value in values], _HEIGHT - _BOTTOM, _TOP, least=least)
 
 

@@ -22,7 +22,7 @@ from kintune.runs import RunConfig, RunResult, result_without_errors, write_json
 from kintune.training.interruption import StopRequest, stop_requests
 
 WORKER = (sys.executable, "-m", "kintune.runners.worker")
-MOST_DEATHS = 3
+MAX_DEATHS = 3
 """A run whose process died so often has failed; before that it goes on from its checkpoint."""
 PARTING_SECONDS = 60.0
 """A worker that was asked to stop has so long for its checkpoint."""
@@ -199,10 +199,10 @@ class _Crew:
         config, code = worker.order.config, worker.process.wait()
         self.deaths[config.id] += 1
         announce(f"run {config.id}: its process ended ({_said(code)})")
-        if self.deaths[config.id] < MOST_DEATHS:
+        if self.deaths[config.id] < MAX_DEATHS:
             self.begin(config)
             return None
-        reason = f"its process ended {MOST_DEATHS} times, at last {_said(code)}"
+        reason = f"its process ended {MAX_DEATHS} times, at last {_said(code)}"
         result = result_without_errors(config, "failed", reason, 0.0)
         write_json(worker.order.folder / "result.json", result.to_json())
         return result

@@ -27,7 +27,7 @@ from kintune.runners.worker import Assignment, Carry, Complaint, Order, prepared
 from kintune.runs import RunConfig, RunResult, result_without_errors, write_json
 from kintune.training.interruption import StopRequest, stop_requests
 
-MOST_LOSSES = 5
+MAX_LOSSES = 5
 """A run whose worker was lost so often has failed."""
 PARTING_SECONDS = 30.0
 ANSWER_SECONDS = 15.0
@@ -254,10 +254,10 @@ class _Crowd:
         """A worker or its machine is gone: its run goes on elsewhere, a few times."""
         self.losses[order.config.id] += 1
         announce(f"run {order.config.id}: its worker was lost ({how})")
-        if self.losses[order.config.id] < MOST_LOSSES:
+        if self.losses[order.config.id] < MAX_LOSSES:
             self.hand_out(order.config)
             return None
-        return self.failure(order, f"its worker was lost {MOST_LOSSES} times, at last: {how}")
+        return self.failure(order, f"its worker was lost {MAX_LOSSES} times, at last: {how}")
 
     def failure(self, order: Order, reason: str) -> RunResult:
         result = result_without_errors(order.config, "failed", reason, 0.0)

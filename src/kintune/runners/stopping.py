@@ -12,7 +12,7 @@ FIRST_SHARE = 0.6
 1/2, where large rates fall most."""
 GENEROSITY = 2.0
 """A run is credited with this multiple of the most that any finished run still fell from there."""
-LEAST_MARGIN = 0.05
+MIN_MARGIN = 0.05
 """Fraction by which a run must still miss the lowest error."""
 DEVIATIONS = 4.0
 """The same in standard deviations of an error on the validation images."""
@@ -59,7 +59,7 @@ class StopRule(Record):
 
     def _margin(self, error: float) -> float:
         deviation = math.sqrt(max(error * (1 - error), 0.01) / self.validation_images)
-        return max(LEAST_MARGIN, DEVIATIONS * deviation)
+        return max(MIN_MARGIN, DEVIATIONS * deviation)
 
 
 def _hoped(error: float, course: Course, epoch: int) -> float:

@@ -21,7 +21,7 @@ from kintune.search.space import Point, SearchSpace
 from kintune.search.valley import Floats, Valley, fit_valley
 from kintune.setting_text import difference
 
-LEAST_GAP = 0.08
+MIN_GAP = 0.08
 """Decades: two rates nearer than this teach the same."""
 GROWTH, LONGEST_STEP = 1.5, 1.0
 """Each further step on the same side is longer, up to this."""
@@ -248,7 +248,7 @@ class _Look:
             yield self._propose(place, reason)
 
     def _is_apart(self, place: float) -> bool:
-        return all(abs(place - other) >= LEAST_GAP for other in (*self.places, *self.pending))
+        return all(abs(place - other) >= MIN_GAP for other in (*self.places, *self.pending))
 
 
 def _say_gain(gain: float) -> str:

@@ -14,7 +14,7 @@ from kintune.similarity.transport import TransportPlan
 NEIGHBOURS = 3
 FLOWS = 5
 FAR_QUANTILE = 0.95
-MOST_SPACED = 1000
+MAX_SPACED = 1000
 """Source classes whose distance to the nearest other one is looked at."""
 
 
@@ -80,7 +80,7 @@ def far_cost(source: Prototypes) -> float:
     The 95 % quantile of the distances from a source class to the nearest other one: what is farther
     would be an outlier among the source's own classes. Of many classes, a thousand are looked at.
     """
-    step = max(1, len(source.means) // MOST_SPACED)
+    step = max(1, len(source.means) // MAX_SPACED)
     chosen = np.arange(0, len(source.means), step)
     units = directions(source.means, source_centre(source))
     cost = np.clip(1 - units @ units[chosen].T, 0.0, 2.0)

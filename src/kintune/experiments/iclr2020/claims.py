@@ -10,7 +10,7 @@ from itertools import permutations
 from statistics import mean
 from typing import Literal
 
-from kintune.curves import LEAST_RATES, RunError, error_curve
+from kintune.curves import MIN_RATES, RunError, error_curve
 from kintune.experiments.iclr2020.axes import core, decays, lrs, rates, repeated
 from kintune.experiments.iclr2020.protocols import MOMENTA
 from kintune.experiments.iclr2020.table5 import KIND, METHODS, searched
@@ -36,7 +36,7 @@ from kintune.records import Record
 Word = Literal["holds", "holds in part", "does not hold", "undecided", "not yet measured"]
 LEVEL = 0.05
 """Of a permutation test."""
-LEAST_SETS = 4
+MIN_SETS = 4
 """For a correlation: of three sets no order is rarer than one in six."""
 FEW_IMAGES = 300
 """Of a test split whose size is not recorded: the smallest one."""
@@ -171,7 +171,7 @@ def rate_falls_with_similarity(
     evidence = "; ".join(
         f"{protocol.title(target)} δ {far:.2f}: η' {best:.2g}" for target, far, best in found
     )
-    if len(found) >= LEAST_SETS:
+    if len(found) >= MIN_SETS:
         correlation, p = rank_correlation([f for _, f, _ in found], [b for _, _, b in found])
         word = "holds" if p <= LEVEL else "undecided" if correlation > 0 else "does not hold"
         evidence += f". Rank correlation {correlation:.2f}, p {p:.3f}"
@@ -181,7 +181,7 @@ def rate_falls_with_similarity(
             "Spearman's rank correlation over the sets between the relative distance δ and the "
             "best η' (momentum 0.9 and 0 pooled, smoothed validation errors): holds where a "
             f"one-sided permutation test gives p ≤ {LEVEL:g}, does not where it is not positive; "
-            f"at least {LEAST_SETS} sets."
+            f"at least {MIN_SETS} sets."
         ),
         word=word,
         evidence=evidence,
@@ -211,7 +211,7 @@ def best_rate(protocol: Protocol, target: str, known: KnownRuns) -> float | None
         )
         for record in records
     ]
-    if len({run.effective_lr for run in runs}) < LEAST_RATES:
+    if len({run.effective_lr for run in runs}) < MIN_RATES:
         return None
     file = known.files.get((protocol.main, target))
     return error_curve(runs, file.counts["val"] if file else protocol.usual_images).best_rate
