@@ -126,7 +126,7 @@ def runner_for(task: Task, options: SearchOptions, root: Path) -> Runner:
     if options.ray_address and options.runner != "ray":
         raise OptionError(f"--ray-address {options.ray_address}: needs --runner ray.")
     if options.runner == "ray":
-        # Ray is an extra, and its module is its one door.
+        # Ray is an extra: it is imported on use, and nowhere else.
         from kintune.runners.ray import RayRunner
 
         return RayRunner(

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kintune.backbones.doors import Door, PocketDoor
 from kintune.backbones.heads import refuse_uncovered, require_three_channels, too_large
+from kintune.backbones.loaders import Loader, PocketLoader
 from kintune.errors import ModelError, is_out_of_memory, one_line
 
 # What load_backbone decides by itself, or what would load other files than --weights.
@@ -18,20 +18,20 @@ RESERVED_KWARGS = {
 }
 
 
-def find_door(model: str) -> tuple[Door, str]:
-    """The door of a model, and the model's name there.
+def find_loader(model: str) -> tuple[Loader, str]:
+    """The loader of a model, and the model's name there.
 
     Raises:
         ModelError: an unknown name, with near matches.
     """
-    door = _door(model)
-    name = model.removeprefix(door.prefix)
-    names = door.names()
+    loader = _loader(model)
+    name = model.removeprefix(loader.prefix)
+    names = loader.names()
     if name in names:
-        return door, name
-    near = [door.prefix + match for match in difflib.get_close_matches(name, names, 5, 0.5)]
+        return loader, name
+    near = [loader.prefix + match for match in difflib.get_close_matches(name, names, 5, 0.5)]
     raise ModelError(
-        f"--model {model}: {door.label} knows no network of this name. "
+        f"--model {model}: {loader.label} knows no network of this name. "
         + (f"Near matches: {', '.join(near)}. " if near else "")
         + "Allowed are pocket, any timm name and torchvision:NAME."
     )
@@ -50,10 +50,10 @@ def build_network(
     Raises:
         ModelError: an unknown model or argument.
     """
-    door, name = find_door(model)
+    loader, name = find_loader(model)
     _check_kwargs(model, model_kwargs)
     try:
-        return door.build(name, model_kwargs, num_classes)
+        return loader.build(name, model_kwargs, num_classes)
     except Exception as error:  # noqa: BLE001 - architectures fail on arguments in any way
         raise _unbuildable(model, model_kwargs, error) from None
 
@@ -87,10 +87,10 @@ def other_model_of(model: str, tensors: Mapping[str, Tensor]) -> str | None:
     """
     shapes = _shapes(tensors)
     for candidate in _like_names(model):
-        door, name = find_door(candidate)
+        loader, name = find_loader(candidate)
         try:
             with torch.device("meta"):
-                network = door.build(name, {}, None)
+                network = loader.build(name, {}, None)
         except Exception:  # noqa: BLE001 - a candidate that cannot be built is none
             continue
         if _shapes(network.state_dict()) == shapes:
@@ -108,8 +108,8 @@ def _like_names(model: str) -> list[str]:
         return "".join(filter(str.isalnum, name.partition(".")[0].lower()))
 
     found: list[str] = []
-    for door in (_door("torchvision:"), _door("")):
-        names = {plain(name): door.prefix + name for name in reversed(door.names())}
+    for loader in (_loader("torchvision:"), _loader("")):
+        names = {plain(name): loader.prefix + name for name in reversed(loader.names())}
         wanted = plain(model.rpartition(":")[2])
         found += [names[match] for match in difflib.get_close_matches(wanted, names, 4, 0.7)]
     return [name for name in found if name != model]
@@ -122,27 +122,27 @@ def build_pretrained(model: str, model_kwargs: dict[str, Any]) -> nn.Module:
         ModelError: an unknown model or argument, no such weights, no network, or a kind that is not
             covered, which is told before anything is downloaded.
     """
-    door, name = find_door(model)
+    loader, name = find_loader(model)
     refuse_uncovered(build_network(model, model_kwargs), model)
     try:
-        return door.pretrained(name, model_kwargs)
+        return loader.pretrained(name, model_kwargs)
     except ModelError:
         raise
     except Exception as error:  # noqa: BLE001 - architectures fail on arguments in any way
         raise _unbuildable(model, model_kwargs, error) from None
 
 
-def _door(model: str) -> Door:
+def _loader(model: str) -> Loader:
     # timm takes five seconds to import: only who needs it waits.
     if model == "pocket":
-        return PocketDoor()
+        return PocketLoader()
     if model.startswith("torchvision:"):
-        from kintune.backbones.torchvision_door import TorchvisionDoor
+        from kintune.backbones.torchvision_loader import TorchvisionLoader
 
-        return TorchvisionDoor()
-    from kintune.backbones.timm_door import TimmDoor
+        return TorchvisionLoader()
+    from kintune.backbones.timm_loader import TimmLoader
 
-    return TimmDoor()
+    return TimmLoader()
 
 
 def _check_kwargs(model: str, model_kwargs: dict[str, Any]) -> None:
@@ -167,11 +167,11 @@ def _unbuildable(model: str, model_kwargs: dict[str, Any], error: Exception) -> 
 
 def _guilty_kwargs(model: str, model_kwargs: dict[str, Any]) -> dict[str, Any]:
     """The argument without which the network can be built; all where there is no such one."""
-    door, name = find_door(model)
+    loader, name = find_loader(model)
     for key, value in model_kwargs.items():
         others = {other: model_kwargs[other] for other in model_kwargs if other != key}
         try:
-            door.build(name, others, None)
+            loader.build(name, others, None)
         except Exception:  # noqa: BLE001 - whatever it is, this key is not the one
             continue
         return {key: value}

@@ -12,7 +12,7 @@ from torch import nn
 from kintune.backbones.architectures import (
     build_network,
     build_pretrained,
-    find_door,
+    find_loader,
     other_model_of,
     require_trainable,
 )
@@ -205,8 +205,8 @@ def _from_file(
 def _testimony(
     model: str, file: WeightsFile | None, overrides: BackboneOverrides, pretrained: bool
 ) -> Testimony:
-    door, name = find_door(model)
-    defaults = door.defaults(name)
+    loader, name = find_loader(model)
+    defaults = loader.defaults(name)
     witnesses = [Witness("the flags", overrides.facts())]
     if file is not None:
         sidecar = sidecar_facts(file.path)
@@ -219,7 +219,7 @@ def _testimony(
     if file is not None or not pretrained:
         # Labels and domain are of the published weights, which these are not.
         defaults = defaults.replace(labels=None, source=None)
-    witnesses.append(Witness(f"{door.label}'s defaults for {name}", defaults))
+    witnesses.append(Witness(f"{loader.label}'s defaults for {name}", defaults))
     return Testimony(tuple(witnesses))
 
 
@@ -287,8 +287,8 @@ def _notes(
 
 
 def _published_origin(model: str) -> str:
-    door, name = find_door(model)
-    origin = door.origin(name)
+    loader, name = find_loader(model)
+    origin = loader.origin(name)
     return f" ({origin})" if origin else ""
 
 

@@ -6,13 +6,13 @@ from torch import nn
 from torchvision import models
 from typing_extensions import override
 
-from kintune.backbones.doors import Door
 from kintune.backbones.downloads import url_weights
 from kintune.backbones.facts import WeightsFacts
+from kintune.backbones.loaders import Loader
 from kintune.backbones.weights_file import read_weights
 
 
-class TorchvisionDoor(Door):
+class TorchvisionLoader(Loader):
     """Names are those of torchvision's image classifiers: `torchvision:resnet18`."""
 
     label = "torchvision"

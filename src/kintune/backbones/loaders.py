@@ -1,4 +1,4 @@
-"""Where architectures come from. Names are those behind the door's prefix."""
+"""Where architectures come from. Names are those behind the loader's prefix."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -11,7 +11,7 @@ from kintune.backbones.pocket import POCKET_CLASSES, POCKET_IMAGE_SIZE, PocketNe
 from kintune.errors import ModelError
 
 
-class Door(ABC):
+class Loader(ABC):
     """One place that architectures come from."""
 
     label: str
@@ -49,7 +49,7 @@ class Door(ABC):
         """What is known about the published weights; the input is always among it."""
 
 
-class PocketDoor(Door):
+class PocketLoader(Loader):
     """The embedded network; its published weights are a local file, of this package."""
 
     label = "kintune"

@@ -10,13 +10,13 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 from typing_extensions import override
 
-from kintune.backbones.doors import Door
 from kintune.backbones.downloads import hub_commit, hub_weights, url_weights
 from kintune.backbones.facts import WeightsFacts
+from kintune.backbones.loaders import Loader
 from kintune.errors import ModelError
 
 
-class TimmDoor(Door):
+class TimmLoader(Loader):
     """Names are timm's, with or without the tag of the weights: `resnet50`, `resnet50.a1_in1k`."""
 
     label = "timm"
