@@ -18,8 +18,8 @@ from kintune.backbones.architectures import (
 )
 from kintune.backbones.facts import (
     BackboneOverrides,
-    Testimony,
-    Witness,
+    FactSource,
+    MergedFacts,
     header_facts,
     sidecar_facts,
 )
@@ -105,8 +105,8 @@ def load_backbone(
     if model == "pocket" and weights is None and pretrained:
         weights = POCKET_WEIGHTS
     file = None if weights is None else read_weights(weights)
-    testimony = _testimony(model, file, overrides or BackboneOverrides(), pretrained)
-    spec, model_kwargs = testimony.input_spec(), testimony.model_kwargs()
+    merged = _merged_facts(model, file, overrides or BackboneOverrides(), pretrained)
+    spec, model_kwargs = merged.input_spec(), merged.model_kwargs()
     if model_kwargs:
         with _own_random_state(seed=0):
             require_trainable(model, model_kwargs, spec.image_size)
@@ -120,7 +120,7 @@ def load_backbone(
             head_name = find_head(network, model, spec.image_size)
     rows, width = head_rows(network, head_name).shape
     if has_head:
-        _check_num_classes(testimony, rows)
+        _check_num_classes(merged, rows)
     return Backbone(
         name=model,
         model_kwargs=model_kwargs,
@@ -128,11 +128,11 @@ def load_backbone(
         head_name=head_name,
         num_features=width,
         input=spec,
-        domain=_domain(model, file, testimony),
+        domain=_domain(model, file, merged),
         num_source_classes=rows if has_head else None,
-        source_labels=_labels(testimony, rows) if has_head else (),
+        source_labels=_labels(merged, rows) if has_head else (),
         weights_sha256=weights_sha256(network) if file is not None or pretrained else "",
-        notes=_notes(model, file, testimony, rows if has_head else None, pretrained),
+        notes=_notes(model, file, merged, rows if has_head else None, pretrained),
         weights_path=None if weights in (None, POCKET_WEIGHTS) else weights.absolute(),
     )
 
@@ -202,71 +202,71 @@ def _from_file(
     return network, head_name, file
 
 
-def _testimony(
+def _merged_facts(
     model: str, file: WeightsFile | None, overrides: BackboneOverrides, pretrained: bool
-) -> Testimony:
+) -> MergedFacts:
     loader, name = find_loader(model)
     defaults = loader.defaults(name)
-    witnesses = [Witness("the flags", overrides.facts())]
+    sources = [FactSource("the flags", overrides.facts())]
     if file is not None:
         sidecar = sidecar_facts(file.path)
         if sidecar is not None:
-            witnesses.append(Witness(str(file.path.with_suffix(".json")), sidecar))
+            sources.append(FactSource(str(file.path.with_suffix(".json")), sidecar))
         header = header_facts(file.path, file.metadata)
-        witnesses.append(Witness(f"the header of {file.path}", header))
-        for witness in witnesses:
-            _check_architecture(model, witness)
+        sources.append(FactSource(f"the header of {file.path}", header))
+        for source in sources:
+            _check_architecture(model, source)
     if file is not None or not pretrained:
         # Labels and domain are of the published weights, which these are not.
         defaults = defaults.replace(labels=None, source=None)
-    witnesses.append(Witness(f"{loader.label}'s defaults for {name}", defaults))
-    return Testimony(tuple(witnesses))
+    sources.append(FactSource(f"{loader.label}'s defaults for {name}", defaults))
+    return MergedFacts(tuple(sources))
 
 
-def _check_architecture(model: str, witness: Witness) -> None:
-    said = witness.facts.architecture
+def _check_architecture(model: str, source: FactSource) -> None:
+    said = source.facts.architecture
     if said is not None and _without_tag(said) != _without_tag(model):
         raise ModelError(
-            f"{witness.name} says that these are weights of {said}, but --model is {model}. "
+            f"{source.name} says that these are weights of {said}, but --model is {model}. "
             f"Pass --model {said}."
         )
 
 
-def _check_num_classes(testimony: Testimony, rows: int) -> None:
-    said = testimony.value("num_classes")
+def _check_num_classes(merged: MergedFacts, rows: int) -> None:
+    said = merged.value("num_classes")
     if said is not None and said != rows:
         raise ModelError(
-            f"{testimony.name('num_classes')}: num_classes is {said}, but the head has {rows} "
+            f"{merged.name('num_classes')}: num_classes is {said}, but the head has {rows} "
             "rows. Correct or delete this entry."
         )
 
 
-def _labels(testimony: Testimony, rows: int) -> tuple[str, ...]:
-    labels = testimony.value("labels")
+def _labels(merged: MergedFacts, rows: int) -> tuple[str, ...]:
+    labels = merged.value("labels")
     if labels is None:
         return tuple(f"class {index}" for index in range(rows))
     if len(labels) != rows:
         raise ModelError(
-            f"{testimony.name('labels')}: {len(labels)} labels, but the head has {rows} rows. "
+            f"{merged.name('labels')}: {len(labels)} labels, but the head has {rows} rows. "
             "Give one label a row, or none."
         )
     return labels
 
 
-def _domain(model: str, file: WeightsFile | None, testimony: Testimony) -> str:
-    if testimony.value("source") is not None:
-        return testimony.value("source")
+def _domain(model: str, file: WeightsFile | None, merged: MergedFacts) -> str:
+    if merged.value("source") is not None:
+        return merged.value("source")
     return model if file is None else file.path.stem
 
 
 def _notes(
-    model: str, file: WeightsFile | None, testimony: Testimony, rows: int | None, pretrained: bool
+    model: str, file: WeightsFile | None, merged: MergedFacts, rows: int | None, pretrained: bool
 ) -> tuple[str, ...]:
     if file is None and not pretrained:
-        return ("Random weights.", *testimony.notes())
+        return ("Random weights.", *merged.notes())
     origin = f"published weights of {model}" if file is None else str(file.path)
     notes = [f"Weights: {origin}{_published_origin(model) if file is None else ''}."]
-    notes += testimony.notes()
+    notes += merged.notes()
     if file is not None and file.path != POCKET_WEIGHTS:
         notes += [*file.notes, *storage_notes(file)]
     if rows is None:
@@ -276,7 +276,7 @@ def _notes(
         )
     else:
         notes.append(f"Source head loaded: {rows} classes.")
-    guessed = [key for key in ("mean", "std") if testimony.said_by(key) is testimony.witnesses[-1]]
+    guessed = [key for key in ("mean", "std") if merged.source_of(key) is merged.sources[-1]]
     if file is not None and guessed:
         notes.append(
             f"Warning: nothing beside {file.path} says its input's {' and '.join(guessed)}, so the "

@@ -151,42 +151,42 @@ def header_facts(path: Path, metadata: Mapping[str, str]) -> WeightsFacts:
 
 
 @dataclass(frozen=True)
-class Witness:
-    """Somebody who says something about the weights."""
+class FactSource:
+    """Facts about the weights, and where they are from."""
 
     name: str
     facts: WeightsFacts
 
 
 @dataclass(frozen=True)
-class Testimony:
-    """All that is said about one network, the first witness being believed first."""
+class MergedFacts:
+    """All facts about one network: of two sources that know a field, the first counts."""
 
-    witnesses: tuple[Witness, ...]
+    sources: tuple[FactSource, ...]
 
     def value(self, field: str) -> Any:
-        """What the first witness who knows says; None when nobody knows."""
-        witness = self.said_by(field)
-        return None if witness is None else getattr(witness.facts, field)
+        """Return a field from the first source that knows it; None where none does."""
+        source = self.source_of(field)
+        return None if source is None else getattr(source.facts, field)
 
-    def said_by(self, field: str) -> Witness | None:
-        """The first witness who knows a field."""
-        for witness in self.witnesses:
-            if getattr(witness.facts, field) is not None:
-                return witness
+    def source_of(self, field: str) -> FactSource | None:
+        """Return the first source that knows a field."""
+        for source in self.sources:
+            if getattr(source.facts, field) is not None:
+                return source
         return None
 
     def name(self, field: str) -> str:
-        """Who says a field."""
-        witness = self.said_by(field)
-        return "nobody" if witness is None else witness.name
+        """Return the name of the source of a field."""
+        source = self.source_of(field)
+        return "nobody" if source is None else source.name
 
     def model_kwargs(self) -> dict[str, Any]:
-        """Arguments of the architecture; each is taken from the first witness who gives it."""
-        merged: dict[str, Any] = {}
-        for witness in reversed(self.witnesses):
-            merged |= witness.facts.model_kwargs or {}
-        return merged
+        """Arguments of the architecture; each is taken from the first source that has it."""
+        kwargs: dict[str, Any] = {}
+        for source in reversed(self.sources):
+            kwargs |= source.facts.model_kwargs or {}
+        return kwargs
 
     def input_spec(self) -> InputSpec:
         """The input that the network expects."""
@@ -199,18 +199,18 @@ class Testimony:
         )
 
     def notes(self) -> tuple[str, ...]:
-        """One line for each witness whose word on the input or the architecture was used."""
+        """One line for each source from which the input or the architecture was taken."""
         said: dict[str, list[str]] = {}
         for field in INPUT_FIELDS:
             said.setdefault(self.name(field), []).append(f"{field} {_text(self.value(field))}")
         for key, value in self.model_kwargs().items():
-            who = next(w for w in self.witnesses if key in (w.facts.model_kwargs or {}))
+            who = next(s for s in self.sources if key in (s.facts.model_kwargs or {}))
             said.setdefault(who.name, []).append(f"{key}={value}")
         notes = [f"From {who}: {', '.join(parts)}." for who, parts in said.items()]
-        for witness in self.witnesses:
-            if witness.facts.model_extra:
-                unused = ", ".join(witness.facts.model_extra)
-                notes.append(f"Not used of {witness.name}: {unused}.")
+        for source in self.sources:
+            if source.facts.model_extra:
+                unused = ", ".join(source.facts.model_extra)
+                notes.append(f"Not used of {source.name}: {unused}.")
         return tuple(notes)
 
 
