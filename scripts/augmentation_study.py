@@ -22,7 +22,7 @@ from statistics import mean
 from typing import Any
 
 import kintune
-from kintune.experiments.workshop import study_parser
+from kintune.experiments.study_context import study_parser
 from kintune.hyperparameters import AugmentationName, Hyperparameters
 from kintune.records import Record
 from kintune.results import TrainingSummary

@@ -32,8 +32,8 @@ from kintune.experiments.reference_study import (
     study_config,
 )
 from kintune.experiments.study_cases import StudyCurve, study_curves
+from kintune.experiments.study_context import StudyContext, StudyTask, run_task, study_parser
 from kintune.experiments.study_sources import SOURCES, BudgetName, network_file
-from kintune.experiments.workshop import Job, Workshop, run_job, study_parser
 from kintune.processor import keep_large_blocks
 
 ROOT = Path(__file__).parent.parent
@@ -79,7 +79,7 @@ def main() -> None:
         parser.error("--data, --models and --runs are needed to run anything")
     keep_large_blocks()
     torch.set_num_threads(THREADS)
-    workshop = Workshop(args.runs, args.data, args.models, device=args.device)
+    context = StudyContext(args.runs, args.data, args.models, device=args.device)
     for curve in curves:
         if (
             curve.source in args.sources
@@ -87,7 +87,7 @@ def main() -> None:
             and (not args.targets or curve.target in args.targets)
         ):
             for quarters in (0, -HALF_DECADE, HALF_DECADE) if args.beside else (0,):
-                run(curve, best_quarter(curve) + quarters, workshop, archive)
+                run(curve, best_quarter(curve) + quarters, context, archive)
 
 
 def best_quarter(curve: StudyCurve) -> int:
@@ -97,14 +97,14 @@ def best_quarter(curve: StudyCurve) -> int:
     return quarter_of(best.result.effective_lr)
 
 
-def run(curve: StudyCurve, quarter: int, workshop: Workshop, archive: RunArchive) -> None:
+def run(curve: StudyCurve, quarter: int, context: StudyContext, archive: RunArchive) -> None:
     planned = PlannedRun(curve.source, curve.target, curve.budget, "curve", Point(quarter))
-    backbone = workshop.backbone(network_file(curve.source))
-    dataset = workshop.dataset(curve.target, backbone)
+    backbone = context.backbone(network_file(curve.source))
+    dataset = context.dataset(curve.target, backbone)
     config = study_config(planned, backbone, dataset)
     settings = config.hyperparameters.replace(head_start="probe")
     config = config.replace(hyperparameters=settings)
-    record = run_job(Job(curve.source, backbone, dataset, config), workshop, archive)
+    record = run_task(StudyTask(curve.source, backbone, dataset, config), context, archive)
     if record is not None:
         print(
             f"{curve.source} {curve.target} {curve.budget} {rate(quarter):g}: validation "

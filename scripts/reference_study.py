@@ -49,6 +49,7 @@ from kintune.experiments.reference_study import (
     study_config,
 )
 from kintune.experiments.study_cases import StudyCurve, study_curves
+from kintune.experiments.study_context import StudyContext, StudyTask, run_task, study_parser
 from kintune.experiments.study_sources import (
     SOURCES,
     TARGETS,
@@ -65,7 +66,6 @@ from kintune.experiments.study_tables import (
     shifts,
     summary,
 )
-from kintune.experiments.workshop import Job, Workshop, run_job, study_parser
 from kintune.processor import keep_large_blocks
 from kintune.runs import write_json
 
@@ -115,9 +115,9 @@ def run_all(args: argparse.Namespace, archive: RunArchive, beside: Sequence[RunA
     """What the flags name, or the facts, until nothing is left or the time is over."""
     keep_large_blocks()
     torch.set_num_threads(THREADS)
-    workshop = Workshop(args.runs, args.data, args.models, device=args.device)
+    context = StudyContext(args.runs, args.data, args.models, device=args.device)
     if args.facts:
-        write_facts(workshop, args.results / FACTS, args.sources)
+        write_facts(context, args.results / FACTS, args.sources)
         return
     ends = time.monotonic() + 3600 * args.hours
     while time.monotonic() < ends:
@@ -125,7 +125,7 @@ def run_all(args: argparse.Namespace, archive: RunArchive, beside: Sequence[RunA
         if not planned:
             print("nothing is left to run", flush=True)
             break
-        if not any(run_one(run, workshop, archive) for run in planned):
+        if not any(run_one(run, context, archive) for run in planned):
             time.sleep(WAIT_SECONDS)  # all that is due now is being run
 
 
@@ -139,16 +139,16 @@ def is_wanted(run: PlannedRun, args: argparse.Namespace) -> bool:
     )
 
 
-def run_one(run: PlannedRun, workshop: Workshop, archive: RunArchive) -> bool:
+def run_one(run: PlannedRun, context: StudyContext, archive: RunArchive) -> bool:
     """Whether this run was due and was run here."""
-    backbone = workshop.backbone(network_file(run.source))
-    dataset = workshop.dataset(run.target, backbone)
+    backbone = context.backbone(network_file(run.source))
+    dataset = context.dataset(run.target, backbone)
     config = study_config(run, backbone, dataset)
-    record = run_job(Job(run.source, backbone, dataset, config), workshop, archive)
+    record = run_task(StudyTask(run.source, backbone, dataset, config), context, archive)
     if record is None:
         return False
     if record.result.status == "failed":
-        print(f"{workshop.root / config.id}: {record.result.reason}", flush=True)
+        print(f"{context.root / config.id}: {record.result.reason}", flush=True)
         return True
     print(
         f"{time.strftime('%d %H:%M:%S')} {run.source} {run.target} {run.budget} {run.stage} "
@@ -160,12 +160,12 @@ def run_one(run: PlannedRun, workshop: Workshop, archive: RunArchive) -> bool:
     return True
 
 
-def write_facts(workshop: Workshop, path: Path, sources: Sequence[SourceName]) -> None:
+def write_facts(context: StudyContext, path: Path, sources: Sequence[SourceName]) -> None:
     for source, plan in SOURCES.items():
         if source in sources and plan.is_reference:
-            backbone = workshop.backbone(network_file(source))
+            backbone = context.backbone(network_file(source))
             for target in plan.all_targets:
-                facts = measured_facts(source, backbone, workshop.dataset(target, backbone))
+                facts = measured_facts(source, backbone, context.dataset(target, backbone))
                 add_facts(path, facts)
                 print(facts.model_dump_json(), flush=True)
 

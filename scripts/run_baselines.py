@@ -29,6 +29,7 @@ from kintune.experiments.baselines.rate_range import STEPS
 from kintune.experiments.baselines.records import BaselineArchive
 from kintune.experiments.baselines.work import Archives, PlannedBaseline, planned, run_baseline
 from kintune.experiments.reference_study import BATCH_SIZE, THREADS
+from kintune.experiments.study_context import StudyContext
 from kintune.experiments.study_sources import (
     IMAGES_PER_SECOND,
     SOURCES,
@@ -37,7 +38,6 @@ from kintune.experiments.study_sources import (
     SourceName,
     core_hours,
 )
-from kintune.experiments.workshop import Workshop
 from kintune.processor import keep_large_blocks
 
 ROOT = Path(__file__).parent.parent / "results"
@@ -90,20 +90,20 @@ def due(args: argparse.Namespace) -> list[PlannedBaseline]:
 def run_all(args: argparse.Namespace) -> None:
     keep_large_blocks()
     torch.set_num_threads(THREADS)
-    workshop = Workshop(args.runs, args.data, args.models, device=args.device)
+    context = StudyContext(args.runs, args.data, args.models, device=args.device)
     ends = time.monotonic() + 3600 * args.hours
     while time.monotonic() < ends:
         left = due(args)
         if not left:
             print("nothing is left to run", flush=True)
             break
-        if not any(run_one(plan, workshop, archives(args)) for plan in left):
+        if not any(run_one(plan, context, archives(args)) for plan in left):
             time.sleep(WAIT_SECONDS)  # all that is due now is being run
 
 
-def run_one(plan: PlannedBaseline, workshop: Workshop, into: Archives) -> bool:
+def run_one(plan: PlannedBaseline, context: StudyContext, into: Archives) -> bool:
     """Whether this training was due and was run here."""
-    run = run_baseline(plan, workshop, into)
+    run = run_baseline(plan, context, into)
     if run is None:
         return False
     rate = f" rate {run.config.hyperparameters.effective_lr:.3g}" if run.range_test else ""

@@ -90,8 +90,8 @@ def test_records_of_a_folder_are_found_by_its_declared_runs(tmp_path):
     folder = make_sets(tmp_path / "a", ("photos",)) / "photos"
     work = work_of(ReproduceOptions(name="figure8", sets=(str(folder),), runs=tmp_path / "runs"))
     (target,) = work.protocol.sets
-    backbone = work.workshop.backbone(work.protocol.networks["pocket"].file)
-    assert work.workshop.dataset(target, backbone).name == target
+    backbone = work.context.backbone(work.protocol.networks["pocket"].file)
+    assert work.context.dataset(target, backbone).name == target
     assert {run.target for run in work.runs if isinstance(run, DeclaredRun)} == {target}
 
 

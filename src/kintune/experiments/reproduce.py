@@ -22,8 +22,8 @@ from kintune.experiments.reproduction.measuring import MeasurementArchive
 from kintune.experiments.reproduction.rendering import written
 from kintune.experiments.reproduction.state import ExperimentState, Reproduction, StageState
 from kintune.experiments.reproduction.work import THREADS, Work, do_all
+from kintune.experiments.study_context import StudyContext
 from kintune.experiments.targets import NamedSet, named_set
-from kintune.experiments.workshop import Workshop
 from kintune.options import ReproduceOptions
 from kintune.task import resolve_device
 from kintune.training import joined_replicas
@@ -70,7 +70,7 @@ def work_of(options: ReproduceOptions) -> Work:
         _refuse_folders(sets)
     protocol = with_sets(PROTOCOLS[options.protocol], {each.name: each.title for each in sets})
     archive = RunArchive(options.results or options.runs / "results" / protocol.name)
-    workshop = Workshop(
+    context = StudyContext(
         root=options.runs,
         data=options.data,
         places={each.name: each.folder for each in sets if each.folder},
@@ -82,7 +82,7 @@ def work_of(options: ReproduceOptions) -> Work:
     return Work(
         protocol=protocol,
         experiments=_named(ALL if options.list else options.name),
-        workshop=workshop,
+        context=context,
         archive=archive,
         measurements=MeasurementArchive(archive.root / MEASUREMENTS),
         known=KnownRuns([archive, *(RunArchive(path) for path in options.known)]),

@@ -7,8 +7,8 @@ first lines give the reasons.
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from kintune.experiments.study_context import NetworkFile
 from kintune.experiments.targets import DIGITS, HELD_OUT, TRAIN_IMAGES, whole
-from kintune.experiments.workshop import NetworkFile
 
 WHOLE_EPOCHS = 40
 IMAGES_PER_SECOND = {32: 150, 64: 60, 128: 15}

@@ -9,8 +9,8 @@ from kintune.experiments.baselines import rate_range
 from kintune.experiments.baselines.records import BaselineArchive
 from kintune.experiments.baselines.work import Archives
 from kintune.experiments.reference_study import PlannedRun, Point, study_config
+from kintune.experiments.study_context import StudyContext
 from kintune.experiments.study_sources import SOURCES, Source, network_file
-from kintune.experiments.workshop import Workshop
 
 TARGET = "greys"
 
@@ -39,8 +39,8 @@ def _tiny(monkeypatch):
 
 
 @pytest.fixture
-def workshop(tmp_path, data):
-    return Workshop(tmp_path / "runs", data)
+def context(tmp_path, data):
+    return StudyContext(tmp_path / "runs", data)
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def archives(tmp_path):
 
 
 @pytest.fixture
-def start(workshop):
+def start(context):
     """Network, images and configuration of the study's long run at the usual rate."""
-    backbone = workshop.backbone(network_file("pocket"))
-    dataset = workshop.dataset(TARGET, backbone)
+    backbone = context.backbone(network_file("pocket"))
+    dataset = context.dataset(TARGET, backbone)
     usual = PlannedRun("pocket", TARGET, "long", "curve", Point(-4))
     return backbone, dataset, study_config(usual, backbone, dataset)

@@ -15,7 +15,7 @@ from PIL import Image
 from kintune.cli import COMMANDS
 from kintune.errors import DataError, KintuneError
 from kintune.experiment import RunArchive
-from kintune.experiments import workshop as workshop_module
+from kintune.experiments import study_context
 from kintune.experiments.reproduce import state_of
 from kintune.experiments.reproduction import loss_plane
 from kintune.experiments.reproduction import work as work_module
@@ -32,7 +32,7 @@ from kintune.experiments.reproduction.known import KnownRuns
 from kintune.experiments.reproduction.measuring import MeasurementArchive
 from kintune.experiments.reproduction.state import reproduction_table
 from kintune.experiments.reproduction.work import Work, configured, do_all
-from kintune.experiments.workshop import NetworkFile, Workshop
+from kintune.experiments.study_context import NetworkFile, StudyContext
 from kintune.options import ReproduceOptions
 
 pytestmark = pytest.mark.timeout(300)
@@ -52,7 +52,7 @@ def make_work(protocol, sets, tmp_path):
         return Work(
             protocol=used,
             experiments=experiments,
-            workshop=Workshop(root=runs, data=data),
+            context=StudyContext(root=runs, data=data),
             archive=archive,
             measurements=MeasurementArchive(archive.root / "measurements"),
             known=KnownRuns([archive]),
@@ -74,8 +74,8 @@ def test_what_is_missing_is_run_and_recorded_and_never_run_again(
     assert len(records) == 3
     assert all(0 <= record.test_error <= 1 for record in records)
     assert all(len(record.normalised_l2) == 1 for record in records)
-    assert not list(work.workshop.root.glob("*/model"))
-    monkeypatch.setattr(workshop_module, "recorded_run", None)
+    assert not list(work.context.root.glob("*/model"))
+    monkeypatch.setattr(study_context, "recorded_run", None)
     assert do_all(make_work(table(runs, (varied,))))
     assert "seed 0: validation" in capsys.readouterr().err
 
@@ -83,7 +83,7 @@ def test_what_is_missing_is_run_and_recorded_and_never_run_again(
 def test_a_run_that_another_experiment_made_counts(protocol, make_work, monkeypatch):
     run = protocol.runs("pocket", "near", lr=0.05)
     assert do_all(make_work(table(run)))
-    monkeypatch.setattr(workshop_module, "recorded_run", None)
+    monkeypatch.setattr(study_context, "recorded_run", None)
     both = make_work(table(run), table(run, run))
     assert do_all(both)
 
@@ -149,7 +149,7 @@ def test_other_images_under_the_name_are_refused(protocol, make_work, sets, tmp_
 def test_a_run_that_fails_is_told_and_does_not_hold_the_others(
     protocol, make_work, monkeypatch, capsys
 ):
-    real = workshop_module.recorded_run
+    real = study_context.recorded_run
 
     def sometimes(backbone, dataset, config, folder, **options):
         record = real(backbone, dataset, config, folder, **options)
@@ -158,7 +158,7 @@ def test_a_run_that_fails_is_told_and_does_not_hold_the_others(
             return record.replace(result=failed)
         return record
 
-    monkeypatch.setattr(workshop_module, "recorded_run", sometimes)
+    monkeypatch.setattr(study_context, "recorded_run", sometimes)
     monkeypatch.setattr(work_module, "WAIT_SECONDS", 0.01)
     runs = protocol.runs("pocket", "near", lr=(0.05, 0.01))
     work = make_work(table(runs))
@@ -166,7 +166,7 @@ def test_a_run_that_fails_is_told_and_does_not_hold_the_others(
     assert [r.config.hyperparameters.lr for r in work.archive.read("pocket", "near")] == [0.01]
     assert "no luck" in capsys.readouterr().err
     assert len(work.failed) == 1
-    state = state_of(work, ReproduceOptions(name="table1", runs=work.workshop.root))
+    state = state_of(work, ReproduceOptions(name="table1", runs=work.context.root))
     assert not COMMANDS["reproduce"].succeeded(state)
     assert f"1 run failed: {state.failed[0]}" in reproduction_table(state)
 
@@ -193,7 +193,7 @@ def test_what_is_there_or_recorded_is_not_asked_for(protocol, make_work):
     done = make_work(table(run))
     do_all(done)
     refuse_missing(
-        replace(make_work(table(run), data=None, runs=done.workshop.root), known=done.known)
+        replace(make_work(table(run), data=None, runs=done.context.root), known=done.known)
     )
 
 
@@ -201,8 +201,8 @@ def test_fewer_devices_keep_the_statistics_of_a_device_s_share(protocol, make_wo
     """The paper trains batches of 256 on 8 devices: batch statistics are of 32 images."""
     (run,) = protocol.runs("pocket", "near", batch_size=16)
     work = make_work(table((run,)))
-    backbone = work.workshop.backbone(protocol.networks["pocket"].file)
-    dataset = work.workshop.dataset("near", backbone)
+    backbone = work.context.backbone(protocol.networks["pocket"].file)
+    dataset = work.context.dataset("near", backbone)
     assert configured(run, protocol, backbone, dataset).micro_batch_size is None
     eight = replace(protocol, devices=8)
     assert configured(run, eight, backbone, dataset).micro_batch_size == 2
@@ -214,7 +214,7 @@ def test_fewer_devices_keep_the_statistics_of_a_device_s_share(protocol, make_wo
 def test_a_finished_run_of_a_search_is_taken_over(protocol, make_work, monkeypatch, tmp_path):
     run = protocol.runs("pocket", "near", lr=0.05)
     first = make_work(table(run))
-    monkeypatch.setattr(workshop_module, "keep_only_json", lambda _: None)
+    monkeypatch.setattr(study_context, "keep_only_json", lambda _: None)
     assert do_all(first)
     (record,) = first.archive.read("pocket", "near")
     (tmp_path / "search").mkdir()
@@ -223,7 +223,7 @@ def test_a_finished_run_of_a_search_is_taken_over(protocol, make_work, monkeypat
     (tmp_path / "search/runs" / record.config.id / "record.json").unlink()
     monkeypatch.setattr("kintune.training.run.train", None)
     later = make_work(table(run))
-    later = replace(later, workshop=replace(later.workshop, earlier=(tmp_path / "search",)))
+    later = replace(later, context=replace(later.context, earlier=(tmp_path / "search",)))
     assert do_all(later)
     assert later.archive.read("pocket", "near")[0].test_error == record.test_error
 
@@ -235,7 +235,7 @@ def test_a_source_is_made_first_and_then_started_from(protocol, make_work, tmp_p
         protocol, maker="pocket", networks={**protocol.networks, "pocket": pocket, "made": made}
     )
     work = make_work(table(used.runs("made", "far"), used.runs("pocket", "near")), used=used)
-    work = replace(work, workshop=replace(work.workshop, models=tmp_path / "models"))
+    work = replace(work, context=replace(work.context, models=tmp_path / "models"))
     refuse_missing(work)
     assert do_all(work)
     (record,) = work.archive.read("made", "far")
@@ -258,12 +258,12 @@ def test_an_official_set_is_trained_on_whole(protocol, make_work, tmp_path):
             Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
         (tmp_path / "mit-indoor67" / name).write_text("\n".join(files))
     work = make_work(table(protocol.runs("pocket", "mit-indoor67")), data=tmp_path)
-    work = replace(work, workshop=replace(work.workshop, is_official=True))
+    work = replace(work, context=replace(work.context, is_official=True))
     refuse_missing(work)
     assert do_all(work)
     assert work.known.files["pocket", "mit-indoor67"].counts == {"train": 16, "val": 4, "test": 6}
     absent = make_work(table(protocol.runs("pocket", "flowers102")), data=tmp_path)
-    absent = replace(absent, workshop=replace(absent.workshop, is_official=True))
+    absent = replace(absent, context=replace(absent.context, is_official=True))
     with pytest.raises(DataError, match=r"flowers102: no such folder(.|\n)*102flowers.tgz"):
         refuse_missing(absent)
 

@@ -31,8 +31,8 @@ from kintune.experiments.reference_study import (
     quarter_of,
     study_config,
 )
+from kintune.experiments.study_context import StudyContext, StudyTask, refuse_other_images, run_task
 from kintune.experiments.study_sources import SOURCES, BudgetName, SourceName, network_file
-from kintune.experiments.workshop import Job, Workshop, refuse_other_images, run_job
 from kintune.files import locked
 from kintune.runs import device_kind, write_json
 from kintune.training import batch_bounds
@@ -93,7 +93,7 @@ def is_due(plan: PlannedBaseline, archives: Archives) -> bool:
 
 
 def run_baseline(
-    plan: PlannedBaseline, workshop: Workshop, archives: Archives
+    plan: PlannedBaseline, context: StudyContext, archives: Archives
 ) -> BaselineRun | None:
     """Run it, unless another process does or it is recorded; None where it was not run here.
 
@@ -101,13 +101,13 @@ def run_baseline(
         KintuneError: the recorded runs of this network and set are of other images; or what the
             person must mend before the run can succeed.
     """
-    backbone = workshop.backbone(network_file(plan.source))
-    dataset = workshop.dataset(plan.target, backbone)
-    job = Job(plan.source, backbone, dataset, study_config(plan.usual, backbone, dataset))
+    backbone = context.backbone(network_file(plan.source))
+    dataset = context.dataset(plan.target, backbone)
+    task = StudyTask(plan.source, backbone, dataset, study_config(plan.usual, backbone, dataset))
     if plan.method == "usual":
-        record = run_job(job, workshop, archives.study)
-        return None if record is None else _by_engine(plan, job, record)
-    claim = workshop.root / "claims" / f"{plan.method}-{job.config.id}"
+        record = run_task(task, context, archives.study)
+        return None if record is None else _by_engine(plan, task, record)
+    claim = context.root / "claims" / f"{plan.method}-{task.config.id}"
     with locked(claim, wait=False) as mine:
         if not mine or not is_due(plan, archives):
             return None
@@ -116,32 +116,32 @@ def run_baseline(
         refuse_other_images(path, [run.config for run in runs], dataset)
         own = OPTIMIZERS.get(plan.method)
         if own is None:
-            run = _after_range_test(plan, job, workshop)
+            run = _after_range_test(plan, task, context)
         else:
-            run = _by_own_optimizer(plan, job, own, workshop.device)
+            run = _by_own_optimizer(plan, task, own, context.device)
         archives.baselines.add(plan.source, plan.target, run)
     return run
 
 
-def _after_range_test(plan: PlannedBaseline, job: Job, workshop: Workshop) -> BaselineRun:
+def _after_range_test(plan: PlannedBaseline, task: StudyTask, context: StudyContext) -> BaselineRun:
     """The test is kept beside the run: one that is killed goes on at the rate that was found."""
-    path = workshop.root / "range-tests" / f"{job.config.id}.json"
+    path = context.root / "range-tests" / f"{task.config.id}.json"
     if not path.exists():
-        test = range_test(job.backbone, job.dataset, job.config, workshop.device)
+        test = range_test(task.backbone, task.dataset, task.config, context.device)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, test.to_json())
     test = RangeTest.read(path)
-    used = job.config.hyperparameters.replace(lr=test.lr)
-    config = job.config.replace(hyperparameters=used)
-    folder = workshop.root / config.id
-    record = recorded_run(job.backbone, job.dataset, config, folder, device=workshop.device)
-    run = _by_engine(plan, job, record, test)
+    used = task.config.hyperparameters.replace(lr=test.lr)
+    config = task.config.replace(hyperparameters=used)
+    folder = context.root / config.id
+    record = recorded_run(task.backbone, task.dataset, config, folder, device=context.device)
+    run = _by_engine(plan, task, record, test)
     keep_only_json(folder)
     return run
 
 
 def _by_engine(
-    plan: PlannedBaseline, job: Job, record: RunRecord, test: RangeTest | None = None
+    plan: PlannedBaseline, task: StudyTask, record: RunRecord, test: RangeTest | None = None
 ) -> BaselineRun:
     if record.result.status not in ("complete", "diverged"):
         raise KintuneError(f"{plan.source} {plan.target}: a run failed. {record.result.reason}")
@@ -155,7 +155,7 @@ def _by_engine(
         test_top1_error=record.test_top1_error,
         train_losses=record.train_losses,
         range_test=test,
-        steps=_steps(job),
+        steps=_steps(task),
         seconds=record.result.seconds + (test.seconds if test else 0),
         versions=record.versions,
         processor=record.processor,
@@ -164,11 +164,11 @@ def _by_engine(
 
 
 def _by_own_optimizer(
-    plan: PlannedBaseline, job: Job, own: OwnOptimizer, device: str
+    plan: PlannedBaseline, task: StudyTask, own: OwnOptimizer, device: str
 ) -> BaselineRun:
-    used = settings_of(plan.method, job.config.hyperparameters)
-    config = job.config.replace(hyperparameters=used, device=device_kind(device))
-    trained = train_with(own, job.backbone, job.dataset, config, device)
+    used = settings_of(plan.method, task.config.hyperparameters)
+    config = task.config.replace(hyperparameters=used, device=device_kind(device))
+    trained = train_with(own, task.backbone, task.dataset, config, device)
     scored, last = trained.averaged or trained.last, trained.averaged and trained.last
     installed, here = version(own.package), this_environment(device)
     return BaselineRun(
@@ -183,7 +183,7 @@ def _by_own_optimizer(
         last_validation_top1_error=last and last.validation,
         last_test_top1_error=last and last.test,
         train_losses=tuple(float(f"{loss:.{DIGITS}g}") for loss in trained.train_losses),
-        steps=_steps(job),
+        steps=_steps(task),
         seconds=trained.seconds,
         versions={**here.versions, own.package: installed},
         processor=here.processor,
@@ -191,7 +191,7 @@ def _by_own_optimizer(
     )
 
 
-def _steps(job: Job) -> int:
-    settings = job.config.hyperparameters
-    images = len(job.dataset.splits["train"])
+def _steps(task: StudyTask) -> int:
+    settings = task.config.hyperparameters
+    images = len(task.dataset.splits["train"])
     return settings.epochs * len(batch_bounds(images, settings.batch_size))

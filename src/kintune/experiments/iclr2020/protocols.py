@@ -26,8 +26,8 @@ from kintune.experiments.reproduction.declaration import (
     SourceNetwork,
     Variation,
 )
+from kintune.experiments.study_context import NetworkFile
 from kintune.experiments.targets import DIGITS, HELD_OUT
-from kintune.experiments.workshop import NetworkFile
 from kintune.hyperparameters import SCRATCH_MILESTONES, SOURCE_MILESTONES, Hyperparameters
 
 MOMENTA = (0.9, 0.0)

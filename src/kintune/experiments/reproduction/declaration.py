@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any, Literal
 
-from kintune.experiments.workshop import NetworkFile
+from kintune.experiments.study_context import NetworkFile
 from kintune.hyperparameters import Hyperparameters
 from kintune.records import content_id
 

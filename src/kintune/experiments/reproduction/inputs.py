@@ -21,7 +21,7 @@ def refuse_missing(work: Work) -> None:
     networks = dict.fromkeys(
         name for each in (*runs, *measured) for name in _networks(each) if name
     )
-    faults = [work.workshop.missing_set(target) for target in targets]
+    faults = [work.context.missing_set(target) for target in targets]
     faults += [_network_fault(work, name) for name in networks]
     found = [fault for fault in dict.fromkeys(faults) if fault]
     if found:
@@ -33,13 +33,13 @@ def refuse_missing(work: Work) -> None:
 def _network_fault(work: Work, name: str) -> str:
     """What is wrong with a network; nothing of one that these experiments make themselves."""
     network = work.protocol.networks[name]
-    fault = work.workshop.missing_weights(network.file)
+    fault = work.context.missing_weights(network.file)
     if not fault or not network.made_by:
         return fault
     making = making_run(network, work.protocol)
     record = work.known.find(making)
     if record is not None:
-        model = work.workshop.root / record.config.id_on_any_device / "model"
+        model = work.context.root / record.config.id_on_any_device / "model"
         return "" if model.is_dir() else f"{fault} Its training is recorded, but {model} is gone."
     if making.key in {run.key for run in work.runs if isinstance(run, DeclaredRun)}:
         return ""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kintune.backbones import normalised
 from kintune.datasets.transforms import centre_crops
-from kintune.experiments.workshop import Job, Workshop
+from kintune.experiments.study_context import StudyContext, StudyTask
 from kintune.runners.local import run_guarded
 from kintune.runs import device_kind
 from kintune.training.start import starting_network
@@ -26,7 +26,7 @@ MARGIN = 0.6
 """How far the plane reaches beyond the three points, in units of the first way."""
 
 
-def loss_plane(jobs: Sequence[Job], files: Sequence[Path], device: str) -> dict[str, Any]:
+def loss_plane(tasks: Sequence[StudyTask], files: Sequence[Path], device: str) -> dict[str, Any]:
     """Mean cross-entropy at points of the plane through θ₀ and the ends θ₁, θ₂ of two runs.
 
     Coordinates: the first axis runs from θ₀ to θ₁, the second is at right angles to it in the
@@ -35,14 +35,14 @@ def loss_plane(jobs: Sequence[Job], files: Sequence[Path], device: str) -> dict[
     augmentation.
 
     Args:
-        jobs: two runs from the same start.
+        tasks: two runs from the same start.
         files: of their weights (`kept_weights`).
         device: where the network runs.
 
     Returns:
         `x`, `y`: coordinates; `loss`: a row a y; `start`, `ends`: points of the three networks.
     """
-    backbone, dataset, config = jobs[0].backbone, jobs[0].dataset, jobs[0].config
+    backbone, dataset, config = tasks[0].backbone, tasks[0].dataset, tasks[0].config
     network = starting_network(backbone, len(dataset.classes), config, device)
     start = _parameters(network.state_dict(), network)
     ends = [_parameters(load_file(file), network) for file in files]
@@ -52,7 +52,7 @@ def loss_plane(jobs: Sequence[Job], files: Sequence[Path], device: str) -> dict[
     basis = (first / unit, across / across.norm())
     points = [[float(way @ axis / unit) for axis in basis] for way in (first * 0, first, second)]
     x, y = (_coordinates([point[axis] for point in points]) for axis in (0, 1))
-    images, labels = _images(jobs[0], device)
+    images, labels = _images(tasks[0], device)
     loss = [
         [_loss(network, start + unit * (a * basis[0] + b * basis[1]), images, labels) for a in x]
         for b in y
@@ -66,22 +66,22 @@ def _coordinates(values: Sequence[float]) -> list[float]:
     return [round(float(value), 4) for value in np.linspace(low, high, STEPS)]
 
 
-def kept_weights(job: Job, workshop: Workshop) -> Path | None:
+def kept_weights(task: StudyTask, context: StudyContext) -> Path | None:
     """The file of a finished run's weights; None where they were not kept."""
-    folders = (workshop.root / job.config.id, _again(job, workshop))
+    folders = (context.root / task.config.id, _again(task, context))
     files = (folder / "model" / "model.safetensors" for folder in folders)
     return next((file for file in files if file.exists()), None)
 
 
-def train_again(job: Job, workshop: Workshop) -> None:
+def train_again(task: StudyTask, context: StudyContext) -> None:
     """Train a recorded run once more for its weights, in a folder of its own; its record stays as
     it is. Replicas all call this."""
-    config = job.config.replace(device=device_kind(workshop.device))
-    run_guarded(job.backbone, job.dataset, config, _again(job, workshop), device=workshop.device)
+    config = task.config.replace(device=device_kind(context.device))
+    run_guarded(task.backbone, task.dataset, config, _again(task, context), device=context.device)
 
 
-def _again(job: Job, workshop: Workshop) -> Path:
-    return workshop.root / "weights" / job.config.id
+def _again(task: StudyTask, context: StudyContext) -> Path:
+    return context.root / "weights" / task.config.id
 
 
 def _parameters(state: Mapping[str, Tensor], network: nn.Module) -> Tensor:
@@ -92,12 +92,12 @@ def _parameters(state: Mapping[str, Tensor], network: nn.Module) -> Tensor:
     return torch.cat(parts)
 
 
-def _images(job: Job, device: str) -> tuple[Tensor, Tensor]:
-    rows = job.dataset.splits["train"]
+def _images(task: StudyTask, device: str) -> tuple[Tensor, Tensor]:
+    rows = task.dataset.splits["train"]
     chosen = rows[np.linspace(0, len(rows) - 1, min(IMAGES, len(rows))).astype(int)]
-    crops = centre_crops(job.dataset.images, chosen, job.backbone.input.image_size)
-    labels = labels_of(job.dataset, chosen).to(device)
-    return normalised(crops.to(device), job.backbone.input), labels
+    crops = centre_crops(task.dataset.images, chosen, task.backbone.input.image_size)
+    labels = labels_of(task.dataset, chosen).to(device)
+    return normalised(crops.to(device), task.backbone.input), labels
 
 
 @torch.no_grad()

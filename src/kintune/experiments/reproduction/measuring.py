@@ -22,8 +22,8 @@ from kintune.experiments.reproduction.loss_plane import (
     loss_plane,
     train_again,
 )
+from kintune.experiments.study_context import StudyContext, StudyTask
 from kintune.experiments.targets import HELD_OUT, unpack_cifar
-from kintune.experiments.workshop import Job, Workshop
 from kintune.features import extract_features
 from kintune.files import locked
 from kintune.prototypes import (
@@ -82,32 +82,32 @@ class MeasurementArchive:
 def measure(
     measurement: Measurement,
     protocol: Protocol,
-    workshop: Workshop,
-    jobs: Sequence[Job] = (),
+    context: StudyContext,
+    tasks: Sequence[StudyTask] = (),
 ) -> dict[str, Any]:
     """Carry out a measurement.
 
     Args:
         measurement: what.
         protocol: knows its networks.
-        workshop: has them, and the images.
-        jobs: of the measurement's runs.
+        context: has them, and the images.
+        tasks: of the measurement's runs.
 
     Raises:
         KintuneError: the network or the images are not there.
     """
     if measurement.kind == "loss plane":
-        for job in (job for job in jobs if kept_weights(job, workshop) is None):
-            train_again(job, workshop)
-        files = [file for job in jobs if (file := kept_weights(job, workshop))]
-        return loss_plane(jobs, files, workshop.device)
-    backbone = workshop.backbone(protocol.networks[measurement.network].file)
+        for task in (task for task in tasks if kept_weights(task, context) is None):
+            train_again(task, context)
+        files = [file for task in tasks if (file := kept_weights(task, context))]
+        return loss_plane(tasks, files, context.device)
+    backbone = context.backbone(protocol.networks[measurement.network].file)
     if measurement.kind == "source error":
-        source = _source_images(protocol.networks[measurement.network], workshop)
-        return _source_error(backbone, source, workshop.device)
+        source = _source_images(protocol.networks[measurement.network], context)
+        return _source_error(backbone, source, context.device)
     if measurement.kind == "images":
-        return _counts(workshop.dataset(measurement.target, backbone))
-    return _similarity(measurement, protocol, workshop)
+        return _counts(context.dataset(measurement.target, backbone))
+    return _similarity(measurement, protocol, context)
 
 
 def _counts(dataset: ImageDataset) -> dict[str, Any]:
@@ -115,16 +115,18 @@ def _counts(dataset: ImageDataset) -> dict[str, Any]:
     return {"classes": len(dataset.classes), **counts}
 
 
-def _similarity(measurement: Measurement, protocol: Protocol, workshop: Workshop) -> dict[str, Any]:
+def _similarity(
+    measurement: Measurement, protocol: Protocol, context: StudyContext
+) -> dict[str, Any]:
     if measurement.extractor:
-        extractor = workshop.backbone(protocol.networks[measurement.extractor].file)
-        images = _source_images(protocol.networks[measurement.network], workshop)
-        prototypes = source_prototypes(extractor, SourceSpec(path=images), device=workshop.device)
+        extractor = context.backbone(protocol.networks[measurement.extractor].file)
+        images = _source_images(protocol.networks[measurement.network], context)
+        prototypes = source_prototypes(extractor, SourceSpec(path=images), device=context.device)
     else:
-        extractor = workshop.backbone(protocol.networks[measurement.network].file)
-        prototypes = _own_prototypes(measurement, protocol, workshop)
-    dataset = workshop.dataset(measurement.target, extractor)
-    features = extract_features(extractor, dataset, "train", device=workshop.device)
+        extractor = context.backbone(protocol.networks[measurement.network].file)
+        prototypes = _own_prototypes(measurement, protocol, context)
+    dataset = context.dataset(measurement.target, extractor)
+    features = extract_features(extractor, dataset, "train", device=context.device)
     found = domain_similarity(prototypes, features, model=extractor.name, target=dataset.name)
     return {
         "similarity": found.similarity,
@@ -138,18 +140,20 @@ def _similarity(measurement: Measurement, protocol: Protocol, workshop: Workshop
     }
 
 
-def _own_prototypes(measurement: Measurement, protocol: Protocol, workshop: Workshop) -> Prototypes:
+def _own_prototypes(
+    measurement: Measurement, protocol: Protocol, context: StudyContext
+) -> Prototypes:
     """Of the source's images where they ship with the network or a file of class means lies beside
     it, else of its head."""
     network = protocol.networks[measurement.network]
-    file, backbone = network.file, workshop.backbone(network.file)
+    file, backbone = network.file, context.backbone(network.file)
     if network.source_set:
-        spec = SourceSpec(path=_source_images(network, workshop))
-        return source_prototypes(backbone, spec, device=workshop.device)
-    if file.weights is None or workshop.models is None:
+        spec = SourceSpec(path=_source_images(network, context))
+        return source_prototypes(backbone, spec, device=context.device)
+    if file.weights is None or context.models is None:
         return source_prototypes(backbone)
     size = backbone.input.image_size
-    held = workshop.models / file.weights.replace(".safetensors", ".class_features.safetensors")
+    held = context.models / file.weights.replace(".safetensors", ".class_features.safetensors")
     means = load_file(held).get(f"features_{size}px") if held.is_file() else None
     head = head_prototypes(backbone)
     if means is None:
@@ -169,7 +173,7 @@ def _source_error(backbone: Backbone, images: Path, device: str) -> dict[str, An
     }
 
 
-def _source_images(network: SourceNetwork, workshop: Workshop) -> Path:
+def _source_images(network: SourceNetwork, context: StudyContext) -> Path:
     """The images of a network's source: the official set, or the classes of CIFAR-100 that `pocket`
     was trained on, as files.
 
@@ -177,16 +181,16 @@ def _source_images(network: SourceNetwork, workshop: Workshop) -> Path:
         DataError: they are not at hand.
     """
     if network.source_set:
-        return Path(workshop.official(network.source_set))
+        return Path(context.official(network.source_set))
     if network.file.model != "pocket":
         raise DataError(f"{network.title}: the images of its source are not at hand.")
-    fault = workshop.missing_set(HELD_OUT)
-    if fault or workshop.data is None:
+    fault = context.missing_set(HELD_OUT)
+    if fault or context.data is None:
         raise DataError(fault or f"{HELD_OUT}: is needed. Give its folder: --data DIR.")
-    classes = set(workshop.backbone(network.file).source_labels)
-    folder = (workshop.root / "targets" / "unpacked" / "cifar100-source").absolute()
-    with locked(workshop.root / "targets.lock"):
+    classes = set(context.backbone(network.file).source_labels)
+    folder = (context.root / "targets" / "unpacked" / "cifar100-source").absolute()
+    with locked(context.root / "targets.lock"):
         if not (folder / ".complete").exists():
-            unpack_cifar(workshop.data / "cifar100", folder, classes.__contains__)
+            unpack_cifar(context.data / "cifar100", folder, classes.__contains__)
             (folder / ".complete").touch()
     return folder

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kintune.experiments.reproduction.declaration import DeclaredRun, Protocol, SourceNetwork
 from kintune.experiments.reproduction.known import KnownRuns
-from kintune.experiments.workshop import Workshop
+from kintune.experiments.study_context import StudyContext
 
 
 def making_run(network: SourceNetwork, protocol: Protocol) -> DeclaredRun:
@@ -13,14 +13,14 @@ def making_run(network: SourceNetwork, protocol: Protocol) -> DeclaredRun:
     return protocol.runs(protocol.maker, network.made_by)[0]
 
 
-def publish_sources(protocol: Protocol, known: KnownRuns, workshop: Workshop) -> None:
+def publish_sources(protocol: Protocol, known: KnownRuns, context: StudyContext) -> None:
     """Put the models of finished runs that make a source where networks are looked for."""
     for network in protocol.networks.values():
-        if network.made_by and workshop.models is not None:
+        if network.made_by and context.models is not None:
             record = known.find(making_run(network, protocol))
-            file = workshop.models / (network.file.weights or "")
+            file = context.models / (network.file.weights or "")
             if record is not None and not file.exists():
-                _copy(workshop.root / record.config.id_on_any_device / "model", file)
+                _copy(context.root / record.config.id_on_any_device / "model", file)
 
 
 def _copy(model: Path, file: Path) -> None:

@@ -22,7 +22,7 @@ from kintune.experiments.reproduction.known import KnownRuns, missing
 from kintune.experiments.reproduction.loss_plane import kept_weights, train_again
 from kintune.experiments.reproduction.measuring import MeasurementArchive, measure
 from kintune.experiments.reproduction.sources import making_run, publish_sources
-from kintune.experiments.workshop import Job, Workshop, run_job
+from kintune.experiments.study_context import StudyContext, StudyTask, run_task
 from kintune.progress import announce
 from kintune.runs import RunConfig
 from kintune.training import batch_bounds, replicas, start_of
@@ -39,7 +39,7 @@ class Work:
 
     protocol: Protocol
     experiments: Sequence[Experiment]
-    workshop: Workshop
+    context: StudyContext
     archive: RunArchive
     measurements: MeasurementArchive
     known: KnownRuns
@@ -124,14 +124,14 @@ def _weights_for_the_first(work: Work) -> None:
     open_ones = [each for each in work.measured if not work.measurements.has(each)]
     ready = [each for each in open_ones if not missing(each.runs, work.known)]
     runs = [run for each in ready for run in each.runs]
-    lacking = [run for run in runs if kept_weights(job_of(work, run), work.workshop) is None]
+    lacking = [run for run in runs if kept_weights(task_of(work, run), work.context) is None]
     for run in replicas().from_first(lacking):
-        train_again(job_of(work, run), work.workshop)
+        train_again(task_of(work, run), work.context)
 
 
 def _prepare(work: Work) -> bool:
     """Whether something was measured here, of what the finished runs allow."""
-    publish_sources(work.protocol, work.known, work.workshop)
+    publish_sources(work.protocol, work.known, work.context)
     return any(_measure_one(work, each) for each in work.measured)
 
 
@@ -148,21 +148,21 @@ def _due(work: Work, failed: set[str]) -> list[tuple[DeclaredRun | Variation, De
 def _waits(work: Work, name: str) -> bool:
     """Whether a network is not made yet."""
     network = work.protocol.networks[name]
-    return bool(network.made_by and work.workshop.missing_weights(network.file))
+    return bool(network.made_by and work.context.missing_weights(network.file))
 
 
 def _run_one(
     work: Work, declared: DeclaredRun | Variation, run: DeclaredRun, failed: set[str]
 ) -> bool:
     """Whether this was run here, to its end."""
-    job = job_of(work, run)
-    record = run_job(job, work.workshop, work.archive, keep_model=run.key in work.kept)
+    task = task_of(work, run)
+    record = run_task(task, work.context, work.archive, keep_model=run.key in work.kept)
     if record is None:
         return False
     if record.result.status == "failed":
         failed.add(run.key)
-        work.failed.add(job.config.id)
-        announce(f"{work.workshop.root / job.config.id}: {record.result.reason}")
+        work.failed.add(task.config.id)
+        announce(f"{work.context.root / task.config.id}: {record.result.reason}")
         return False
     announce(_line(work, declared, run, record))
     return True
@@ -177,24 +177,24 @@ def _measure_one(work: Work, measurement: Measurement) -> bool:
     with work.measurements.claimed(measurement) as mine:
         if not mine or work.measurements.has(measurement):
             return False
-        jobs = [job_of(work, run) for run in measurement.runs]
-        found = measure(measurement, work.protocol, work.workshop, jobs)
+        tasks = [task_of(work, run) for run in measurement.runs]
+        found = measure(measurement, work.protocol, work.context, tasks)
         work.measurements.write(measurement, found)
     announce(f"{time.strftime('%d %H:%M:%S')} measured {measurement.name}")
     return True
 
 
-def job_of(work: Work, run: DeclaredRun) -> Job:
+def task_of(work: Work, run: DeclaredRun) -> StudyTask:
     """A run with its network, images and configuration.
 
     Raises:
         KintuneError: the network or the images are not there.
     """
     network = work.protocol.networks[run.network]
-    backbone = work.workshop.backbone(network.file)
-    dataset = work.workshop.dataset(run.target, backbone)
+    backbone = work.context.backbone(network.file)
+    dataset = work.context.dataset(run.target, backbone)
     config = configured(run, work.protocol, backbone, dataset)
-    return Job(run.network, backbone, dataset, config)
+    return StudyTask(run.network, backbone, dataset, config)
 
 
 def configured(

@@ -48,7 +48,7 @@ class NetworkFile(NamedTuple):
 
 
 @dataclass
-class Workshop:
+class StudyContext:
     """What the runs of a study need, in memory from its first use on."""
 
     root: Path
@@ -150,7 +150,7 @@ class Workshop:
         return f"paper:{target}={self.data.absolute() / target}"
 
 
-class Job(NamedTuple):
+class StudyTask(NamedTuple):
     """One run of a study: everything that decides it."""
 
     source: str
@@ -160,8 +160,8 @@ class Job(NamedTuple):
     config: RunConfig
 
 
-def run_job(
-    job: Job, workshop: Workshop, archive: RunArchive, *, keep_model: bool = False
+def run_task(
+    task: StudyTask, context: StudyContext, archive: RunArchive, *, keep_model: bool = False
 ) -> RunRecord | None:
     """Run it, unless another process does or it is recorded; None where it was not run here.
 
@@ -169,12 +169,12 @@ def run_job(
         KintuneError: the recorded runs of this network and set are of other images; or what the
             person must mend before the run can succeed.
     """
-    source, backbone, dataset, config = job
-    if config.id in workshop.given_up:
+    source, backbone, dataset, config = task
+    if config.id in context.given_up:
         return None
-    here, folder = replicas(), workshop.root / config.id
+    here, folder = replicas(), context.root / config.id
     with (
-        locked(workshop.root / "claims" / config.id, wait=False)
+        locked(context.root / "claims" / config.id, wait=False)
         if here.is_first
         else nullcontext() as held
     ):
@@ -187,10 +187,10 @@ def run_job(
         if not here.from_first(is_due):
             return None
         if here.is_first:
-            take_over(config, workshop.earlier, folder)
-        record = recorded_run(backbone, dataset, config, folder, device=workshop.device)
+            take_over(config, context.earlier, folder)
+        record = recorded_run(backbone, dataset, config, folder, device=context.device)
         if record.result.status == "failed":
-            workshop.given_up.add(config.id)
+            context.given_up.add(config.id)
         elif here.is_first:
             archive.add(source, dataset, record)
             if not keep_model:
