@@ -8,7 +8,7 @@ from kintune.curves import RunError, error_curve, noise_floor
 RATES = [10 ** (quarter / 4) for quarter in range(-10, 1)]
 
 
-def valley(rate, best=0.05, floor=0.1, curvature=1.5):
+def u_shaped(rate, best=0.05, floor=0.1, curvature=1.5):
     """An error whose log odds are a parabola in the log of the rate."""
     odds = math.log(floor / (1 - floor)) + curvature * math.log10(rate / best) ** 2
     return 1 / (1 + math.exp(-odds))
@@ -16,47 +16,49 @@ def valley(rate, best=0.05, floor=0.1, curvature=1.5):
 
 def draws(generator, images, rates=RATES, seeds=(0,), **shape):
     return [
-        RunError(rate, generator.binomial(images, valley(rate, **shape)) / images, seed)
+        RunError(rate, generator.binomial(images, u_shaped(rate, **shape)) / images, seed)
         for seed in seeds
         for rate in rates
     ]
 
 
 def test_a_parabola_in_the_log_odds_is_its_own_smoothed_curve():
-    curve = error_curve([RunError(rate, valley(rate)) for rate in RATES], images=10**9)
+    curve = error_curve([RunError(rate, u_shaped(rate)) for rate in RATES], images=10**9)
     assert curve.best_rate == pytest.approx(0.05, rel=0.012)  # a step of the grid
     assert curve.least_error == pytest.approx(0.1, abs=1e-5)
-    assert curve.regret(0.5) == pytest.approx(valley(0.5) - 0.1, abs=1e-5)
-    low, high = curve.within(valley(0.1) - 0.1)
+    assert curve.regret(0.5) == pytest.approx(u_shaped(0.5) - 0.1, abs=1e-5)
+    low, high = curve.within(u_shaped(0.1) - 0.1)
     assert (low, high) == (pytest.approx(0.025, rel=0.025), pytest.approx(0.1, rel=0.025))
 
 
 def test_outside_the_measured_rates_the_regret_is_that_of_the_end():
-    curve = error_curve([RunError(rate, valley(rate)) for rate in RATES], images=1000)
+    curve = error_curve([RunError(rate, u_shaped(rate)) for rate in RATES], images=1000)
     assert curve.regret(30.0) == curve.regret(1.0) > 0.2
 
 
-def test_a_cliff_leaves_the_errors_before_it_as_they_are():
+def test_a_jump_leaves_the_errors_before_it_as_they_are():
     """A slowly rising error, and breakdown from 0.56 on."""
     runs = [
-        RunError(r, 0.9 if r > 0.5 else valley(r, curvature=0.2), s) for r in RATES for s in (0, 1)
+        RunError(r, 0.9 if r > 0.5 else u_shaped(r, curvature=0.2), s)
+        for r in RATES
+        for s in (0, 1)
     ]
     curve = error_curve(runs, images=10**6)
     for rate in (0.05, 10**-0.75, 10**-0.5):
-        assert curve.at([rate])[0] == pytest.approx(valley(rate, curvature=0.2), abs=1e-3)
+        assert curve.at([rate])[0] == pytest.approx(u_shaped(rate, curvature=0.2), abs=1e-3)
     assert curve.at([10**-0.25, 1.0]) == pytest.approx([0.9, 0.9], abs=1e-3)
     assert 0.2 < curve.at([10**-0.375])[0] < 0.8
     assert curve.best_rate == pytest.approx(0.05, rel=0.02)
 
 
-def test_a_single_rate_beyond_a_cliff_is_a_side_of_its_own():
+def test_a_single_rate_beyond_a_jump_is_a_side_of_its_own():
     runs = [RunError(rate, 1.0 if rate > 0.9 else 0.2) for rate in RATES]
     curve = error_curve(runs, images=500)
     assert curve.at([10**-0.25])[0] == pytest.approx(0.2, abs=0.01)
     assert curve.at([1.0])[0] > 0.99
 
 
-def test_noise_of_a_few_images_is_no_cliff():
+def test_noise_of_a_few_images_is_no_jump():
     """0, 2 and 8 wrong of 100 are far apart in log odds."""
     errors = (0.08, 0.0, 0.02, 0.0, 0.08)
     curve = error_curve([RunError(r, e) for r, e in zip(RATES[:5], errors, strict=True)], 100)
@@ -92,15 +94,15 @@ def test_too_few_rates_make_no_curve():
 
 
 def test_seeds_that_agree_have_no_noise_floor():
-    runs = [RunError(rate, valley(rate, best=0.1), seed) for rate in RATES for seed in (0, 1, 2)]
+    runs = [RunError(rate, u_shaped(rate, best=0.1), seed) for rate in RATES for seed in (0, 1, 2)]
     assert noise_floor(runs, runs, images=10**9) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_noise_floor_is_what_the_other_seeds_lose_at_the_choice_of_each():
     """Seed 0 prefers 0.01, seed 1 prefers 1: each loses what the other's curve has there."""
     best = {0: 0.01, 1: 1.0}
-    runs = [RunError(rate, valley(rate, best[seed]), seed) for rate in RATES for seed in best]
-    lost = valley(1.0, best=0.01) - 0.1
+    runs = [RunError(rate, u_shaped(rate, best[seed]), seed) for rate in RATES for seed in best]
+    lost = u_shaped(1.0, best=0.01) - 0.1
     assert noise_floor(runs, runs, images=10**9) == pytest.approx(lost, abs=1e-4)
 
 
@@ -111,7 +113,7 @@ def test_the_noise_floor_grows_as_the_images_get_fewer():
             [
                 noise_floor(
                     draws(generator, images, seeds=(0, 1, 2)),
-                    [RunError(rate, valley(rate), seed) for rate in RATES for seed in (0, 1, 2)],
+                    [RunError(rate, u_shaped(rate), seed) for rate in RATES for seed in (0, 1, 2)],
                     images=10**6,
                 )
                 for _ in range(20)
@@ -122,5 +124,5 @@ def test_the_noise_floor_grows_as_the_images_get_fewer():
 
 
 def test_one_seed_has_no_noise_floor():
-    runs = [RunError(rate, valley(rate)) for rate in RATES]
+    runs = [RunError(rate, u_shaped(rate)) for rate in RATES]
     assert noise_floor(runs, runs, images=100) is None

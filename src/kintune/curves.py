@@ -19,9 +19,9 @@ Floats = NDArray[np.float64]
 
 WIDTH = 0.35
 """Standard deviation of the kernel, decades."""
-CLIFF_ODDS, CLIFF_ERROR = 1.5, 0.2
+JUMP_ODDS, JUMP_ERROR = 1.5, 0.2
 """Between neighbouring rates that differ by more than both, in log odds and in error, there is a
-cliff: beyond it training breaks down, and that says nothing of the errors before it."""
+jump: beyond it training breaks down, and that says nothing of the errors before it."""
 MIN_RATES = 4
 """Distinct rates that a curve needs."""
 FLAT = 0.01
@@ -45,7 +45,7 @@ class ErrorCurve:
     """A local quadratic in log10 η' through the log odds of the errors.
 
     Log odds, because they vary about equally at 2 and at 50 % and know no error below 0. Each side
-    of a cliff is smoothed by itself, with a straight line between. Outside the rates that were
+    of a jump is smoothed by itself, with a straight line between. Outside the rates that were
     measured the curve stays at its ends, so a regret there is a lower bound.
     """
 
@@ -98,7 +98,7 @@ class ErrorCurve:
         return 10 ** np.linspace(low, high, 1 + max(1, round((high - low) / _STEP)))
 
     def _odds_at(self, places: Floats) -> Floats:
-        """In the order of the rates: the smoothed sides of the cliffs, and lines between them."""
+        """In the order of the rates: the smoothed sides of the jumps, and lines between them."""
         odds = np.full_like(places, np.nan)
         ends: list[tuple[float, float]] = []
         for side in self._sides:
@@ -113,11 +113,11 @@ class ErrorCurve:
 
     @cached_property
     def _sides(self) -> list[NDArray[np.bool_]]:
-        """Which runs lie on each side of the cliffs, bool (n,) each."""
+        """Which runs lie on each side of the jumps, bool (n,) each."""
         rates = np.unique(self.places)
         means = np.array([self.odds[self.places == rate].mean() for rate in rates])
-        jumps = np.abs(np.diff(means)) > CLIFF_ODDS
-        falls = np.abs(np.diff(1 / (1 + np.exp(-means)))) > CLIFF_ERROR
+        jumps = np.abs(np.diff(means)) > JUMP_ODDS
+        falls = np.abs(np.diff(1 / (1 + np.exp(-means)))) > JUMP_ERROR
         parts = np.split(rates, np.flatnonzero(jumps & falls) + 1)
         return [np.isin(self.places, part) for part in parts]
 

@@ -7,7 +7,7 @@ from kintune.experiments.rate_models import Guess
 from kintune.experiments.recommenders import Case, Outcome
 
 
-def valley(best, images=10_000):
+def u_shaped(best, images=10_000):
     def error(rate):
         return 0.1 + 0.2 * min(1.0, abs(math.log10(rate / best)))
 
@@ -25,29 +25,29 @@ def valley(best, images=10_000):
 
 def test_few_runs_find_a_rate_that_the_guess_missed():
     """Half a decade beside the best a run loses 0.1; the search steps towards it."""
-    lost = lost_after(Outcome(valley(0.1), Guess(-1.5, 0.4), None))
+    lost = lost_after(Outcome(u_shaped(0.1), Guess(-1.5, 0.4), None))
     assert lost[2] <= 0.1
     assert lost[4] < 0.03
 
 
 def test_a_guess_that_is_right_stays_chosen():
-    lost = lost_after(Outcome(valley(0.1), Guess(-1.0, 0.4), None))
+    lost = lost_after(Outcome(u_shaped(0.1), Guess(-1.0, 0.4), None))
     assert max(lost.values()) < 0.005
 
 
 def test_few_validation_images_mislead():
-    outcome = Outcome(valley(0.1, images=10), Guess(-1.0, 0.2), None)
-    assert lost_after(outcome)[4] > lost_after(Outcome(valley(0.1), Guess(-1.0, 0.2), None))[4]
+    outcome = Outcome(u_shaped(0.1, images=10), Guess(-1.0, 0.2), None)
+    assert lost_after(outcome)[4] > lost_after(Outcome(u_shaped(0.1), Guess(-1.0, 0.2), None))[4]
 
 
 def test_a_good_guess_loses_by_following_the_lowest_error():
-    outcome = Outcome(valley(0.1, images=200), Guess(-1.0, 0.4), None)
+    outcome = Outcome(u_shaped(0.1, images=200), Guess(-1.0, 0.4), None)
     kept, followed = lost_after(outcome), lost_after(outcome, keeps_lowest=True)
     assert kept[4] < 0.5 * followed[4]
 
 
 def test_the_mean_is_over_cases():
-    outcomes = [Outcome(valley(best), Guess(-1.0, 0.4), None) for best in (0.1, 0.3)]
+    outcomes = [Outcome(u_shaped(best), Guess(-1.0, 0.4), None) for best in (0.1, 0.3)]
     each = [lost_after(outcome) for outcome in outcomes]
     for runs in AFTER:
         assert mean_lost_after(outcomes)[runs] == pytest.approx(sum(e[runs] for e in each) / 2)

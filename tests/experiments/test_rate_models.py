@@ -143,7 +143,7 @@ def test_more_networks_on_the_same_targets_do_not_make_a_new_target_known():
     assert fitted(examples, {}, residual=r)([], "one").deviation < 1.01 * r
 
 
-def test_an_example_of_a_flat_valley_counts_less():
+def test_an_example_of_a_flat_curve_counts_less():
     """Of -2 and 0, with a prior of one decade around their mean: a mean weighted by precision."""
     examples = make([[0], [0]], [-2, 0], noise=[0.1, 2.0])
     precise, vague, prior = 1 / (0.1**2 + 0.1**2), 1 / (2.0**2 + 0.1**2), 1 / LEVEL_DEVIATION**2

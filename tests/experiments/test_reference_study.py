@@ -28,7 +28,7 @@ from kintune.experiments.study_sources import SOURCES
 from kintune.runs import write_json
 
 
-def valley(best, curvature=0.02):
+def u_shaped(best, curvature=0.02):
     """Errors that depend on the rate alone, least at a quarter decade."""
     return lambda point: min(1.0, 0.1 + curvature * (point.quarter - best) ** 2)
 
@@ -58,7 +58,7 @@ def test_a_grid_point_is_found_again_from_the_rate_of_its_run(quarter):
 @pytest.mark.parametrize("source", ["pocket", "in1k"])
 @pytest.mark.parametrize("best", [-13, -9, -4, 0, 3])
 def test_wherever_the_best_rate_lies_the_curve_ends_around_it(source, best):
-    errors, _ = run_through(valley(best), source)
+    errors, _ = run_through(u_shaped(best), source)
     at = means(errors)
     assert best_quarter(errors) == best
     assert {best - 1, best, best + 1} <= at.keys()
@@ -73,7 +73,7 @@ def test_a_flat_curve_is_followed_to_the_limits_and_no_further():
 
 
 def test_points_near_the_best_and_no_others_get_all_seeds():
-    errors, _ = run_through(valley(-4, curvature=0.004))
+    errors, _ = run_through(u_shaped(-4, curvature=0.004))
     seeds = {}
     for point in errors:
         if point.decay == DECAY:
@@ -84,7 +84,7 @@ def test_points_near_the_best_and_no_others_get_all_seeds():
 
 def test_the_curve_follows_the_mean_when_later_seeds_move_the_best():
     """One lucky run at 1.0: the other seeds say that the best rate is lower."""
-    truth = valley(-4, curvature=0.005)
+    truth = u_shaped(-4, curvature=0.005)
 
     def error(point):
         return 0.09 if point == Point(0) else truth(point)
@@ -96,7 +96,7 @@ def test_the_curve_follows_the_mean_when_later_seeds_move_the_best():
 
 
 def test_other_decays_are_tried_at_the_best_rate_and_beside_it_last():
-    errors, order = run_through(valley(-4))
+    errors, order = run_through(u_shaped(-4))
     assert {p for p in errors if p.decay != DECAY} == {
         Point(quarter, decay) for quarter in (-5, -4, -3) for decay in OTHER_DECAYS
     }

@@ -35,7 +35,7 @@ def finished(config: RunConfig, error: float, seconds: float = 1.0) -> RunResult
     )
 
 
-def valley(config: RunConfig) -> RunResult:
+def u_shaped(config: RunConfig) -> RunResult:
     """A run whose error has its lowest value at 0.2."""
     away = math.log10(config.hyperparameters.effective_lr / 0.2)
     return finished(config, min(1.0, 0.1 + 0.1 * away**2 + 0.001 * config.seed))
@@ -46,7 +46,7 @@ class FakeRunner:
     """Runs nothing: `outcome` says how each run ends. Counts what it was asked to run."""
 
     root: object
-    outcome: object = valley
+    outcome: object = u_shaped
     asked: list = field(default_factory=list)
 
     def run(self, configs, stop_rules=never):

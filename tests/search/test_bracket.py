@@ -34,7 +34,7 @@ def test_it_starts_at_the_best_guess():
 
 
 @pytest.mark.parametrize("best", [0.003, 0.03, 0.1, 0.4, 2.0])
-def test_it_finds_the_bottom_of_a_valley(best):
+def test_it_finds_the_minimum_of_a_u_shaped_curve(best):
     history = run_search(lambda rate: min(1.0, 0.1 + 0.1 * math.log10(rate / best) ** 2), 8)
     assert history.best.error == pytest.approx(0.1, abs=0.002)
 
@@ -66,7 +66,7 @@ def test_between_worse_neighbours_it_stays_between_them():
     assert 0.03 < proposed(*finished) < 0.4
 
 
-def test_a_height_of_a_cliff_says_nothing_about_the_floor():
+def test_how_badly_a_run_diverges_says_nothing_about_the_minimum():
     low = proposed(observed(0.03, 0.14), observed(0.1, 0.1), observed(0.4, 0.5))
     high = proposed(observed(0.03, 0.14), observed(0.1, 0.1), observed(0.4, 1.0))
     assert low == high

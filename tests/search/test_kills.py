@@ -24,7 +24,7 @@ from kintune.search import Budget, SearchPlan, StudyView, TrialStore, search
 from kintune.search.study import STUDY, open_journal
 from kintune.training import exclusive
 
-from .conftest import BASE, SPACE, TEMPLATE, valley
+from .conftest import BASE, SPACE, TEMPLATE, u_shaped
 
 RUNS, EPOCHS, KILLS = 6, 8, 60
 EPOCH_SECONDS = 0.03
@@ -51,7 +51,7 @@ class Trainer:
             with (folder / "ledger").open("a") as ledger:
                 ledger.write(f"{epoch}\n")
             write_atomically(checkpoint, str(epoch + 1).encode())
-        result = valley(config)
+        result = u_shaped(config)
         write_json(folder / "result.json", result.to_json())
         return result
 

@@ -33,9 +33,9 @@ def test_errors_beyond_noise_are_better_or_worse_and_name_the_side(taught):
     assert "lies below" in third or "lies above" in third
 
 
-def test_errors_within_noise_span_a_floor(taught):
+def test_errors_within_noise_are_said_to_be_alike(taught):
     _, second, _ = taught(0.2, 0.24, 0.5)
-    assert "the floor spans 0.1 to" in second
+    assert "errors are alike from 0.1 to" in second
 
 
 def test_a_lost_run_says_where_the_best_does_not_lie(taught):

@@ -7,7 +7,7 @@ from kintune.progress import announce, live_display, progress_bar
 from kintune.search import live_table, search
 from kintune.search.live import table_of
 
-from .conftest import failed, valley
+from .conftest import failed, u_shaped
 
 
 def printed(table) -> str:
@@ -17,7 +17,7 @@ def printed(table) -> str:
 
 
 def test_the_best_so_far_and_what_is_going_on(make_plan, runner):
-    runner.outcome = lambda config: failed(config) if len(runner.asked) == 2 else valley(config)
+    runner.outcome = lambda config: failed(config) if len(runner.asked) == 2 else u_shaped(config)
     trials = search(make_plan(runs=4), runner).trials
     lines = printed(table_of(trials)).splitlines()
     assert len(lines) == 5

@@ -8,7 +8,7 @@ from kintune.runners import never
 from kintune.runs import write_json
 from kintune.search import ENGINES, Choices, search
 
-from .conftest import BASE, SPACE, TEMPLATE, FakeRunner, failed, finished, valley
+from .conftest import BASE, SPACE, TEMPLATE, FakeRunner, failed, finished, u_shaped
 
 
 def ids(outcome):
@@ -52,13 +52,13 @@ def test_a_proposal_is_kept_before_its_run_begins(make_plan, runner, tmp_path):
     def outcome(config):
         if len(runner.asked) == 3:
             raise KilledError
-        return valley(config)
+        return u_shaped(config)
 
     runner.outcome = outcome
     with pytest.raises(KilledError):
         search(make_plan(), runner)
     begun = runner.asked[-1]
-    runner.outcome = valley
+    runner.outcome = u_shaped
     uninterrupted = search(make_plan(), FakeRunner(tmp_path / "elsewhere"))
 
     resumed = search(make_plan(), runner)
@@ -85,7 +85,7 @@ def test_more_repeats_later_add_the_missing_seeds(make_plan, runner):
 
 
 def test_a_failed_run_does_not_end_the_search_and_gets_another_try(make_plan, runner):
-    runner.outcome = lambda config: failed(config) if len(runner.asked) == 2 else valley(config)
+    runner.outcome = lambda config: failed(config) if len(runner.asked) == 2 else u_shaped(config)
     outcome = search(make_plan(), runner)
     assert [trial.is_complete for trial in outcome.trials] == [True, False, True, True]
 
@@ -97,7 +97,7 @@ def test_a_failed_run_does_not_end_the_search_and_gets_another_try(make_plan, ru
 def test_a_diverged_run_informs_the_search(make_plan, runner):
     def outcome(config):
         if config.hyperparameters.effective_lr < 0.09:
-            return valley(config)
+            return u_shaped(config)
         return failed(config).replace(status="diverged")
 
     runner.outcome = outcome
@@ -113,7 +113,7 @@ def test_epochs_are_a_limit_over_all_starts(make_plan, runner, tmp_path):
         folder = tmp_path / "runs" / config.id
         folder.mkdir(exist_ok=True)
         (folder / "metrics.csv").write_text(rows)
-        return valley(config)
+        return u_shaped(config)
 
     runner.outcome = outcome
     for _ in range(2):
@@ -172,7 +172,7 @@ def test_another_engine_goes_on_from_the_same_runs(make_plan, runner):
 def test_a_setting_that_was_run_already_is_taken_over(make_plan, runner, tmp_path):
     config = TEMPLATE.replace(hyperparameters=BASE)
     assert config.hyperparameters.effective_lr == pytest.approx(0.1)
-    write_json(tmp_path / "runs" / config.id / "result.json", valley(config).to_json())
+    write_json(tmp_path / "runs" / config.id / "result.json", u_shaped(config).to_json())
     outcome = search(make_plan(runs=2), runner)
     assert len(runner.asked) == 1
     assert ids(outcome)[0] == config.id
@@ -189,8 +189,8 @@ def test_finished_runs_give_the_rule_that_stops_lost_ones(make_plan, tmp_path):
                 folder = self.root / config.id
                 folder.mkdir(exist_ok=True)
                 (folder / "metrics.csv").write_text(rows + "1,1,1,0.4,1,1\n2,1,1,0.2,1,1\n")
-                write_json(folder / "result.json", valley(config).to_json())
-                yield valley(config)
+                write_json(folder / "result.json", u_shaped(config).to_json())
+                yield u_shaped(config)
 
     search(make_plan(runs=2), Recording(tmp_path / "runs"))
     assert rules[0].courses == ()

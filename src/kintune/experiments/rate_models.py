@@ -75,7 +75,7 @@ class Examples:
     places: Floats
     """log10 of the best effective rate, (n,)."""
     noise: Floats
-    """Standard deviation of each place, decades, (n,): a flat valley tells little."""
+    """Standard deviation of each place, decades, (n,): a flat curve tells little."""
     networks: tuple[str, ...]
     targets: tuple[str, ...]
     """Not empty: a new target has no name here."""

@@ -1,7 +1,7 @@
-"""`bracket`: error against the logarithm of the effective rate is a valley.
+"""`bracket`: error against the logarithm of the effective rate is U-shaped.
 
 Training does not converge on one side of it; on the other it damages what the network knows, and in
-the end diverges. From the floor both are a rise. So: start at the recommendation's best guess, step
+the end diverges. From the minimum both are a rise. So: start at the recommendation's best guess, step
 outward by the recommendation's interval until the best rate has a worse one on either side, then go
 where a smooth fit through all runs expects most, and say so when it expects next to nothing. Other
 augmentations come second where a rate is recommended, other variants when the first is bracketed.
@@ -18,7 +18,7 @@ from kintune.hyperparameters import outward_step
 from kintune.search.choice import difference_error
 from kintune.search.history import WORTH, History, Observation, Proposal, from_widest_gap, is_new
 from kintune.search.space import Point, SearchSpace
-from kintune.search.valley import Floats, Valley, fit_valley
+from kintune.search.surrogate import Floats, Surrogate, fit_surrogate
 from kintune.setting_text import difference
 
 MIN_GAP = 0.08
@@ -213,16 +213,16 @@ class _Look:
         free = np.array([place for place in places if self._is_apart(float(place))])
         if not free.size:
             return
-        gains = self._valley().gain(free)
+        gains = self._surrogate().gain(free)
         for index in np.argsort(-gains, kind="stable"):
             gain = float(gains[index])
             yield self._propose(float(free[index]), _say_gain(gain), gain)
 
-    def _valley(self) -> Valley:
+    def _surrogate(self) -> Surrogate:
         """The fit; a run that is going on counts as what is expected of it."""
 
-        def fit(places: Sequence[float], errors: Sequence[float]) -> Valley:
-            return fit_valley(
+        def fit(places: Sequence[float], errors: Sequence[float]) -> Surrogate:
+            return fit_surrogate(
                 places,
                 errors,
                 images=self.space.validation_images,
@@ -231,11 +231,11 @@ class _Look:
             )
 
         errors = [o.error for o in self.finished]
-        valley = fit(self.places, errors)
+        surrogate = fit(self.places, errors)
         if not self.pending:
-            return valley
+            return surrogate
         pending: Floats = np.array(self.pending)
-        expected: list[float] = valley.at(pending)[0].clip(0, 1).tolist()
+        expected: list[float] = surrogate.at(pending)[0].clip(0, 1).tolist()
         return fit([*self.places, *self.pending], [*errors, *expected])
 
     def _propose(self, place: float, reason: str, gain: float | None = None) -> Proposal:

@@ -36,7 +36,8 @@ def _lesson(trial: Trial, before: Sequence[Trial], images: int | None) -> str:
     if apart:
         return f"Not told apart from the best: {errors}."
     low, high = sorted([trial.point.effective_lr, best.point.effective_lr])
-    return f"Not told apart from the best ({errors}): the floor spans {low:.3g} to {high:.3g}."
+    alike = f"errors are alike from {low:.3g} to {high:.3g}"
+    return f"Not told apart from the best ({errors}): {alike}."
 
 
 def _apart(trial: Trial, best: Trial) -> str:

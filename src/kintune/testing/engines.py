@@ -13,7 +13,7 @@ BASE = Hyperparameters.as_in_paper(lr=0.01, batch_size=32, epochs=4)
 RUNS = 9
 
 
-def valley(point: Point, floor: float = 0.05) -> float:
+def u_shaped(point: Point, floor: float = 0.05) -> float:
     """An error with its lowest value at 0.2, and no end of training above 2."""
     if point.effective_lr > 2:
         return 1.0
@@ -28,11 +28,11 @@ def proposed(engine: SearchEngine, space: SearchSpace, history: History) -> Prop
 
 
 def told(engine: SearchEngine, space: SearchSpace, runs: int, seed: int = 0) -> History:
-    """The history after some runs in a valley."""
+    """The history after some runs on a U-shaped curve."""
     history = History(seed=seed)
     for _ in range(runs):
         point = proposed(engine, space, history).point
-        error = valley(point)
+        error = u_shaped(point)
         history = history.told(Observation(point=point, error=error, is_lost=error == 1.0))
     return history
 
@@ -121,7 +121,7 @@ class EngineSuite:
         space = NarrowSpace(base=BASE, prior=RateRange(low=0.1, best=0.1001, high=0.1002))
         history = History()
         while (proposal := engine.ask(space, history)) is not None:
-            error = valley(proposal.point)
+            error = u_shaped(proposal.point)
             history = history.told(Observation(point=proposal.point, error=error))
         rates = {point.effective_lr for point in history.points}
         assert len(rates) == len(history.points)

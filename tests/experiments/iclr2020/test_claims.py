@@ -40,7 +40,7 @@ def world(error, tmp_path):
     return SMALL, known, measurements
 
 
-def valley(run, best):
+def u_shaped(run, best):
     """Least at an effective rate; momentum has no part in it."""
     return 0.1 + 0.1 * math.log10(run.settings.effective_lr / best) ** 2
 
@@ -57,7 +57,7 @@ def paper_like(run):
         return 0.3 + noise - (0.05 if helps else 0.0)
     if run.network == "scratch":
         return 0.2 + (0.3 if run.settings.lr == 0.1 else 0.0)
-    return valley(run, 0.03 * 1.8 ** place(run)) + noise
+    return u_shaped(run, 0.03 * 1.8 ** place(run)) + noise
 
 
 def words(*given):

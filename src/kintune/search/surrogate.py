@@ -1,6 +1,6 @@
 """A smooth guess of the error between and beside the rates that were tried.
 
-A Gaussian process over log10 η' whose mean is a valley around the recommendation. It is small (a
+A Gaussian process over log10 η' whose mean is a parabola around the recommendation. It is small (a
 dozen points), so it is written out: posterior mean and standard deviation by a Cholesky factor.
 """
 
@@ -15,34 +15,34 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 LENGTH = 0.5
-"""Decades over which the error changes its course."""
+"""Decades over which the error changes."""
 SEED_NOISE = 0.005
 """Standard deviation between seeds beyond that of the validation images."""
-CLIFF = 2.0
-"""Errors above this multiple of the lowest, plus `CLIFF_MARGIN`, all count as that: how high a
-cliff is says nothing about the floor."""
-CLIFF_MARGIN = 0.05
+CLIP_FACTOR = 2.0
+"""Errors above this multiple of the lowest, plus `CLIP_MARGIN`, all count as that: how badly a
+run diverges says nothing about the minimum."""
+CLIP_MARGIN = 0.05
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
-class Valley:
+class Surrogate:
     """A fit to errors over places (log10 η')."""
 
     places: Floats
     errors: Floats
-    """Clipped at the cliff."""
+    """Clipped: see `CLIP_FACTOR`."""
     noise: Floats
     """Standard deviation of each error."""
     centre: float | None
-    """Where the recommendation expects the floor; None without one."""
+    """Where the recommendation expects the minimum; None without one."""
     width: float
     """Decades from there to the edge of the recommended range."""
 
     @property
     def scale(self) -> float:
         """How far errors differ, a fraction."""
-        return max(0.03, float(np.ptp(self.errors)), CLIFF_MARGIN / 2)
+        return max(0.03, float(np.ptp(self.errors)), CLIP_MARGIN / 2)
 
     def at(self, places: Floats) -> tuple[Floats, Floats]:
         """Posterior mean and standard deviation of the error at places."""
@@ -73,20 +73,20 @@ class Valley:
         return self.scale**2 * (1 + r + r**2 / 3) * np.exp(-r)
 
 
-def fit_valley(
+def fit_surrogate(
     places: Sequence[float],
     errors: Sequence[float],
     *,
     images: int | None,
     centre: float | None,
     width: float,
-) -> Valley:
+) -> Surrogate:
     """Fit errors at places, each measured on `images` images."""
     values = np.asarray(errors, dtype=np.float64)
-    cliff = CLIFF * values.min() + CLIFF_MARGIN
-    clipped = np.minimum(values, cliff)
+    limit = CLIP_FACTOR * values.min() + CLIP_MARGIN
+    clipped = np.minimum(values, limit)
     variance = clipped * (1 - clipped) / images if images else np.full_like(clipped, 1e-4)
-    return Valley(
+    return Surrogate(
         places=np.asarray(places, dtype=np.float64),
         errors=clipped,
         noise=np.sqrt(variance + SEED_NOISE**2),
