@@ -1,7 +1,7 @@
 """`bracket`: error against the logarithm of the effective rate is U-shaped.
 
-Training does not converge on one side of it; on the other it damages what the network knows, and in
-the end diverges. From the minimum both are a rise. So: start at the recommendation's best guess, step
+Training does not converge at rates that are too small; at those that are too large it damages what
+the network knows, and in the end diverges. So: start at the recommendation's best guess, step
 outward by the recommendation's interval until the best rate has a worse one on either side, then go
 where a smooth fit through all runs expects most, and say so when it expects next to nothing. Other
 augmentations come second where a rate is recommended, other variants when the first is bracketed.
