@@ -9,9 +9,9 @@ from kintune.backbones.backbone import (
     randomly_initialised,
     with_new_head,
 )
-from kintune.backbones.endings import MeanFeature, mean_feature
 from kintune.backbones.facts import BackboneOverrides, WeightsFacts, sidecar_facts
 from kintune.backbones.heads import head_rows, normalised, penultimate_features
+from kintune.backbones.mean_features import MeanFeature, mean_feature
 from kintune.backbones.trust import trust_ratio, trust_ratios
 from kintune.backbones.weights import tensors_sha256
 from kintune.backbones.weights_file import absolute_model, is_weights_path

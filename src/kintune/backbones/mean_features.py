@@ -32,7 +32,7 @@ class MeanFeature:
     """The mean of the features over the domain that a network was trained on."""
 
     values: Tensor | None
-    """float64 (d,); None where the network's ending does not give it."""
+    """float64 (d,); None where the network's last layers do not give it."""
     note: str
     """How it was found, or why it was left out."""
 
