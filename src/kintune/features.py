@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from kintune.arrays import FeatureArray, LabelArray, OutputArray
 from kintune.backbones import Backbone, normalised, penultimate_features
 from kintune.datasets import DecodedImages, ImageDataset, Split
-from kintune.datasets.ahead import one_ahead
 from kintune.datasets.entries import DamagedEntry, building, cache_root, read_entry, verify
+from kintune.datasets.prefetch import prefetch
 from kintune.datasets.transforms import centre_crops
 from kintune.errors import DataError, IncomparableError
 from kintune.progress import announce, progress_bar
@@ -168,7 +168,7 @@ def _extract(
         progress_bar("features", len(indices)) as advance,
     ):
         write_array_header_1_0(file, _header(len(indices), backbone.num_features))
-        for rows, crops in zip(parts, one_ahead(cropped), strict=True):
+        for rows, crops in zip(parts, prefetch(cropped), strict=True):
             batch = normalised(crops.to(device), backbone.input)
             features, logits = penultimate_features(network, backbone.head_name, batch)
             file.write(np.ascontiguousarray(features.cpu().numpy(), np.float32).data)

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kintune.arrays import IndexArray
 from kintune.backbones import normalised
 from kintune.datasets import ImageDataset
-from kintune.datasets.ahead import one_ahead
+from kintune.datasets.prefetch import prefetch
 from kintune.datasets.transforms import epoch_draws, random_crops, shuffled, varied
 from kintune.runs import Precision, RunConfig
 from kintune.training.optimizers import NesterovSGD
@@ -73,7 +73,7 @@ def training_batches(
     bounds = batch_bounds(len(order), settings.batch_size, here.count)[first_step:]
     shares = [np.array_split(order[first:last], here.count)[here.rank] for first, last in bounds]
     crops = (random_crops(dataset.images, share, size, kind, draws) for share in shares)
-    for (first, last), share, cut in zip(bounds, shares, one_ahead(crops), strict=True):
+    for (first, last), share, cut in zip(bounds, shares, prefetch(crops), strict=True):
         images = varied(cut.to(device), kind, draws.values[share])
         yield Batch(
             normalised(images, config.input),

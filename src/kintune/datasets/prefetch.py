@@ -9,7 +9,7 @@ T = TypeVar("T")
 _END = object()
 
 
-def one_ahead(items: Iterable[T]) -> Generator[T, None, None]:
+def prefetch(items: Iterable[T]) -> Generator[T, None, None]:
     """The same items in the same order, each made in a background thread while the one before it
     is used.
 
@@ -17,11 +17,11 @@ def one_ahead(items: Iterable[T]) -> Generator[T, None, None]:
     torch: two groups of threads on the same cores wait for each other. What it raises is raised
     here, in its place. Where the caller stops early, the thread ends with the item it is at.
 
-    >>> list(one_ahead(range(3)))
+    >>> list(prefetch(range(3)))
     [0, 1, 2]
     """
     iterator = iter(items)
-    with ThreadPoolExecutor(1, "one-ahead") as pool:
+    with ThreadPoolExecutor(1, "prefetch") as pool:
         following = pool.submit(next, iterator, _END)
         while (item := following.result()) is not _END:
             following = pool.submit(next, iterator, _END)

@@ -4,11 +4,11 @@ import threading
 
 import pytest
 
-from kintune.datasets.ahead import one_ahead
+from kintune.datasets.prefetch import prefetch
 
 
 def running():
-    return [thread.name for thread in threading.enumerate() if "one-ahead" in thread.name]
+    return [thread.name for thread in threading.enumerate() if "prefetch" in thread.name]
 
 
 def test_the_next_item_is_made_while_the_present_one_is_used():
@@ -19,7 +19,7 @@ def test_the_next_item_is_made_while_the_present_one_is_used():
             event.set()
             yield number
 
-    for number in one_ahead(items()):
+    for number in prefetch(items()):
         if number < 3:
             assert made[number + 1].wait(timeout=10)
         if number < 2:
@@ -28,7 +28,7 @@ def test_the_next_item_is_made_while_the_present_one_is_used():
 
 
 def test_nothing_is_made_before_the_first_is_asked_for():
-    asked = one_ahead(pytest.fail("made") for _ in range(3))
+    asked = prefetch(pytest.fail("made") for _ in range(3))
     assert not running()
     asked.close()
 
@@ -38,7 +38,7 @@ def test_an_error_comes_in_its_place():
         yield 1
         raise OSError("the disk went away")
 
-    received = one_ahead(items())
+    received = prefetch(items())
     assert next(received) == 1
     with pytest.raises(OSError, match="the disk went away"):
         next(received)
@@ -46,7 +46,7 @@ def test_an_error_comes_in_its_place():
 
 
 def test_the_thread_ends_where_its_user_stops():
-    received = one_ahead(iter(range(1000)))
+    received = prefetch(iter(range(1000)))
     assert next(received) == 0
     assert running()
     received.close()
