@@ -25,10 +25,12 @@ SEARCHED = (
 def field_name(field: str) -> str:
     """A field of `Hyperparameters` as a person calls it.
 
-    >>> field_name("freeze_bn_stats"), field_name("batch_size")
-    ('batch statistics', 'batch size')
+    >>> field_name("freeze_bn_stats"), field_name("bn_momentum")
+    ('batch statistics', 'BN momentum')
     """
-    return "batch statistics" if field == "freeze_bn_stats" else field.replace("_", " ")
+    if field == "freeze_bn_stats":
+        return "batch statistics"
+    return field.replace("bn_", "BN ").replace("_", " ")
 
 
 def describe_setting(setting: Hyperparameters, fields: Iterable[str] = ()) -> str:

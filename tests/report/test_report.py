@@ -113,7 +113,7 @@ def test_settings_are_named_where_they_differ(make_tune):
     alike = page_of(folder).text
     assert "Settings" not in alike
     assert "momentum 0.9, statistics of each batch" in alike
-    assert "statistics of each batch, random_resized_crop augmentation" not in alike
+    assert "recommended random_resized_crop augmentation" not in alike
 
     def change(summary: dict[str, Any]) -> None:
         for run in summary["runs"]:

@@ -1,6 +1,6 @@
 import pytest
 
-from kintune.runners import Course, StopRule
+from kintune.runners import LearningCurve, StopRule
 from kintune.training import EpochMetrics
 
 
@@ -15,9 +15,9 @@ def row(epoch, error):
     )
 
 
-def rule(*courses, epochs=10, images=400):
+def rule(*curves, epochs=10, images=400):
     return StopRule(
-        courses=tuple(Course(errors=errors) for errors in courses),
+        curves=tuple(LearningCurve(errors=errors) for errors in curves),
         epochs=epochs,
         validation_images=images,
     )

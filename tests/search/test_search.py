@@ -193,12 +193,12 @@ def test_finished_runs_give_the_rule_that_stops_lost_ones(make_plan, tmp_path):
                 yield u_shaped(config)
 
     search(make_plan(runs=2), Recording(tmp_path / "runs"))
-    assert rules[0].courses == ()
-    assert rules[1].courses[0].errors == {1: 0.4, 2: 0.2}
+    assert rules[0].curves == ()
+    assert rules[1].curves[0].errors == {1: 0.4, 2: 0.2}
     rules.clear()
     augmented = SPACE.replace(choices=Choices(augmentation=("flip", "none")))
     search(make_plan(runs=3, space=augmented), Recording(tmp_path / "runs"))
-    assert [len(rule.courses) for rule in rules] == [0, 0, 1]
+    assert [len(rule.curves) for rule in rules] == [0, 0, 1]
     rules.clear()
     search(dataclasses.replace(make_plan(runs=3), stops_early=False), Recording(tmp_path / "runs"))
     assert rules == [None]

@@ -6,11 +6,11 @@ from typing import Protocol
 from kintune.runners.local import LocalRunner, run_guarded
 from kintune.runners.processes import ProcessRunner
 from kintune.runners.source import TaskSource
-from kintune.runners.stopping import Course, StopRule, StopRules, never
+from kintune.runners.stopping import LearningCurve, StopRule, StopRules, never
 from kintune.runs import RunConfig, RunResult
 
 __all__ = [
-    "Course",
+    "LearningCurve",
     "LocalRunner",
     "ProcessRunner",
     "Runner",

@@ -10,7 +10,7 @@ from kintune.training import EpochMetrics
 FIRST_SHARE = 0.6
 """Share of the epochs before which nothing is stopped: behind the step schedule's first drop, at
 1/2, where large rates fall most."""
-GENEROSITY = 2.0
+TOLERANCE = 2.0
 """A run is credited with this multiple of the most that any finished run still fell from there."""
 MIN_MARGIN = 0.05
 """Fraction by which a run must still miss the lowest error."""
@@ -18,7 +18,7 @@ DEVIATIONS = 4.0
 """The same in standard deviations of an error on the validation images."""
 
 
-class Course(Record):
+class LearningCurve(Record):
     """Validation error of a finished run over its epochs, which may leave some out."""
 
     errors: dict[int, float]
@@ -33,7 +33,7 @@ class Course(Record):
 class StopRule(Record):
     """What the finished runs say about one that is going on. Without any, nothing is lost."""
 
-    courses: tuple[Course, ...] = ()
+    curves: tuple[LearningCurve, ...] = ()
     epochs: int
     validation_images: int
 
@@ -45,11 +45,11 @@ class StopRule(Record):
         """
         row = rows[-1]
         error = row.validation_top1_error
-        alike = [course for course in self.courses if row.epoch in course.errors]
+        alike = [curve for curve in self.curves if row.epoch in curve.errors]
         if error is None or not alike or row.epoch < FIRST_SHARE * self.epochs:
             return None
-        lowest = min(course.final for course in self.courses)
-        hoped = min(_hoped(error, course, row.epoch) for course in alike)
+        lowest = min(curve.final for curve in self.curves)
+        hoped = min(_hoped(error, curve, row.epoch) for curve in alike)
         if hoped <= lowest + self._margin(lowest):
             return None
         return (
@@ -62,11 +62,11 @@ class StopRule(Record):
         return max(MIN_MARGIN, DEVIATIONS * deviation)
 
 
-def _hoped(error: float, course: Course, epoch: int) -> float:
-    """The error in the end, if it fell generously as a finished run did from this epoch on."""
-    then, final = course.errors[epoch], course.final
-    fall = GENEROSITY * max(0.0, then - final)
-    factor = (min(1.0, final / then) if then else 1.0) ** GENEROSITY
+def _hoped(error: float, curve: LearningCurve, epoch: int) -> float:
+    """The error in the end, if it fell `TOLERANCE` times as far as a finished run did from here."""
+    then, final = curve.errors[epoch], curve.final
+    fall = TOLERANCE * max(0.0, then - final)
+    factor = (min(1.0, final / then) if then else 1.0) ** TOLERANCE
     return max(0.0, min(error - fall, error * factor))
 
 

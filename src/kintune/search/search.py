@@ -11,7 +11,7 @@ from pydantic import Field
 from kintune.defaults import EngineName
 from kintune.progress import announce
 from kintune.records import Record
-from kintune.runners import Course, Runner, StopRule
+from kintune.runners import LearningCurve, Runner, StopRule
 from kintune.runs import RunConfig, RunResult
 from kintune.search.engines import ENGINES
 from kintune.search.history import WORTH
@@ -233,23 +233,25 @@ class _Loop:
         space, root = self.plan.store.space, self.plan.store.root
         if not self.plan.stops_early or space.validation_images is None:
             return None
-        courses = [
-            _course(read_metrics(root / result.id))
+        curves = [
+            _learning_curve(read_metrics(root / result.id))
             for trial in self.trials
             for result in trial.ended
             if result.status == "complete"
             and result.hyperparameters.augmentation == config.hyperparameters.augmentation
         ]
         return StopRule(
-            courses=tuple(course for course in courses if course.errors),
+            curves=tuple(curve for curve in curves if curve.errors),
             epochs=space.base.epochs,
             validation_images=space.validation_images,
         )
 
 
-def _course(rows: Sequence[EpochMetrics]) -> Course:
+def _learning_curve(rows: Sequence[EpochMetrics]) -> LearningCurve:
     errors = {row.epoch: row.validation_top1_error for row in rows}
-    return Course(errors={epoch: error for epoch, error in errors.items() if error is not None})
+    return LearningCurve(
+        errors={epoch: error for epoch, error in errors.items() if error is not None}
+    )
 
 
 def describe(result: RunResult) -> str:
