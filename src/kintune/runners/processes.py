@@ -44,7 +44,7 @@ class _Worker:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
 
-    def bury(self) -> None:
+    def close(self) -> None:
         """Make sure that it has ended, and close what led to it."""
         self.process.kill()
         self.process.wait()
@@ -78,15 +78,15 @@ class ProcessRunner:
     ) -> Iterator[RunResult]:
         """See `kintune.runners.Runner`."""
         with stop_requests() as stop:
-            crew = _Crew(runner=self, stop_rules=stop_rules)
+            pool = _WorkerPool(runner=self, stop_rules=stop_rules)
             try:
-                yield from crew.results(iter(configs), stop)
+                yield from pool.results(iter(configs), stop)
             finally:
-                crew.dismiss()
+                pool.close()
 
 
 @dataclass
-class _Crew:
+class _WorkerPool:
     """The workers of one call of `run`."""
 
     runner: ProcessRunner
@@ -119,13 +119,13 @@ class _Crew:
 
     def begin(self, config: RunConfig) -> None:
         """Give a run to a worker."""
-        worker = self.idle.pop() if self.idle else self.hire()
+        worker = self.idle.pop() if self.idle else self.start_worker()
         folder = self.runner.root / config.id
         worker.order = Order(config=config, folder=folder, stop_rule=self.stop_rules(config))
         worker.tell(json.dumps(worker.order.to_json()))
         self.busy.append(worker)
 
-    def hire(self) -> _Worker:
+    def start_worker(self) -> _Worker:
         """Start a process; the lowest index that is free names its log and its device."""
         taken = {worker.index for worker in self.busy}
         index = next(i for i in range(self.runner.workers) if i not in taken)
@@ -176,7 +176,7 @@ class _Crew:
 
     def heard(self, worker: _Worker, line: str | None) -> RunResult | None:
         if line is None:
-            return self.mourn(worker)
+            return self.reap(worker)
         answer = json.loads(line)
         if "ready" in answer:
             return None
@@ -187,9 +187,9 @@ class _Crew:
         worker.order = None
         return RunResult.model_validate(answer)
 
-    def mourn(self, worker: _Worker) -> RunResult | None:
+    def reap(self, worker: _Worker) -> RunResult | None:
         """A process ended by itself: its run goes on in another, a few times."""
-        worker.bury()
+        worker.close()
         if worker in self.idle:
             self.idle.remove(worker)
             return None
@@ -207,7 +207,7 @@ class _Crew:
         write_json(worker.order.folder / "result.json", result.to_json())
         return result
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         """Leave nothing running: busy workers may write a checkpoint first."""
         workers = [*self.idle, *self.busy]
         for worker in self.busy:
@@ -216,7 +216,7 @@ class _Crew:
             with suppress(subprocess.TimeoutExpired):
                 worker.process.wait(PARTING_SECONDS)
         for worker in workers:
-            worker.bury()
+            worker.close()
 
 
 def open_log(path: Path) -> IO[bytes]:
