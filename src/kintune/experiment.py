@@ -161,7 +161,7 @@ def recorded_run(
     configuration has the kind of `device`, whatever that of `config` is.
 
     Raises:
-        KintuneError: what the person must mend before the run can succeed.
+        KintuneError: what the person must fix before the run can succeed.
     """
     if (folder / RECORD).exists():
         return RunRecord.read(folder / RECORD)

@@ -186,11 +186,11 @@ def test_a_truncated_file_is_made_again_and_said(paths, cache, capsys, name, kep
     (entry,) = entries(cache)
     (entry / name).write_bytes((entry / name).read_bytes()[:kept])
 
-    mended = cached_images(paths, SCALE)
+    rebuilt = cached_images(paths, SCALE)
 
     assert f"{entry.name}: damaged (" in capsys.readouterr().err
-    assert np.array_equal(mended.images.pixels, pixels)
-    assert mended.sha256 == cached.sha256
+    assert np.array_equal(rebuilt.images.pixels, pixels)
+    assert rebuilt.sha256 == cached.sha256
     assert entries(cache) == [entry]
     assert np.array_equal(cached_images(paths, SCALE).images.pixels, pixels)
     assert capsys.readouterr().err == ""

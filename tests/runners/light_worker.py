@@ -83,7 +83,7 @@ def main() -> None:
         config, folder = order["config"], Path(order["folder"])
         behaviour = config["model_kwargs"]
         if behaviour.get("complains"):
-            say(json.dumps({"complaint": "mend this", "kind": "OptionError"}))
+            say(json.dumps({"complaint": "fix this", "kind": "OptionError"}))
             sys.exit(1)
         handle = hold(folder)
         deaths = folder / "deaths"

@@ -81,7 +81,7 @@ def test_the_traceback_of_a_failure_is_kept_until_the_run_succeeds(monkeypatch, 
     assert not (folder / "traceback.txt").exists()
 
 
-@pytest.mark.parametrize("stop", [OptionError("mend this"), KeyboardInterrupt()])
+@pytest.mark.parametrize("stop", [OptionError("fix this"), KeyboardInterrupt()])
 def test_what_a_person_must_mend_or_stops_ends_the_list(runner, monkeypatch, stop):
     called = fake(monkeypatch, {0.3: stop, 0.1: None})
 

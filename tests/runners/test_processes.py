@@ -107,7 +107,7 @@ def test_a_run_whose_process_dies_every_time_has_failed(runner):
 
 def test_what_a_person_must_mend_ends_the_list(runner):
     before = children()
-    with pytest.raises(OptionError, match="mend this"):
+    with pytest.raises(OptionError, match="fix this"):
         list(runner.run([config(0.1, complains=True), config(0.2, seconds=30)]))
     assert children() == before
 

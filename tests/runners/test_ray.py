@@ -36,25 +36,25 @@ TEMPLATE = RunConfig(
 EPOCH_SECONDS = 0.4
 
 
-def prepare(_assignment):
+def prepare(_setup):
     """Training that trains nothing, and keeps a ledger of its epochs and of where they ran."""
 
-    def carry_out(order) -> RunResult:
-        folder = order.folder
+    def carry_out(run_task) -> RunResult:
+        folder = run_task.folder
         before = read_result(folder)
         if before is not None:
             return before
         checkpoint = folder / "checkpoint"
         done = int(checkpoint.read_text()) if checkpoint.exists() else 0
         node = os.environ.get("RAY_NODE_ID") or ray.get_runtime_context().get_node_id()
-        for epoch in range(done, order.config.hyperparameters.epochs):
+        for epoch in range(done, run_task.config.hyperparameters.epochs):
             time.sleep(EPOCH_SECONDS)
             with (folder / "ledger").open("a") as ledger:
                 ledger.write(json.dumps([epoch, node]) + "\n")
             write_atomically(checkpoint, str(epoch + 1).encode())
-        settings = order.config.hyperparameters
+        settings = run_task.config.hyperparameters
         result = RunResult(
-            id=order.config.id,
+            id=run_task.config.id,
             hyperparameters=settings,
             effective_lr=settings.effective_lr,
             status="complete",

@@ -167,7 +167,7 @@ def run_task(
 
     Raises:
         KintuneError: the recorded runs of this network and set are of other images; or what the
-            person must mend before the run can succeed.
+            person must fix before the run can succeed.
     """
     source, backbone, dataset, config = task
     if config.id in context.given_up:

@@ -41,6 +41,6 @@ class Runner(Protocol):
         nothing is left running.
 
         Raises:
-            KintuneError: what the person must mend before any run can succeed.
+            KintuneError: what the person must fix before any run can succeed.
         """
         ...

@@ -58,7 +58,7 @@ def run_guarded(
     The failure's traceback is kept in the folder, as `traceback.txt`, until the run succeeds.
 
     Raises:
-        KintuneError: what the person must mend before the run can succeed.
+        KintuneError: what the person must fix before the run can succeed.
         Exception: whatever it is, on one of several replicas, so that all of them end.
     """
     began = time.monotonic()

@@ -17,7 +17,7 @@ from typing import IO
 from kintune.progress import announce
 from kintune.runners.source import TaskSource
 from kintune.runners.stopping import StopRules, never
-from kintune.runners.worker import Assignment, Complaint, Order
+from kintune.runners.worker import Complaint, RunTask, WorkerSetup
 from kintune.runs import RunConfig, RunResult, result_without_errors, write_json
 from kintune.training.interruption import StopRequest, stop_requests
 
@@ -35,7 +35,7 @@ class _Worker:
 
     index: int
     process: "subprocess.Popen[str]"
-    order: Order | None = None
+    run_task: RunTask | None = None
 
     def tell(self, line: str) -> None:
         # A worker that has died says so by the end of its answers.
@@ -121,8 +121,8 @@ class _WorkerPool:
         """Give a run to a worker."""
         worker = self.idle.pop() if self.idle else self.start_worker()
         folder = self.runner.root / config.id
-        worker.order = Order(config=config, folder=folder, stop_rule=self.stop_rules(config))
-        worker.tell(json.dumps(worker.order.to_json()))
+        worker.run_task = RunTask(config=config, folder=folder, stop_rule=self.stop_rules(config))
+        worker.tell(json.dumps(worker.run_task.to_json()))
         self.busy.append(worker)
 
     def start_worker(self) -> _Worker:
@@ -143,13 +143,13 @@ class _WorkerPool:
             )
         worker = _Worker(index, process)
         threading.Thread(target=self.listen, args=(worker,), daemon=True).start()
-        worker.tell(json.dumps(self.assignment(index).to_json()))
+        worker.tell(json.dumps(self.setup(index).to_json()))
         return worker
 
-    def assignment(self, index: int) -> Assignment:
+    def setup(self, index: int) -> WorkerSetup:
         devices = self.runner.devices
         a_device = -(-self.runner.workers // len(devices))
-        return Assignment(
+        return WorkerSetup(
             source=self.runner.source,
             device=devices[index % len(devices)],
             threads=self.runner.threads,
@@ -184,7 +184,7 @@ class _WorkerPool:
             raise Complaint.model_validate(answer).raised()
         self.busy.remove(worker)
         self.idle.append(worker)
-        worker.order = None
+        worker.run_task = None
         return RunResult.model_validate(answer)
 
     def reap(self, worker: _Worker) -> RunResult | None:
@@ -193,10 +193,10 @@ class _WorkerPool:
         if worker in self.idle:
             self.idle.remove(worker)
             return None
-        if worker not in self.busy or worker.order is None:
+        if worker not in self.busy or worker.run_task is None:
             return None
         self.busy.remove(worker)
-        config, code = worker.order.config, worker.process.wait()
+        config, code = worker.run_task.config, worker.process.wait()
         self.deaths[config.id] += 1
         announce(f"run {config.id}: its process ended ({_said(code)})")
         if self.deaths[config.id] < MAX_DEATHS:
@@ -204,7 +204,7 @@ class _WorkerPool:
             return None
         reason = f"its process ended {MAX_DEATHS} times, at last {_said(code)}"
         result = result_without_errors(config, "failed", reason, 0.0)
-        write_json(worker.order.folder / "result.json", result.to_json())
+        write_json(worker.run_task.folder / "result.json", result.to_json())
         return result
 
     def close(self) -> None:

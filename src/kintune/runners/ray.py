@@ -23,7 +23,7 @@ from kintune.progress import announce
 from kintune.runners.lease import give_lease, under_lease
 from kintune.runners.source import TaskSource
 from kintune.runners.stopping import StopRules, never
-from kintune.runners.worker import Assignment, Carry, Complaint, Order, prepared
+from kintune.runners.worker import Carry, Complaint, RunTask, WorkerSetup, prepared
 from kintune.runs import RunConfig, RunResult, result_without_errors, write_json
 from kintune.training.interruption import StopRequest, stop_requests
 
@@ -38,7 +38,7 @@ run whatever they are sent. An address of 127.0.0.1 given to `ray.init` is repla
 machine, and the processes listen on all interfaces."""
 _SETTINGS_FRAME = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _TICK_SECONDS = 0.3
-Prepare = Callable[[Assignment], Carry]
+Prepare = Callable[[WorkerSetup], Carry]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +69,11 @@ class RayRunner:
             OptionError: Ray is not installed, or the cluster cannot be reached.
         """
         with connected(self.address) as ray, stop_requests() as stop:
-            crowd = _Crowd(runner=self, ray=ray, stop_rules=stop_rules)
+            cluster = _Cluster(runner=self, ray=ray, stop_rules=stop_rules)
             try:
-                yield from crowd.results(iter(configs), stop)
+                yield from cluster.results(iter(configs), stop)
             finally:
-                crowd.dismiss()
+                cluster.dismiss()
 
 
 @contextmanager
@@ -176,12 +176,12 @@ def _unreachable(said: str, reason: str) -> str:
 class _Task:
     """A run that was handed out."""
 
-    order: Order
+    run_task: RunTask
     future: Any
 
 
 @dataclass
-class _Crowd:
+class _Cluster:
     """The tasks of one call of `run`."""
 
     runner: RayRunner
@@ -213,10 +213,10 @@ class _Crowd:
     def hand_out(self, config: RunConfig) -> None:
         """Give a run to the cluster, under a new lease."""
         folder = self.runner.root / config.id
-        order = Order(config=config, folder=folder, stop_rule=self.stop_rules(config))
+        run_task = RunTask(config=config, folder=folder, stop_rule=self.stop_rules(config))
         gpus = self.runner.gpu_share if self.runner.device.startswith("cuda") else 0
         options = {"num_cpus": self.runner.threads, "num_gpus": gpus, "max_retries": 0}
-        assignment = Assignment(
+        setup = WorkerSetup(
             source=self.runner.source, device=self.runner.device, threads=self.runner.threads
         )
         future = (
@@ -224,12 +224,12 @@ class _Crowd:
             .options(**options)
             .remote(
                 self.runner.prepare,
-                assignment.model_dump_json(),
-                order.model_dump_json(),
+                setup.model_dump_json(),
+                run_task.model_dump_json(),
                 give_lease(folder),
             )
         )
-        self.tasks.append(_Task(order, future))
+        self.tasks.append(_Task(run_task, future))
 
     def ended(self) -> list[_Task]:
         """Tasks that have ended, after a moment."""
@@ -243,25 +243,25 @@ class _Crowd:
         try:
             answer = self.ray.get(task.future)
         except self.ray.exceptions.RayTaskError as error:
-            return self.failure(task.order, f"{type(error.cause).__name__}: {error.cause}")
+            return self.failure(task.run_task, f"{type(error.cause).__name__}: {error.cause}")
         except self.ray.exceptions.RayError as error:
-            return self.lost(task.order, type(error).__name__)
+            return self.lost(task.run_task, type(error).__name__)
         if "complaint" in answer:
             raise Complaint.model_validate(answer).raised()
         return RunResult.model_validate(answer)
 
-    def lost(self, order: Order, how: str) -> RunResult | None:
+    def lost(self, run_task: RunTask, how: str) -> RunResult | None:
         """A worker or its machine is gone: its run goes on elsewhere, a few times."""
-        self.losses[order.config.id] += 1
-        announce(f"run {order.config.id}: its worker was lost ({how})")
-        if self.losses[order.config.id] < MAX_LOSSES:
-            self.hand_out(order.config)
+        self.losses[run_task.config.id] += 1
+        announce(f"run {run_task.config.id}: its worker was lost ({how})")
+        if self.losses[run_task.config.id] < MAX_LOSSES:
+            self.hand_out(run_task.config)
             return None
-        return self.failure(order, f"its worker was lost {MAX_LOSSES} times, at last: {how}")
+        return self.failure(run_task, f"its worker was lost {MAX_LOSSES} times, at last: {how}")
 
-    def failure(self, order: Order, reason: str) -> RunResult:
-        result = result_without_errors(order.config, "failed", reason, 0.0)
-        write_json(order.folder / "result.json", result.to_json())
+    def failure(self, run_task: RunTask, reason: str) -> RunResult:
+        result = result_without_errors(run_task.config, "failed", reason, 0.0)
+        write_json(run_task.folder / "result.json", result.to_json())
         return result
 
     def dismiss(self) -> None:
@@ -274,7 +274,7 @@ class _Crowd:
         self.ray.wait(futures, num_returns=len(futures), timeout=PARTING_SECONDS)
         for task in self.tasks:
             # Whoever did not hear is ended by the loss of its lease.
-            give_lease(task.order.folder)
+            give_lease(task.run_task.folder)
             with suppress(self.ray.exceptions.RayError, ValueError):
                 self.ray.cancel(task.future, force=True)
 
@@ -282,17 +282,17 @@ class _Crowd:
 _END: Any = object()
 
 
-def _work(prepare: Prepare, assignment: str, order: str, token: str) -> dict[str, Any]:
+def _work(prepare: Prepare, setup: str, run_task: str, token: str) -> dict[str, Any]:
     """A task: one run, in a worker that keeps network and images for the next."""
-    told = Order.model_validate_json(order)
+    told = RunTask.model_validate_json(run_task)
     try:
         with under_lease(told.folder, token):
-            return _carry(prepare, assignment)(told).to_json()
+            return _carry(prepare, setup)(told).to_json()
     except KintuneError as error:
         return Complaint(complaint=str(error), kind=type(error).__name__).to_json()
 
 
 @lru_cache(maxsize=1)
-def _carry(prepare: Prepare, assignment: str) -> Carry:
+def _carry(prepare: Prepare, setup: str) -> Carry:
     prepare_processor()
-    return prepare(Assignment.model_validate_json(assignment))
+    return prepare(WorkerSetup.model_validate_json(setup))

@@ -1,9 +1,9 @@
 """A process that trains what it is told: one JSON object a line on stdin, one back on stdout.
 
-    <- Assignment                       once
+    <- WorkerSetup                       once
     -> {"ready": true}
-    <- Order                            any number of times
-    -> RunResult, or {"complaint": ..., "kind": ...} for what a person must mend
+    <- RunTask                            any number of times
+    -> RunResult, or {"complaint": ..., "kind": ...} for what a person must fix
 
 It ends when its stdin ends, at once and in the middle of a step: so it never outlives whoever
 started it. What it prints goes to stderr.
@@ -29,18 +29,18 @@ from kintune.runners.stopping import StopRule
 from kintune.runs import RunConfig, RunResult
 
 
-class Assignment(Record):
-    """What a worker works on, and with what."""
+class WorkerSetup(Record):
+    """Network, images and resources of a worker."""
 
     source: TaskSource
     device: str = "cpu"
     threads: int | None = None
     """CPU threads of a run; None leaves torch's number."""
     memory_share: float = 1.0
-    """Of the device's memory, where it is a GPU."""
+    """Share of the memory of a GPU."""
 
 
-class Order(Record):
+class RunTask(Record):
     """One run."""
 
     config: RunConfig
@@ -60,38 +60,43 @@ class Complaint(Record):
         return found(self.complaint)
 
 
-Carry = Callable[[Order], RunResult]
+Carry = Callable[[RunTask], RunResult]
 
 
-def main(prepare: Callable[[Assignment], Carry] | None = None) -> None:
+def main(prepare: Callable[[WorkerSetup], Carry] | None = None) -> None:
     """Work until stdin ends."""
     prepare_processor()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     lines = _lines_until_abandoned(sys.stdin)
     try:
-        carry_out = (prepare or prepared)(Assignment.model_validate_json(lines.get()))
+        carry_out = (prepare or prepared)(WorkerSetup.model_validate_json(lines.get()))
         _say(answers, {"ready": True})
         while True:
-            _say(answers, carry_out(Order.model_validate_json(lines.get())).to_json())
+            _say(answers, carry_out(RunTask.model_validate_json(lines.get())).to_json())
     except KintuneError as error:
         complaint = Complaint(complaint=str(error), kind=type(error).__name__)
         _say(answers, complaint.to_json())
         raise SystemExit(1) from None
 
 
-def prepared(assignment: Assignment) -> Carry:
+def prepared(setup: WorkerSetup) -> Carry:
     """Load the network and the images once, for every run of this worker."""
-    device = assignment.device
-    _share_memory(device, assignment.memory_share)
-    _share_cores(assignment.threads)
-    backbone = assignment.source.load_backbone()
-    dataset = assignment.source.load_dataset(backbone)
+    device = setup.device
+    _share_memory(device, setup.memory_share)
+    _share_cores(setup.threads)
+    backbone = setup.source.load_backbone()
+    dataset = setup.source.load_dataset(backbone)
 
-    def carry_out(order: Order) -> RunResult:
-        wait_until_free(order.folder)
+    def carry_out(run_task: RunTask) -> RunResult:
+        wait_until_free(run_task.folder)
         return run_guarded(
-            backbone, dataset, order.config, order.folder, device=device, watch=order.stop_rule
+            backbone,
+            dataset,
+            run_task.config,
+            run_task.folder,
+            device=device,
+            watch=run_task.stop_rule,
         )
 
     return carry_out

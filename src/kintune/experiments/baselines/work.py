@@ -99,7 +99,7 @@ def run_baseline(
 
     Raises:
         KintuneError: the recorded runs of this network and set are of other images; or what the
-            person must mend before the run can succeed.
+            person must fix before the run can succeed.
     """
     backbone = context.backbone(network_file(plan.source))
     dataset = context.dataset(plan.target, backbone)

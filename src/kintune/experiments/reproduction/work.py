@@ -97,7 +97,7 @@ def do_all(work: Work, hours: float | None = None) -> bool:
         Whether nothing is left to do.
 
     Raises:
-        KintuneError: what the person must mend.
+        KintuneError: what the person must fix.
     """
     here = replicas()
     ends = math.inf if hours is None else time.monotonic() + 3600 * hours
