@@ -60,7 +60,6 @@ from kintune.experiments.recommenders import (
     binomial_interval,
     candidates,
     final_regret,
-    foretold,
     held,
     interval_over_targets,
     middle,
@@ -68,6 +67,7 @@ from kintune.experiments.recommenders import (
     momentum_by_similarity,
     nearest_reference,
     nested,
+    prospective_outcomes,
     regret,
     ruled,
 )
@@ -178,7 +178,9 @@ def on_later_curves(cases: Sequence[Case], earlier: Sequence[Case]) -> None:
 
     known = set(map(name, earlier))
     for by in LEFT_OUT:
-        later = foretold([c for c in cases if name(c) not in known], earlier, by, paper_cases())
+        later = prospective_outcomes(
+            [c for c in cases if name(c) not in known], earlier, by, paper_cases()
+        )
         usual = ruled([outcome.case for outcome in later], always_usual, by)
         for title, among in BUDGETS.items():
             rows = {
@@ -187,7 +189,7 @@ def on_later_curves(cases: Sequence[Case], earlier: Sequence[Case]) -> None:
             }
             if rows[RECOMMENDED]:
                 count = f"{len(rows[RECOMMENDED])} later curves, {len(earlier)} earlier"
-                print_heading(f"Foretold, {title}, {count}, each {by} left out")
+                print_heading(f"Prospective, {title}, {count}, each {by} left out")
                 print_rows(rows, {"always 0.1"})
                 print_few_runs(rows[RECOMMENDED])
 

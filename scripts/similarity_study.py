@@ -5,7 +5,7 @@
 
 `run` measures every candidate distance of four networks (`pocket`, and in MODELS MobileNetV2 from
 ImageNet-1k, iNaturalist birds and insects at 96 px) to the image sets in DATA, at most 500 images a
-set, and writes results/similarity_study.json after each network. A stopped run goes on with the
+set, and writes results/similarity_study.json after each network. A stopped run continues with the
 networks that are missing. About half an hour on two cores. `page` writes the tables of
 docs/studies/similarity.md from it.
 """

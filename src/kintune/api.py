@@ -32,7 +32,7 @@ def finetune(data: str | os.PathLike[str] = "", **flags: Any) -> "TrainingSummar
     """One fine-tuning run; the same call again resumes it or returns its result.
 
     Args:
-        data: folder of class folders, or CSV with path,label[,split]; may be left away with
+        data: folder of class folders, or CSV with path,label[,split]; may be omitted with
             `from_config`.
         **flags: the flags of `kintune finetune` with underscores; see
             `kintune.options.FinetuneOptions`.

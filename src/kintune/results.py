@@ -25,7 +25,7 @@ class SettingResult(RunResult):
     mean_validation_top1_error: float | None = None
     """Over all seeds, what settings are compared by; None where one did not train to its end."""
     standard_deviation: float | None = None
-    """Of that error over the seeds; None of one."""
+    """Standard deviation of that error over the seeds; None for one seed."""
     proposed_because: str | None = None
     """The engine's reason."""
     taught: str | None = None

@@ -96,7 +96,7 @@ class RunConfig(Record):
 class RunResult(Record):
     """What one run gave. A diverged, failed or stopped run is a result, with its reason.
 
-    `stopped` is a run that a search gave up as lost: it can be gone on with.
+    `stopped` is a run that a search gave up as lost: it can be resumed.
     """
 
     id: str

@@ -15,7 +15,6 @@ from kintune.experiments.recommenders import (
     chosen,
     final_regret,
     folds,
-    foretold,
     held,
     interval_over_targets,
     middle,
@@ -23,6 +22,7 @@ from kintune.experiments.recommenders import (
     momentum_by_similarity,
     nearest_reference,
     nested,
+    prospective_outcomes,
     regret,
     ruled,
 )
@@ -81,7 +81,7 @@ def test_the_left_out_case_decides_nothing():
     assert guesses(cases) == guesses(moved)
 
 
-def test_what_is_foretold_comes_from_earlier_cases_of_other_targets_alone():
+def test_a_prospective_guess_comes_from_earlier_cases_of_other_targets_alone():
     """Each later case by a model of the earlier ones without its target, whatever the later are."""
 
     def given(target, network="one", place=-1.0, **inputs):
@@ -89,13 +89,13 @@ def test_what_is_foretold_comes_from_earlier_cases_of_other_targets_alone():
 
     earlier = [given(f"t{index}", place=-1 + 0.1 * index) for index in range(4)]
     later = [given("t1", "two", 2.0), given("t9", "two", -2.0)]
-    found = {o.case.target: o.guess for o in foretold(later, earlier, "target")}
+    found = {o.case.target: o.guess for o in prospective_outcomes(later, earlier, "target")}
     expected = {
         "t1": SHIPPED.fit([each for each in earlier if each.target != "t1"]),
         "t9": SHIPPED.fit(earlier),
     }
     assert found == {each.target: expected[each.target](each) for each in later}
-    other = foretold([given("t1", "two", -3.0)], earlier, "target")
+    other = prospective_outcomes([given("t1", "two", -3.0)], earlier, "target")
     assert other[0].guess == found["t1"]
 
 

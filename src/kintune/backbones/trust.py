@@ -1,4 +1,4 @@
-"""How large a learning rate a network bears, measured without images of anything."""
+"""The largest stable learning rate of a network up to a factor, measured without images of anything."""
 
 import copy
 import math
@@ -54,7 +54,7 @@ def trust_ratios(backbone: Backbone, device: str = "cpu") -> dict[str, float]:
     This is what LARS scales a layer's rate with (You et al. 2017, arXiv:1708.03888), since called
     its trust ratio. A step of effective rate η' changes W by η' ‖∇W‖ / ‖W‖ of its length. With
     normalisation behind, that is an angle, and all that counts: c W has the gradient ∇W / c and
-    bears c² times the rate (section 3.3: η' / |θ|² acts).
+    is stable up to c² times the rate (section 3.3: η' / |θ|² acts).
 
     The images are noise with the spectrum of photographs (amplitude 1/f; Field 1987) and the loss
     is the features' product with random directions, over their length: this is a property of the

@@ -40,7 +40,7 @@ def load_dataset(
             parquet files; a CSV table `path,label[,split]`; `sklearn:digits`; or
             `paper:NAME=FOLDER` (`kintune.datasets.official`).
         input: gives the shorter side and the interpolation of the decoded images.
-        skip_unreadable: go on without the files that do not load; they are recorded.
+        skip_unreadable: continue without the files that do not load; they are recorded.
         val_fraction: share of each training class that is drawn for validation; None draws nothing,
             and then, as where the source has a validation split, one image makes a class.
         seed: of that draw.
@@ -170,7 +170,7 @@ def _skipped(
         listed = "\n".join(f"  {file.path}: {file.reason}" for file in files)
         raise DataError(
             f"{listing.source}: {len(files)} of {len(listing.entries)} files cannot be read as "
-            f"images:\n{listed}\nRepair or delete them, or go on without them: --skip-unreadable"
+            f"images:\n{listed}\nRepair or delete them, or continue without them: --skip-unreadable"
         )
     return files
 

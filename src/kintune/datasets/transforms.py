@@ -81,7 +81,7 @@ def random_crops(
     kind: AugmentationName,
     draws: EpochDraws,
 ) -> ByteBatch:
-    """Squares of b images, uint8 RGB (b, 3, image_size, image_size), for `varied` to go on with.
+    """Squares of b images, uint8 RGB (b, 3, image_size, image_size), for `varied`.
 
     - `random_resized_crop`: a box of 8 to 100 % of the area and an aspect of 3/4 to 4/3, scaled to
       the square (bilinear, antialiased). The paper's standard.

@@ -211,7 +211,7 @@ def nested(
     return outcomes
 
 
-def foretold(
+def prospective_outcomes(
     cases: Sequence[Case],
     earlier: Sequence[Case],
     by: LeftOut,

@@ -71,7 +71,7 @@ class ImageOptions(Options):
     """Folder of class folders, with or without train/val/test; CSV with path,label[,split];
     sklearn:digits; or paper:NAME=FOLDER, a set of the paper such as paper:cub200."""
     skip_unreadable: Flag = False
-    """Go on without image files that cannot be read; they are recorded."""
+    """Continue without image files that cannot be read; they are recorded."""
     verify_cache: Flag = False
     """Hash every file, and the decoded images in the cache, instead of trusting sizes and times;
     what changed is made again."""

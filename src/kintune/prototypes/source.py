@@ -32,7 +32,7 @@ class SourceSpec:
     seed: int = 0
     """Of the clusters."""
     skip_unreadable: bool = False
-    """Go on without the images of the folder that do not load."""
+    """Continue without the images of the folder that do not load."""
     verify: bool = False
     """Hash what the caches hold before it is believed."""
 

@@ -1,7 +1,7 @@
-"""What the run folders say of a search: they are the truth, and there is no other.
+"""The trials of a search, read from its run folders, the only place where they are kept.
 
-A proposal is written into its run's folder before the run begins. Whatever has a proposal and no
-result is to be gone on with, wherever and whenever the search was killed.
+A proposal is written into its run's folder before the run begins. A run with a proposal and no
+result is resumed, wherever and whenever the search was killed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -67,7 +67,7 @@ class Trial:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation over the seeds; None of one."""
+        """Standard deviation over the seeds; None for one seed."""
         errors = [counted_error(result) for result in self.ended]
         return stdev(errors) if len(errors) > 1 else None
 

@@ -68,7 +68,7 @@ class Environment(Record):
 
 
 class Starts(Record):
-    """`environment.json`: one entry each time the run was begun or gone on with."""
+    """`environment.json`: one entry each time the run was begun or resumed."""
 
     starts: tuple[Environment, ...]
 

@@ -23,7 +23,7 @@ EXTRACTORS = (
     "source. CIFAR-100 is measured by the network trained on it and by one that is the same for "
     "all, the two kinds of extractor of appendix B."
 )
-JFT = "not to be had"
+JFT = "not available"
 SMALL_SOURCES = ("inat_birds", "inat_insects")
 
 

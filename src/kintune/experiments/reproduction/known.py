@@ -119,7 +119,7 @@ class Outcome:
         return mean(self.errors(kind))
 
     def spread(self, kind: CellKind = "top-1 error") -> float | None:
-        """Its standard deviation over the seeds; None of one."""
+        """Its standard deviation over the seeds; None for one seed."""
         errors = self.errors(kind)
         return stdev(errors) if len(errors) > 1 else None
 
