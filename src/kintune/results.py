@@ -29,7 +29,7 @@ class SettingResult(RunResult):
     proposed_because: str | None = None
     """The engine's reason."""
     taught: str | None = None
-    """What the search knew when it had ended."""
+    """Outcome of the setting, beside those before it, in a sentence."""
 
 
 class Verdict(Record):

@@ -23,7 +23,7 @@ from kintune.search import (
     SearchSpace,
     Trial,
     TrialStore,
-    lessons,
+    explain_outcomes,
 )
 from kintune.settings import asked_frozen_statistics, run_config, task_facts, training_settings
 from kintune.task import Task, threads
@@ -215,7 +215,7 @@ def alone(result: RunResult) -> SettingResult:
 
 def setting_results(trials: Sequence[Trial], images: int | None) -> tuple[SettingResult, ...]:
     """The trials as a person reads them: one row a setting, other seeds inside it."""
-    taught = lessons(trials, images)
+    outcomes = explain_outcomes(trials, images)
     return tuple(
         SettingResult(
             **trial.ended[0].to_json(),
@@ -223,9 +223,9 @@ def setting_results(trials: Sequence[Trial], images: int | None) -> tuple[Settin
             mean_validation_top1_error=trial.error if trial.is_complete else None,
             standard_deviation=trial.spread if trial.is_complete else None,
             proposed_because=trial.asked.proposal.reason,
-            taught=lesson,
+            taught=outcome,
         )
-        for trial, lesson in zip(trials, taught, strict=True)
+        for trial, outcome in zip(trials, outcomes, strict=True)
         if trial.ended
     )
 

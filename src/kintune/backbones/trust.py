@@ -1,4 +1,4 @@
-"""The largest stable learning rate of a network up to a factor, measured without images of anything."""
+"""The largest stable learning rate of a network, up to a factor, measured without images."""
 
 import copy
 import math

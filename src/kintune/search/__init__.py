@@ -9,9 +9,9 @@ from kintune.search.choice import (
     standard_error,
 )
 from kintune.search.engines import ENGINES
+from kintune.search.explanations import explain_outcomes
 from kintune.search.grids import Grid, appendix_d_grid, distinct, paper_grid, scratch_grid
 from kintune.search.history import History, Observation, Proposal, SearchEngine
-from kintune.search.lessons import lessons
 from kintune.search.live import live_table
 from kintune.search.search import (
     Budget,
@@ -47,8 +47,8 @@ __all__ = [
     "describe",
     "difference_error",
     "distinct",
+    "explain_outcomes",
     "kept",
-    "lessons",
     "live_table",
     "paired_standard_error",
     "paper_grid",

@@ -22,7 +22,7 @@ from kintune.search.surrogate import Floats, Surrogate, fit_surrogate
 from kintune.setting_text import difference
 
 MIN_GAP = 0.08
-"""Decades: two rates nearer than this teach the same."""
+"""Decades: two rates nearer than this count as the same."""
 GROWTH, LONGEST_STEP = 1.5, 1.0
 """Each further step on the same side is longer, up to this."""
 SETTLED_RUNS = 4

@@ -22,7 +22,7 @@ WORTH = 0.001
 
 
 class Observation(Record):
-    """What one setting taught: the mean over its seeds."""
+    """Outcome of one setting: the mean over its seeds."""
 
     point: Point
     error: float = Field(ge=0, le=1)

@@ -25,7 +25,7 @@ from kintune.search.space import Point, SearchSpace
 UNKNOWN_IMAGES = 100
 """Size of the validation split where it is not known."""
 MIN_GAP = 0.1
-"""Decades: two rates nearer than this teach the same."""
+"""Decades: two rates nearer than this count as the same."""
 
 
 class Recipes:

@@ -91,7 +91,7 @@ class Trial:
         return Trial(asked=self.asked, point=self.point, configs=self.configs, results=results)
 
     def observation(self) -> Observation:
-        """What it teaches an engine."""
+        """Return the outcome as engines see it."""
         return Observation(
             point=self.point,
             error=self.error,

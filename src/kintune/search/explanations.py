@@ -1,4 +1,4 @@
-"""What each run taught, in a sentence."""
+"""Outcome of each run of a search, in a sentence."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,18 @@ from kintune.search.trials import Trial
 from kintune.setting_text import difference
 
 
-def lessons(trials: Sequence[Trial], validation_images: int | None) -> tuple[str | None, ...]:
+def explain_outcomes(
+    trials: Sequence[Trial], validation_images: int | None
+) -> tuple[str | None, ...]:
     """One sentence for each trial from those before it; None for one that has not ended."""
     found: list[str | None] = []
     for index, trial in enumerate(trials):
         before = [other for other in trials[:index] if other.is_complete]
-        found.append(_lesson(trial, before, validation_images) if trial.is_finished else None)
+        found.append(_explain(trial, before, validation_images) if trial.is_finished else None)
     return tuple(found)
 
 
-def _lesson(trial: Trial, before: Sequence[Trial], images: int | None) -> str:
+def _explain(trial: Trial, before: Sequence[Trial], images: int | None) -> str:
     best = min(before, key=lambda other: other.error, default=None)
     apart = _apart(trial, best) if best else ""
     lost = next((result for result in trial.ended if result.status != "complete"), None)
@@ -53,7 +55,7 @@ def _loss(trial: Trial, status: str, best: Trial | None, apart: str) -> str:
             return f"Diverged, against {best.error:.1%} at {_rate(best)} {apart}."
         return f"Diverged: the best rate lies below {_rate(trial)}."
     if status == "failed" or best is None:
-        return "Failed, and so taught nothing about the rate."
+        return "Failed, which says nothing about the rate."
     if apart:
         return f"Stopped as lost against {best.error:.1%} {apart}."
     return f"Stopped as lost: the best rate lies {_side(trial, best)} {_rate(trial)}."
