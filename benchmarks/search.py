@@ -172,7 +172,7 @@ class Surface:
     """A grid that was run, and what it says when the noise is smoothed away."""
 
     name: str
-    places: np.ndarray
+    log_rates: np.ndarray
     """(n,) log10 of the rates, ascending."""
     errors: tuple[tuple[float, ...], ...]
     """For each rate one a seed; 1 where a run has none."""
@@ -181,9 +181,9 @@ class Surface:
     prior: RateRange | None
     validation_images: int
 
-    def index(self, place: float) -> int:
+    def index(self, log_rate: float) -> int:
         """Of the nearest rate of the grid."""
-        return int(np.abs(self.places - place).argmin())
+        return int(np.abs(self.log_rates - log_rate).argmin())
 
     def regret(self, index: int) -> float:
         """Points of error above the surface's lowest point."""
@@ -211,29 +211,29 @@ def read_grids(path: Path) -> list[Surface]:
 
 def surface(name: str, file: dict[str, Any], errors: dict[float, list[float]]) -> Surface:
     """A grid with its smoothed errors."""
-    places = np.log10(np.array(sorted(errors)))
+    log_rates = np.log10(np.array(sorted(errors)))
     values = tuple(tuple(errors[rate]) for rate in sorted(errors))
     images = file.get("validation_images") or file["counts"]["val"]
     return Surface(
         name=name,
-        places=places,
+        log_rates=log_rates,
         errors=values,
-        smooth=smoothed(places, values),
+        smooth=smoothed(log_rates, values),
         prior=RateRange.model_validate(file["prior"]) if file.get("prior") else None,
         validation_images=images,
     )
 
 
-def smoothed(places: np.ndarray, errors: Sequence[Sequence[float]]) -> np.ndarray:
-    """A Gaussian process through all seeds' errors at the places."""
+def smoothed(log_rates: np.ndarray, errors: Sequence[Sequence[float]]) -> np.ndarray:
+    """A Gaussian process through all seeds' errors at the log rates."""
     kernel = ConstantKernel(0.1, (1e-3, 10)) * Matern(0.6, (0.3, 2.0), nu=2.5) + WhiteKernel(
         1e-3, (1e-6, 1e-1)
     )
-    pooled = np.repeat(places, [len(each) for each in errors])[:, None]
+    pooled = np.repeat(log_rates, [len(each) for each in errors])[:, None]
     values = np.concatenate([np.array(each) for each in errors])
     fit = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=3, random_state=0)
     fit.fit(pooled, values)
-    return np.asarray(fit.predict(places[:, None]))
+    return np.asarray(fit.predict(log_rates[:, None]))
 
 
 def replay(surface: Surface, engine: EngineName, *, aided: bool, seed: int) -> Iterator[float]:
@@ -250,11 +250,11 @@ def replay(surface: Surface, engine: EngineName, *, aided: bool, seed: int) -> I
         proposal = ENGINES[engine].ask(space, history)
         assert proposal is not None
         point = proposal.point
-        index = surface.index(point.place)
+        index = surface.index(point.log_rate)
         error = errors[index]
         history = history.told(Observation(point=point, error=error, is_lost=error == 1.0))
         kept = kept_point(history, space.prior and space.prior.best, space.validation_images)
-        yield surface.regret(surface.index(kept.place))
+        yield surface.regret(surface.index(kept.log_rate))
 
 
 def floor(surface: Surface) -> float:
@@ -267,7 +267,7 @@ def floor(surface: Surface) -> float:
 def replay_all(surfaces: Sequence[Surface], engines: Sequence[EngineName], seeds: int) -> None:
     floors = {surface.name: floor(surface) for surface in surfaces}
     for surface in surfaces:
-        lowest, rate = 100 * surface.smooth.min(), 10 ** surface.places[surface.smooth.argmin()]
+        lowest, rate = 100 * surface.smooth.min(), 10 ** surface.log_rates[surface.smooth.argmin()]
         least = floors[surface.name]
         print(f"{surface.name}: lowest {lowest:.1f} % near {rate:.3g}, noise floor {least:.2f}")
     print(f"\nregret in points, mean ± standard deviation: {seeds} seeds x {len(surfaces)} grids")

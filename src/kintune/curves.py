@@ -28,7 +28,7 @@ FLAT = 0.01
 """Rates whose smoothed error is this close to the least are not told apart."""
 MIN_NOISE = 0.05
 """Decades: a best rate is not known better than to a fifth of a step of the usual grid."""
-_STEP = 0.01  # decades between the places where the least error is looked for
+_STEP = 0.01  # decades between the log rates where the least error is looked for
 
 
 class RunError(NamedTuple):
@@ -49,7 +49,7 @@ class ErrorCurve:
     measured the curve stays at its ends, so a regret there is a lower bound.
     """
 
-    places: Floats
+    log_rates: Floats
     """log10 of the rates of all runs, (n,)."""
     odds: Floats
     """Log odds of their errors, (n,)."""
@@ -57,8 +57,8 @@ class ErrorCurve:
 
     def at(self, rates: Sequence[float] | Floats) -> Floats:
         """The smoothed error at effective rates, fractions."""
-        places = np.log10(np.asarray(rates, dtype=np.float64))
-        inside = np.clip(places, self.places.min(), self.places.max())
+        log_rates = np.log10(np.asarray(rates, dtype=np.float64))
+        inside = np.clip(log_rates, self.log_rates.min(), self.log_rates.max())
         return 1 / (1 + np.exp(-self._odds_at(np.atleast_1d(inside))))
 
     def error(self, rate: float) -> float:
@@ -94,39 +94,39 @@ class ErrorCurve:
         return max(MIN_NOISE, (high - low) / math.sqrt(12))
 
     def _grid(self) -> Floats:
-        low, high = self.places.min(), self.places.max()
+        low, high = self.log_rates.min(), self.log_rates.max()
         return 10 ** np.linspace(low, high, 1 + max(1, round((high - low) / _STEP)))
 
-    def _odds_at(self, places: Floats) -> Floats:
+    def _odds_at(self, log_rates: Floats) -> Floats:
         """In the order of the rates: the smoothed sides of the jumps, and lines between them."""
-        odds = np.full_like(places, np.nan)
+        odds = np.full_like(log_rates, np.nan)
         ends: list[tuple[float, float]] = []
         for side in self._sides:
-            first, last = self.places[side].min(), self.places[side].max()
-            within = (first <= places) & (places <= last)
-            odds[within] = self._fits(places[within], side)
+            first, last = self.log_rates[side].min(), self.log_rates[side].max()
+            within = (first <= log_rates) & (log_rates <= last)
+            odds[within] = self._fits(log_rates[within], side)
             edges = np.array([first, last])
             ends += zip(edges, self._fits(edges, side), strict=True)
         between = np.isnan(odds)
-        odds[between] = np.interp(places[between], *np.array(ends).T)
+        odds[between] = np.interp(log_rates[between], *np.array(ends).T)
         return odds
 
     @cached_property
     def _sides(self) -> list[NDArray[np.bool_]]:
         """Which runs lie on each side of the jumps, bool (n,) each."""
-        rates = np.unique(self.places)
-        means = np.array([self.odds[self.places == rate].mean() for rate in rates])
+        rates = np.unique(self.log_rates)
+        means = np.array([self.odds[self.log_rates == rate].mean() for rate in rates])
         jumps = np.abs(np.diff(means)) > JUMP_ODDS
         falls = np.abs(np.diff(1 / (1 + np.exp(-means)))) > JUMP_ERROR
         parts = np.split(rates, np.flatnonzero(jumps & falls) + 1)
-        return [np.isin(self.places, part) for part in parts]
+        return [np.isin(self.log_rates, part) for part in parts]
 
-    def _fits(self, places: Floats, side: NDArray[np.bool_]) -> Floats:
-        """At each place the value of the quadratic that fits the runs of a side best around it; a
-        line or a mean where two rates or one are all there is."""
-        away = self.places[side] - places[:, None]
+    def _fits(self, log_rates: Floats, side: NDArray[np.bool_]) -> Floats:
+        """At each log rate the value of the quadratic that fits the runs of a side best around it;
+        a line or a mean where two rates or one are all there is."""
+        away = self.log_rates[side] - log_rates[:, None]
         root = np.exp(-0.25 * (away / self.width) ** 2)  # of the kernel, for least squares
-        terms = min(3, len(np.unique(self.places[side])))
+        terms = min(3, len(np.unique(self.log_rates[side])))
         design = np.stack([away**power for power in range(terms)], axis=2) * root[:, :, None]
         solved = np.linalg.pinv(design) @ (self.odds[side] * root)[:, :, None]
         return solved[:, 0, 0]
@@ -152,7 +152,7 @@ def error_curve(
         raise ValueError(f"a curve needs {min_rates} distinct rates, got {len(rates)}")
     shares = (np.array([run.error for run in runs]) * images + 0.5) / (images + 1)
     return ErrorCurve(
-        places=np.log10([run.effective_lr for run in runs]),
+        log_rates=np.log10([run.effective_lr for run in runs]),
         odds=np.log(shares / (1 - shares)),
         width=width,
     )

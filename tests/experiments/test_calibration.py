@@ -15,14 +15,14 @@ POLYLINES = "{http://www.w3.org/2000/svg}polyline"
 def outcomes(claimed, count=200):
     """Best rates at the quantiles of a normal distribution of deviation 0.5, guessed at its middle
     with another deviation."""
-    places = [NormalDist(-1, 0.5).inv_cdf((index + 0.5) / count) for index in range(count)]
+    log_rates = [NormalDist(-1, 0.5).inv_cdf((index + 0.5) / count) for index in range(count)]
     return [
         Outcome(
-            Case(target=str(place), network="n", inputs={}, place=place, noise=0),
+            Case(target=str(log_rate), network="n", inputs={}, log_rate=log_rate, noise=0),
             Guess(-1, claimed),
             None,
         )
-        for place in places
+        for log_rate in log_rates
     ]
 
 

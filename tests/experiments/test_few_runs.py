@@ -15,7 +15,7 @@ def u_shaped(best, images=10_000):
         target="t",
         network="n",
         inputs={},
-        place=math.log10(best),
+        log_rate=math.log10(best),
         noise=0.1,
         regret=lambda rate: error(rate) - 0.1,
         final_regret=lambda rate: error(rate) - 0.1,
@@ -54,6 +54,6 @@ def test_the_mean_is_over_cases():
 
 
 def test_a_case_without_a_curve_is_named():
-    case = Case(target="t", network="n", inputs={}, place=-1.0, noise=0.1)
+    case = Case(target="t", network="n", inputs={}, log_rate=-1.0, noise=0.1)
     with pytest.raises(ValueError, match="t on n: no curve is known"):
         lost_after(Outcome(case, Guess(-1.0, 0.4), None))

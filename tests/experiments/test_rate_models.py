@@ -20,12 +20,12 @@ from kintune.experiments.rate_models import (
 )
 
 
-def make(inputs, places, noise=0.1, networks=None, targets=None, studies=None):
+def make(inputs, log_rates, noise=0.1, networks=None, targets=None, studies=None):
     inputs = np.asarray(inputs, dtype=float)
-    count = len(places)
+    count = len(log_rates)
     return Examples(
         inputs=inputs.reshape(count, -1),
-        places=np.asarray(places, dtype=float),
+        log_rates=np.asarray(log_rates, dtype=float),
         noise=np.full(count, noise) if np.isscalar(noise) else np.asarray(noise),
         networks=networks or ("one",) * count,
         targets=targets or tuple(f"target {index}" for index in range(count)),
@@ -46,8 +46,8 @@ def scattered():
 def around_a_line():
     generator = np.random.default_rng(0)
     inputs = generator.normal(size=(20, 2))
-    places = -1 + 0.5 * inputs[:, 0] + 0.1 * generator.normal(size=20)
-    return make(inputs, places, noise=generator.uniform(0.05, 0.3, 20))
+    log_rates = -1 + 0.5 * inputs[:, 0] + 0.1 * generator.normal(size=20)
+    return make(inputs, log_rates, noise=generator.uniform(0.05, 0.3, 20))
 
 
 @pytest.mark.parametrize("parts", [("linear",), ("linear", "smooth")])
@@ -60,12 +60,12 @@ def test_the_gaussian_process_is_that_of_an_independent_solver(scattered, parts)
         kernel += ConstantKernel(0.6**2, "fixed") * RBF(LENGTH, "fixed")
     theirs = GaussianProcessRegressor(kernel, alpha=scattered.noise**2 + 0.2**2, optimizer=None)
     mean, spread = scattered.inputs.mean(axis=0), scattered.inputs.std(axis=0)
-    level = scattered.places.mean()
-    theirs.fit((scattered.inputs - mean) / spread, scattered.places - level)
+    level = scattered.log_rates.mean()
+    theirs.fit((scattered.inputs - mean) / spread, scattered.log_rates - level)
     for inputs in ([0.0, 0.0], [2.0, -1.0]):
-        place, deviation = theirs.predict([(inputs - mean) / spread], return_std=True)
+        log_rate, deviation = theirs.predict([(inputs - mean) / spread], return_std=True)
         guess = ours(inputs, "one")
-        assert guess.place == pytest.approx(level + place[0], abs=1e-9)
+        assert guess.log_rate == pytest.approx(level + log_rate[0], abs=1e-9)
         assert guess.deviation == pytest.approx(math.hypot(deviation[0], 0.2), rel=1e-9)
     assert ours.log_likelihood == pytest.approx(theirs.log_marginal_likelihood_value_, rel=1e-9)
 
@@ -87,7 +87,7 @@ def test_what_is_not_known_is_averaged_over_by_likelihood(scattered):
     ]
     mixture = np.concatenate(draws)
     guess = averaged(asked, "one")
-    assert guess.place == pytest.approx(mixture.mean(), abs=0.005)
+    assert guess.log_rate == pytest.approx(mixture.mean(), abs=0.005)
     assert guess.deviation == pytest.approx(mixture.std(), rel=0.01)
     weights_of_examples = averaged.influences(asked, "one")
     assert weights_of_examples.sum() == pytest.approx(1)
@@ -106,11 +106,11 @@ def test_each_study_has_its_own_offset_slopes_and_scatter():
     fit = fit_gaussian(examples, STUDY_PARTS)
     for study, slope, level in (("published", 0.5, -1), ("measured", -0.5, -2)):
         low, high = fit([-0.5], "one", study), fit([0.5], "one", study)
-        assert high.place - low.place == pytest.approx(slope, abs=0.15)
-        assert (low.place + high.place) / 2 == pytest.approx(level, abs=0.15)
+        assert high.log_rate - low.log_rate == pytest.approx(slope, abs=0.15)
+        assert (low.log_rate + high.log_rate) / 2 == pytest.approx(level, abs=0.15)
     assert fit([0], "one", "measured").deviation < 0.5 * fit([0], "one", "published").deviation
     pooled = fit_gaussian(replace(examples, studies=("",) * 80), ("linear", "network"))
-    assert pooled([0], "one").place == pytest.approx(-1.5, abs=0.15)
+    assert pooled([0], "one").log_rate == pytest.approx(-1.5, abs=0.15)
 
 
 def test_a_study_without_examples_strays_as_far_as_any():
@@ -126,8 +126,8 @@ def test_an_offset_is_shrunk_towards_what_all_networks_share():
     networks = ("one",) * n + ("other",) * n
     examples = make(np.zeros((2 * n, 0)), [a] * n + [-a] * n, noise=0.0, networks=networks)
     fit = fitted(examples, {"network": s}, residual=r)
-    assert fit([], "one").place == pytest.approx(a * n * s**2 / (n * s**2 + r**2))
-    assert fit([], "third").place == pytest.approx(0)
+    assert fit([], "one").log_rate == pytest.approx(a * n * s**2 / (n * s**2 + r**2))
+    assert fit([], "third").log_rate == pytest.approx(0)
     assert fit([], "third").deviation > fit([], "one").deviation
 
 
@@ -135,8 +135,8 @@ def test_more_networks_on_the_same_targets_do_not_make_a_new_target_known():
     """Three known targets leave 1 / (1 / L² + 3 / s²) to the level, and a fourth adds s² + r²."""
     s, r, count = 0.5, 0.15, 300
     targets = tuple(f"target {index % 3}" for index in range(count))
-    places = [(-2.0, -1.0, 0.0)[index % 3] for index in range(count)]
-    examples = make(np.zeros((count, 0)), places, noise=0.0, targets=targets)
+    log_rates = [(-2.0, -1.0, 0.0)[index % 3] for index in range(count)]
+    examples = make(np.zeros((count, 0)), log_rates, noise=0.0, targets=targets)
     level = 1 / (1 / LEVEL_DEVIATION**2 + 3 / s**2)
     found = fitted(examples, {}, s, r)([], "one").deviation
     assert found == pytest.approx(math.sqrt(level + s**2 + r**2), rel=1e-3)
@@ -148,7 +148,7 @@ def test_an_example_of_a_flat_curve_counts_less():
     examples = make([[0], [0]], [-2, 0], noise=[0.1, 2.0])
     precise, vague, prior = 1 / (0.1**2 + 0.1**2), 1 / (2.0**2 + 0.1**2), 1 / LEVEL_DEVIATION**2
     expected = (-2 * precise + 0 * vague - 1 * prior) / (precise + vague + prior)
-    assert fitted(examples, {}, residual=0.1)([0], "").place == pytest.approx(expected)
+    assert fitted(examples, {}, residual=0.1)([0], "").log_rate == pytest.approx(expected)
 
 
 def test_eighty_percent_of_a_guess_lie_in_its_interval():
@@ -164,10 +164,10 @@ def test_influences_are_what_a_change_of_each_place_does_to_the_guess(scattered)
     found = fit.influences(*asked)
     assert found.sum() == pytest.approx(1)
     for index in range(0, len(found), 5):
-        moved = scattered.places.copy()
+        moved = scattered.log_rates.copy()
         moved[index] += 0.1
-        other = fitted(replace(scattered, places=moved), amplitudes, 0.15, 0.3)
-        change = (other(*asked).place - fit(*asked).place) / 0.1
+        other = fitted(replace(scattered, log_rates=moved), amplitudes, 0.15, 0.3)
+        change = (other(*asked).log_rate - fit(*asked).log_rate) / 0.1
         assert change == pytest.approx(found[index], abs=1e-9)
 
 
@@ -177,4 +177,4 @@ def test_an_input_that_varies_by_rounding_alone_says_nothing(parts):
     inputs = np.full((9, 1), steady)
     inputs[0] += 1e-16
     fit = fit_gaussian(make(inputs, np.linspace(-2, -1, 9)), parts)
-    assert -2 < fit([steady + 0.4], "one").place < -1
+    assert -2 < fit([steady + 0.4], "one").log_rate < -1

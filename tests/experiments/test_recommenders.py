@@ -29,15 +29,15 @@ from kintune.experiments.recommenders import (
 from kintune.reference import shipped_reference_tables
 
 
-def case(target="a", network="n", place=-1.0, **inputs):
+def case(target="a", network="n", log_rate=-1.0, **inputs):
     return Case(
         target=target,
         network=network,
         inputs={"distance": 0.5, **inputs},
-        place=place,
+        log_rate=log_rate,
         noise=0.1,
-        regret=lambda rate: abs(math.log10(rate) - place),
-        final_regret=lambda rate: 2 * abs(math.log10(rate) - place),
+        regret=lambda rate: abs(math.log10(rate) - log_rate),
+        final_regret=lambda rate: 2 * abs(math.log10(rate) - log_rate),
     )
 
 
@@ -48,7 +48,7 @@ def sloping(count=12, networks=("one", "two")):
         case(
             target=f"t{index}",
             network=network,
-            place=-2 + 2 * index / count + 0.05 * generator.normal(),
+            log_rate=-2 + 2 * index / count + 0.05 * generator.normal(),
             distance=index / count,
             chance=float(generator.normal()),
         )
@@ -84,10 +84,10 @@ def test_the_left_out_case_decides_nothing():
 def test_a_prospective_guess_comes_from_earlier_cases_of_other_targets_alone():
     """Each later case by a model of the earlier ones without its target, whatever the later are."""
 
-    def given(target, network="one", place=-1.0, **inputs):
-        return case(target, network, place, rank=0.5, log_images_seen=4.0, **inputs)
+    def given(target, network="one", log_rate=-1.0, **inputs):
+        return case(target, network, log_rate, rank=0.5, log_images_seen=4.0, **inputs)
 
-    earlier = [given(f"t{index}", place=-1 + 0.1 * index) for index in range(4)]
+    earlier = [given(f"t{index}", log_rate=-1 + 0.1 * index) for index in range(4)]
     later = [given("t1", "two", 2.0), given("t9", "two", -2.0)]
     found = {o.case.target: o.guess for o in prospective_outcomes(later, earlier, "target")}
     expected = {
@@ -109,7 +109,7 @@ def test_what_is_evaluated_as_recommended_is_what_recommends():
             target=target,
             network=each.network,
             inputs=dict(zip(names, each.inputs, strict=True)),
-            place=each.place + unit,
+            log_rate=each.log_rate + unit,
             noise=each.row.rate_noise,
             study=each.study,
             log_unit=unit,
@@ -120,7 +120,7 @@ def test_what_is_evaluated_as_recommended_is_what_recommends():
     shipped = fit_rates(found)(found[-1].inputs, found[-1].network, MEASURED)
     assert found[-1].study == MEASURED
     guess = evaluated(asked)
-    assert guess.place - asked.log_unit == pytest.approx(shipped.place)
+    assert guess.log_rate - asked.log_unit == pytest.approx(shipped.log_rate)
     assert guess.deviation == pytest.approx(shipped.deviation)
 
 
@@ -164,31 +164,31 @@ def test_momentum_goes_off_for_the_nearer_half():
 
 
 def test_a_rule_is_given_the_rest_alone():
-    outcomes = ruled([case("a", place=-3.0), case("b", place=-1.0)], middle, "target")
+    outcomes = ruled([case("a", log_rate=-3.0), case("b", log_rate=-1.0)], middle, "target")
     assert [outcome.guess.rate for outcome in outcomes] == pytest.approx([0.1, 0.001])
 
 
 def test_a_range_is_judged_with_the_noise_of_the_measured_best_rate():
     guess = Guess(-1.0, 0.1)  # reaches 0.128 decades
-    assert not Case(target="", network="", inputs={}, place=-1.2, noise=0.0).holds(guess)
-    assert Case(target="", network="", inputs={}, place=-1.2, noise=0.2).holds(guess)
+    assert not Case(target="", network="", inputs={}, log_rate=-1.2, noise=0.0).holds(guess)
+    assert Case(target="", network="", inputs={}, log_rate=-1.2, noise=0.2).holds(guess)
 
 
 def test_the_interval_draws_targets_and_not_cases():
     """A hundred cases of one target weigh like one target, and one target alone has no spread."""
     guess = Guess(-1.0, 0.1)
-    one = [Outcome(case("a", place=-1.5), guess, None)] * 100
-    other = [Outcome(case("b", place=-3.0), guess, None)]
+    one = [Outcome(case("a", log_rate=-1.5), guess, None)] * 100
+    other = [Outcome(case("b", log_rate=-3.0), guess, None)]
     assert interval_over_targets(one, miss_in_decades) == pytest.approx((0.5, 0.5))
     assert interval_over_targets(one + other, miss_in_decades) == pytest.approx((0.5, 2.0))
 
 
 def test_models_are_chosen_by_one_regret_and_reported_by_another():
     guess = Guess(-2.0, 0.1)
-    assert regret(case(place=-1.0), guess) == pytest.approx(1)
-    assert final_regret(case(place=-1.0), guess) == pytest.approx(2)
+    assert regret(case(log_rate=-1.0), guess) == pytest.approx(1)
+    assert final_regret(case(log_rate=-1.0), guess) == pytest.approx(2)
     with pytest.raises(ValueError, match="only the best rate is known"):
-        regret(Case(target="x", network="y", inputs={}, place=0, noise=0), guess)
+        regret(Case(target="x", network="y", inputs={}, log_rate=0, noise=0), guess)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_validation_decides_and_test_scores(tmp_path):
     assert curve.validation.best_rate == pytest.approx(rate(-4), rel=0.05)
     assert curve.test.best_rate == pytest.approx(rate(-3), rel=0.05)
     (case,) = study_cases([curve], FactsFile(facts=(FACTS,)))
-    assert 10**case.place == pytest.approx(rate(-4), rel=0.05)
+    assert 10**case.log_rate == pytest.approx(rate(-4), rel=0.05)
     guess = Guess(math.log10(rate(-4)), 0.1)
     assert regret(case, guess) < 0.001 < final_regret(case, guess)
     assert case.inputs == pytest.approx(

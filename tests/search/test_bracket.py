@@ -50,7 +50,7 @@ def test_it_goes_to_the_side_with_more_room():
 
 
 def test_it_walks_outward_in_longer_steps_while_the_edge_is_best():
-    rates = [o.point.place for o in run_search(lambda rate: 0.9 - rate / 100, 4).finished]
+    rates = [o.point.log_rate for o in run_search(lambda rate: 0.9 - rate / 100, 4).finished]
     steps = [b - a for a, b in pairwise(rates)]
     assert all(step > 0 for step in steps)
     assert steps == sorted(steps)

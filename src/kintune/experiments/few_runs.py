@@ -68,7 +68,9 @@ def _losses(outcome: Outcome, seed: int, *, keeps_lowest: bool) -> list[float]:
         error = generator.binomial(images, curve(point.effective_lr)) / images
         history = history.told(Observation(point=point, error=error))
         expected = None if keeps_lowest else guess.rate
-        losses.append(final_regret(case, Guess(kept_point(history, expected, images).place, 0.0)))
+        losses.append(
+            final_regret(case, Guess(kept_point(history, expected, images).log_rate, 0.0))
+        )
     return losses
 
 

@@ -45,7 +45,7 @@ def _case(table: ReferenceTable, row: ReferenceRow, rank: float) -> Case:
             "log_images_per_class": math.log10(row.images / row.classes),
             "unlikeness": -row.nearness,
         },
-        place=math.log10(row.effective_lr),
+        log_rate=math.log10(row.effective_lr),
         noise=row.rate_noise,
         study="published",
         log_unit=log_unit(row.batch_size, TRUST_RATIO),
@@ -65,10 +65,10 @@ def implied_regret(target: str, best_rate: float) -> Callable[[float], float]:
     # Where the search's best rate is one of Table 2's, its error replaces that of the fixed decay.
     found = searched_error(target)
     points = sorted({**fixed_decay_errors(target), best_rate: found}.items())
-    places, errors = np.log10([rate for rate, _ in points]), [error for _, error in points]
+    log_rates, errors = np.log10([rate for rate, _ in points]), [error for _, error in points]
 
     def regret(rate: float) -> float:
-        return float(np.interp(math.log10(rate), places, errors) - found) / 100
+        return float(np.interp(math.log10(rate), log_rates, errors) - found) / 100
 
     return regret
 

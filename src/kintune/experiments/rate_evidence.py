@@ -1,6 +1,6 @@
 """Reference tables as examples for a model of the best effective rate.
 
-Two rates are comparable once batch size and network are taken out: `place` is the logarithm of
+Two rates are comparable once batch size and network are taken out: `log_rate` is the logarithm of
 η' / (batch size · trust ratio). In proportion to the batch size (Goyal et al. 2017,
 arXiv:1706.02677), and to the rate at which a step would change the network's fastest layer by its
 own length (`kintune.backbones.trust_ratio`). What is left is to be explained by how far the target
@@ -49,7 +49,7 @@ class RateExample:
     trust_ratio: float
 
     @property
-    def place(self) -> float:
+    def log_rate(self) -> float:
         """log10 of η' / (batch size · trust ratio)."""
         return math.log10(self.row.effective_lr) - log_unit(self.row.batch_size, self.trust_ratio)
 
@@ -119,7 +119,7 @@ def examples_of(found: Sequence[RateExample]) -> Examples:
     """As the models of `kintune.experiments.rate_models` take them."""
     return Examples(
         inputs=np.array([each.inputs for each in found], dtype=np.float64),
-        places=np.array([each.place for each in found], dtype=np.float64),
+        log_rates=np.array([each.log_rate for each in found], dtype=np.float64),
         noise=np.array([each.row.rate_noise for each in found], dtype=np.float64),
         networks=tuple(each.network for each in found),
         targets=tuple(each.row.target for each in found),
@@ -144,7 +144,9 @@ def left_out_coverage(found: Sequence[RateExample], share: float) -> float:
     for target in sorted({each.row.target for each in found if each.study == MEASURED}):
         fit = fit_rates([each for each in found if each.row.target != target])
         held += [
-            fit(each.inputs, each.network, each.study).holds(each.place, each.row.rate_noise, share)
+            fit(each.inputs, each.network, each.study).holds(
+                each.log_rate, each.row.rate_noise, share
+            )
             for each in found
             if each.study == MEASURED and each.row.target == target
         ]

@@ -33,19 +33,19 @@ class Predictor(Protocol):
 
 
 def fit_constant(examples: Examples) -> Predictor:
-    """The median place, whatever the inputs."""
+    """The median log rate, whatever the inputs."""
     return _with_left_out_deviation(_constant, examples)
 
 
 def fit_nearest(examples: Examples) -> Predictor:
-    """The place of the example with the nearest inputs, each in units of its spread."""
+    """The log rate of the example with the nearest inputs, each in units of its spread."""
     return _with_left_out_deviation(_nearest, examples)
 
 
 def fit_isotonic(examples: Examples) -> Predictor:
     """Never falling in the first input: pooled neighbours, straight lines between them.
 
-    Pool adjacent violators (Ayer et al. 1955), weighted by the precision of the places.
+    Pool adjacent violators (Ayer et al. 1955), weighted by the precision of the log rates.
     """
     return _with_left_out_deviation(_isotonic, examples)
 
@@ -61,49 +61,51 @@ FAMILIES: Mapping[FamilyName, Callable[[Examples], Predictor]] = {
 }
 
 
-_Places = Callable[[Sequence[float] | Floats], float]
+_LogRates = Callable[[Sequence[float] | Floats], float]
 
 
-def _with_left_out_deviation(make: Callable[[Examples], _Places], examples: Examples) -> Predictor:
-    """A predictor of places whose deviation is its root mean square error on targets left out."""
-    place, targets = make(examples), np.array(examples.targets)
+def _with_left_out_deviation(
+    make: Callable[[Examples], _LogRates], examples: Examples
+) -> Predictor:
+    """Predictor of log rates; its deviation is its root mean square error on targets left out."""
+    log_rate, targets = make(examples), np.array(examples.targets)
     misses: list[float] = []
     for target in sorted(set(examples.targets)):
         left_out = targets == target
         if not left_out.all():
             others = make(examples.where(~left_out))
             own = examples.where(left_out)
-            misses += [others(row) - at for row, at in zip(own.inputs, own.places, strict=True)]
+            misses += [others(row) - at for row, at in zip(own.inputs, own.log_rates, strict=True)]
     rms = math.sqrt(sum(miss**2 for miss in misses) / max(1, len(misses)))
     deviation = max(MIN_DEVIATION, rms)
 
     def guess(inputs: Sequence[float] | Floats, _network: str, _study: str = "", /) -> Guess:
-        return Guess(place(inputs), deviation)
+        return Guess(log_rate(inputs), deviation)
 
     return guess
 
 
-def _constant(examples: Examples) -> _Places:
-    middle = float(np.median(examples.places))
+def _constant(examples: Examples) -> _LogRates:
+    middle = float(np.median(examples.log_rates))
     return lambda _: middle
 
 
-def _nearest(examples: Examples) -> _Places:
+def _nearest(examples: Examples) -> _LogRates:
     _, spread = scaling(examples.inputs)
 
-    def place(inputs: Sequence[float] | Floats) -> float:
+    def log_rate(inputs: Sequence[float] | Floats) -> float:
         gaps = np.square((examples.inputs - np.asarray(inputs)) / spread).sum(axis=1)
-        return float(examples.places[gaps == gaps.min()].mean())
+        return float(examples.log_rates[gaps == gaps.min()].mean())
 
-    return place
+    return log_rate
 
 
-def _isotonic(examples: Examples) -> _Places:
+def _isotonic(examples: Examples) -> _LogRates:
     order = np.argsort(examples.inputs[:, 0], kind="stable")
     at = examples.inputs[order, 0]
     precision = 1 / (examples.noise[order] ** 2 + MIN_DEVIATION**2)
     blocks: list[tuple[float, float, int]] = []
-    for value, weight in zip(examples.places[order], precision, strict=True):
+    for value, weight in zip(examples.log_rates[order], precision, strict=True):
         block = (float(value), float(weight), 1)
         while blocks and blocks[-1][0] >= block[0]:
             block = _pooled(blocks.pop(), block)

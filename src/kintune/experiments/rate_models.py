@@ -41,14 +41,14 @@ LENGTH = 1.5
 class Guess(NamedTuple):
     """A normal distribution over log10 η'."""
 
-    place: float
+    log_rate: float
     deviation: float
     """Decades."""
 
     @property
     def rate(self) -> float:
         """The effective rate in its middle."""
-        return 10**self.place
+        return 10**self.log_rate
 
     def interval(self, share: float) -> tuple[float, float]:
         """The effective rates that hold `share` of it, around the middle.
@@ -57,13 +57,13 @@ class Guess(NamedTuple):
         (0.0229, 0.4373)
         """
         reach = NormalDist().inv_cdf(0.5 + share / 2) * self.deviation
-        return 10 ** (self.place - reach), 10 ** (self.place + reach)
+        return 10 ** (self.log_rate - reach), 10 ** (self.log_rate + reach)
 
-    def holds(self, place: float, noise: float, share: float) -> bool:
-        """Whether the range that should hold `share` of the best places holds this one, known as
+    def holds(self, log_rate: float, noise: float, share: float) -> bool:
+        """Whether the range that should hold `share` of the best log rates holds this one, known as
         well as `noise` (decades) says."""
         reach = NormalDist().inv_cdf(0.5 + share / 2) * math.hypot(self.deviation, noise)
-        return abs(place - self.place) <= reach
+        return abs(log_rate - self.log_rate) <= reach
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +72,10 @@ class Examples:
 
     inputs: Floats
     """(n, k), any unit; k may be 0."""
-    places: Floats
+    log_rates: Floats
     """log10 of the best effective rate, (n,)."""
     noise: Floats
-    """Standard deviation of each place, decades, (n,): a flat curve tells little."""
+    """Standard deviation of each log rate, decades, (n,): a flat curve tells little."""
     networks: tuple[str, ...]
     targets: tuple[str, ...]
     """Not empty: a new target has no name here."""
@@ -87,7 +87,7 @@ class Examples:
         """Those for which `kept`, bool (n,), holds."""
         return Examples(
             inputs=self.inputs[kept],
-            places=self.places[kept],
+            log_rates=self.log_rates[kept],
             noise=self.noise[kept],
             networks=tuple(itertools.compress(self.networks, kept)),
             targets=tuple(itertools.compress(self.targets, kept)),
@@ -108,7 +108,7 @@ def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "AveragedFit":
     """
     scaled = _scaled(examples, scaling(examples.inputs))
     kernels = _kernels(parts, scaled, scaled)
-    centred = examples.places - examples.places.mean()
+    centred = examples.log_rates - examples.log_rates.mean()
     amplitudes = [
         dict(zip(parts, each, strict=True))
         for each in itertools.product(AMPLITUDES, repeat=len(parts))
@@ -162,7 +162,7 @@ class GaussianFit:
     """By study."""
     level: float
     solved: Floats
-    """Inverse covariance times the centred places, (n,)."""
+    """Inverse covariance times the centred log rates, (n,)."""
     inverse: Floats
     """Of the covariance, (n, n)."""
     log_likelihood: float
@@ -181,10 +181,10 @@ class GaussianFit:
         )
 
     def influences(self, inputs: Sequence[float] | Floats, network: str, study: str = "") -> Floats:
-        """Derivative of the guess's place by each example's place, (n,)."""
+        """Derivative of the guess's log rate by each example's log rate, (n,)."""
         _, across = self._beside(inputs, network, study)
         weights = across @ self.inverse
-        return weights + (1 - weights.sum()) / len(weights)  # the level is the mean of the places
+        return weights + (1 - weights.sum()) / len(weights)  # the level is the mean log rate
 
     def _beside(
         self, inputs: Sequence[float] | Floats, network: str, study: str
@@ -213,13 +213,13 @@ class AveragedFit:
     def __call__(self, inputs: Sequence[float] | Floats, network: str, study: str = "") -> Guess:
         """Mean and deviation of the mixture."""
         guesses = [fit(inputs, network, study) for fit in self.fits]
-        places = np.array([guess.place for guess in guesses])
+        log_rates = np.array([guess.log_rate for guess in guesses])
         variances = np.square([guess.deviation for guess in guesses])
-        mean = float(self.shares @ places)
-        return Guess(mean, math.sqrt(self.shares @ (variances + np.square(places - mean))))
+        mean = float(self.shares @ log_rates)
+        return Guess(mean, math.sqrt(self.shares @ (variances + np.square(log_rates - mean))))
 
     def influences(self, inputs: Sequence[float] | Floats, network: str, study: str = "") -> Floats:
-        """Derivative of the guess's place by each example's place, (n,), the shares kept."""
+        """Derivative of the guess's log rate by each example's log rate, (n,), the shares kept."""
         each = np.array([fit.influences(inputs, network, study) for fit in self.fits])
         return self.shares @ each
 
@@ -230,8 +230,8 @@ def gaussian_fit(
     """The Gaussian process of given amplitudes, decades, and of a scatter for each study."""
     scale = scaling(examples.inputs)
     scaled = _scaled(examples, scale)
-    level = float(examples.places.mean())
-    centred = examples.places - level
+    level = float(examples.log_rates.mean())
+    centred = examples.log_rates - level
     kernels = _kernels(amplitudes, scaled, scaled)
     covariance = _covariance(kernels, amplitudes) + _noise(examples, scatters)
     inverse: Floats = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
@@ -248,7 +248,7 @@ def gaussian_fit(
 
 
 def _log_likelihood(covariance: Floats, centred: Floats) -> float:
-    """Of centred places (n,) under a normal distribution."""
+    """Of centred log rates (n,) under a normal distribution."""
     factor = cho_factor(covariance, lower=True, check_finite=False)
     log_determinant = 2 * np.log(np.diag(factor[0])).sum()
     squares = centred @ cho_solve(factor, centred, check_finite=False)

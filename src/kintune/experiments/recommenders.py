@@ -42,7 +42,7 @@ class Case:
     """Of the network: what is alike in several."""
     inputs: Mapping[str, float]
     """What is known before training, by name."""
-    place: float
+    log_rate: float
     """log10 of the best rate."""
     noise: float
     """Its standard deviation, decades."""
@@ -61,12 +61,12 @@ class Case:
 
     def miss(self, guess: Guess) -> float:
         """Distance of a guess from the best rate, decades."""
-        return abs(guess.place - self.place)
+        return abs(guess.log_rate - self.log_rate)
 
     def holds(self, guess: Guess, share: float = SHARE) -> bool:
         """Whether the range that should hold `share` of the best rates holds this one, as uncertain
         as it was measured."""
-        return guess.holds(self.place, self.noise, share)
+        return guess.holds(self.log_rate, self.noise, share)
 
 
 class Candidate(NamedTuple):
@@ -94,7 +94,7 @@ class Recommender:
     def __call__(self, case: Case) -> Guess:
         inputs = [case.inputs[name] for name in self.inputs]
         guess = self.predictor(inputs, case.network, case.study)
-        return Guess(guess.place + case.log_unit, guess.deviation)
+        return Guess(guess.log_rate + case.log_unit, guess.deviation)
 
 
 class Outcome(NamedTuple):
@@ -116,7 +116,7 @@ def examples(cases: Sequence[Case], inputs: Sequence[str]) -> Examples:
     rows = [[case.inputs[name] for name in inputs] for case in cases]
     return Examples(
         inputs=np.array(rows, dtype=np.float64).reshape(len(cases), len(inputs)),
-        places=np.array([case.place - case.log_unit for case in cases]),
+        log_rates=np.array([case.log_rate - case.log_unit for case in cases]),
         noise=np.array([case.noise for case in cases]),
         networks=tuple(case.network for case in cases),
         targets=tuple(case.target for case in cases),
@@ -251,7 +251,7 @@ def always_usual(_case: Case, _others: Sequence[Case]) -> float:
 
 def middle(_case: Case, others: Sequence[Case]) -> float:
     """The median of the other best rates, in log rate."""
-    return 10 ** median(case.place for case in others)
+    return 10 ** median(case.log_rate for case in others)
 
 
 def nearest_reference(first: str) -> Rule:
@@ -262,7 +262,7 @@ def nearest_reference(first: str) -> Rule:
         same = [other for other in others if other.network == case.network] or others
         gap = min(abs(other.inputs[first] - case.inputs[first]) for other in same)
         near = [
-            other.place for other in same if abs(other.inputs[first] - case.inputs[first]) == gap
+            other.log_rate for other in same if abs(other.inputs[first] - case.inputs[first]) == gap
         ]
         return 10 ** mean(near)
 

@@ -120,7 +120,7 @@ def study_cases(
                     architecture=network_file(curve.source).model,
                     budget=curve.budget,
                     inputs=known.inputs(SOURCES[curve.source].epochs[curve.budget] * known.images),
-                    place=math.log10(validation.best_rate),
+                    log_rate=math.log10(validation.best_rate),
                     noise=curve.validation.rate_noise,
                     log_unit=log_unit(BATCH_SIZE, known.units[unit]),
                     regret=validation.regret,

@@ -28,7 +28,7 @@ GROWTH, LONGEST_STEP = 1.5, 1.0
 SETTLED_RUNS = 4
 """The other variants are tried when the first has been bracketed, or has had so many runs."""
 FINE = 0.02
-"""Decades between the places that the fit is asked about."""
+"""Decades between the log rates that the fit is asked about."""
 
 
 class Bracket:
@@ -65,12 +65,12 @@ class _Look:
 
     @cached_property
     def pending(self) -> tuple[float, ...]:
-        return tuple(p.place for p in self.history.pending if p.variant == self.variant)
+        return tuple(p.log_rate for p in self.history.pending if p.variant == self.variant)
 
     @cached_property
-    def places(self) -> tuple[float, ...]:
+    def log_rates(self) -> tuple[float, ...]:
         """Finished."""
-        return tuple(o.point.place for o in self.finished)
+        return tuple(o.point.log_rate for o in self.finished)
 
     @property
     def best(self) -> int:
@@ -82,7 +82,7 @@ class _Look:
         """Places whose error lies above the lowest by more than a standard error."""
         best, images = self.finished[self.best], self.space.validation_images
         return [
-            o.point.place
+            o.point.log_rate
             for o in self.finished
             if o.error - best.error
             > difference_error(best.error, o.mistakes, best.mistakes, images)
@@ -155,23 +155,23 @@ class _Look:
         """Other workers need something to do before the first result is there."""
         if not self.history.finished:
             for count in range(1, 1 + len(self.history.pending)):
-                for place in (self.centre + count * self.step, self.centre - count * self.step):
-                    yield from self._if_apart(place, "beside the best guess, while it runs")
+                for log_rate in (self.centre + count * self.step, self.centre - count * self.step):
+                    yield from self._if_apart(log_rate, "beside the best guess, while it runs")
 
     def _outward(self) -> Iterator[Proposal]:
         """Until the best rate has a worse one on either side."""
         if not self.finished:
             return
-        last, place = len(self.places) - 1, self.places[self.best]
+        last, log_rate = len(self.log_rates) - 1, self.log_rates[self.best]
         if last == 0:
-            sides = [("up", place + self.step), ("down", place - self.step)]
+            sides = [("up", log_rate + self.step), ("down", log_rate - self.step)]
             for side, there in reversed(sides) if self._prefers_down() else sides:
                 yield from self._if_apart(there, f"{side} from the first run, to see the slope")
         elif self.best == last:
-            there = place + self._next_step(place - self.places[-2])
+            there = log_rate + self._next_step(log_rate - self.log_rates[-2])
             yield from self._if_apart(there, "the largest rate is the best so far: further up")
         elif self.best == 0:
-            there = place - self._next_step(self.places[1] - place)
+            there = log_rate - self._next_step(self.log_rates[1] - log_rate)
             yield from self._if_apart(there, "the smallest rate is the best so far: further down")
 
     def _prefers_down(self) -> bool:
@@ -183,7 +183,7 @@ class _Look:
         return prior.high / prior.best < prior.best / prior.low
 
     def _next_step(self, before: float) -> float:
-        is_further = len(self.places) > 2
+        is_further = len(self.log_rates) > 2
         return min(LONGEST_STEP, max(self.step, GROWTH * before if is_further else self.step))
 
     def _other_variants(self) -> Iterator[Proposal]:
@@ -200,17 +200,17 @@ class _Look:
                 yield Proposal(point=point, reason="another variant at the best rate so far")
 
     def _is_bracketed(self) -> bool:
-        return 0 < self.best < len(self.places) - 1
+        return 0 < self.best < len(self.log_rates) - 1
 
     def _inside(self) -> Iterator[Proposal]:
         """Between the nearest rates that are worse, by expected improvement."""
         if not self.finished:
             return
         low, high = self.bounds
-        left = max((p for p in self.worse if p < self.places[self.best]), default=low)
-        right = min((p for p in self.worse if p > self.places[self.best]), default=high)
-        places = np.arange(left, right + FINE / 2, FINE)
-        free = np.array([place for place in places if self._is_apart(float(place))])
+        left = max((p for p in self.worse if p < self.log_rates[self.best]), default=low)
+        right = min((p for p in self.worse if p > self.log_rates[self.best]), default=high)
+        log_rates = np.arange(left, right + FINE / 2, FINE)
+        free = np.array([log_rate for log_rate in log_rates if self._is_apart(float(log_rate))])
         if not free.size:
             return
         gains = self._surrogate().gain(free)
@@ -221,9 +221,9 @@ class _Look:
     def _surrogate(self) -> Surrogate:
         """The fit; a run that is going on counts as what is expected of it."""
 
-        def fit(places: Sequence[float], errors: Sequence[float]) -> Surrogate:
+        def fit(log_rates: Sequence[float], errors: Sequence[float]) -> Surrogate:
             return fit_surrogate(
-                places,
+                log_rates,
                 errors,
                 images=self.space.validation_images,
                 centre=self.centre if self.space.prior else None,
@@ -231,24 +231,24 @@ class _Look:
             )
 
         errors = [o.error for o in self.finished]
-        surrogate = fit(self.places, errors)
+        surrogate = fit(self.log_rates, errors)
         if not self.pending:
             return surrogate
         pending: Floats = np.array(self.pending)
         expected: list[float] = surrogate.at(pending)[0].clip(0, 1).tolist()
-        return fit([*self.places, *self.pending], [*errors, *expected])
+        return fit([*self.log_rates, *self.pending], [*errors, *expected])
 
-    def _propose(self, place: float, reason: str, gain: float | None = None) -> Proposal:
-        point = Point(effective_lr=10**place, variant=self.variant)
+    def _propose(self, log_rate: float, reason: str, gain: float | None = None) -> Proposal:
+        point = Point(effective_lr=10**log_rate, variant=self.variant)
         return Proposal(point=point, reason=reason, gain=gain)
 
-    def _if_apart(self, place: float, reason: str) -> Iterator[Proposal]:
+    def _if_apart(self, log_rate: float, reason: str) -> Iterator[Proposal]:
         low, high = self.bounds
-        if low <= place <= high and self._is_apart(place):
-            yield self._propose(place, reason)
+        if low <= log_rate <= high and self._is_apart(log_rate):
+            yield self._propose(log_rate, reason)
 
-    def _is_apart(self, place: float) -> bool:
-        return all(abs(place - other) >= MIN_GAP for other in (*self.places, *self.pending))
+    def _is_apart(self, log_rate: float) -> bool:
+        return all(abs(log_rate - other) >= MIN_GAP for other in (*self.log_rates, *self.pending))
 
 
 def _say_gain(gain: float) -> str:

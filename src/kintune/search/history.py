@@ -126,12 +126,12 @@ def from_widest_gap(
     low, high = (math.log10(bound) for bound in space.bounds)
     gaps: list[tuple[float, int, float]] = []
     for index in variants:
-        tried = (point.place for point in history.points if point.variant == index)
-        edges = sorted({low, *(place for place in tried if low < place < high), high})
+        tried = (point.log_rate for point in history.points if point.variant == index)
+        edges = sorted({low, *(log_rate for log_rate in tried if low < log_rate < high), high})
         gaps += [(one - other, index, (one + other) / 2) for one, other in pairwise(edges)]
         gaps += [(0.0, index, edge) for edge in (low, high)]
-    for _, index, place in sorted(gaps):
-        point = space.rounded(Point(effective_lr=10**place, variant=index))
+    for _, index, log_rate in sorted(gaps):
+        point = space.rounded(Point(effective_lr=10**log_rate, variant=index))
         if is_new(space, point, history.points):
             return Proposal(point=point, reason="the widest gap between the rates tried")
     return None

@@ -63,10 +63,10 @@ def _candidates(space: SearchSpace, task: RecipeTask, history: History) -> list[
     low, high = space.bounds
     found: list[Point] = []
     for variant in range(len(space.variants)):
-        tried = [p.place for p in history.points if p.variant == variant]
+        tried = [p.log_rate for p in history.points if p.variant == variant]
         for rate in grid_of_rates(task).tolist():
             point = space.rounded(Point(effective_lr=rate, variant=variant))
-            apart = all(abs(point.place - other) >= MIN_GAP for other in tried)
+            apart = all(abs(point.log_rate - other) >= MIN_GAP for other in tried)
             if apart and low <= rate <= high and is_new(space, point, history.points):
                 found.append(point)
     return found

@@ -36,7 +36,7 @@ class GridEngine:
         if space.prior is None:
             return history.generator().choice(free)
         best = math.log10(space.prior.best)
-        return min(free, key=lambda point: (abs(point.place - best), point.variant))
+        return min(free, key=lambda point: (abs(point.log_rate - best), point.variant))
 
 
 def _lattice(space: SearchSpace, level: int) -> list[Point]:
@@ -69,8 +69,8 @@ class RandomEngine:
         variant = generator.randrange(len(space.variants))
         if space.prior is None:
             low, high = (math.log10(edge) for edge in space.bounds)
-            place = generator.uniform(low, high)
+            log_rate = generator.uniform(low, high)
         else:
             low, high = math.log10(space.prior.low), math.log10(space.prior.high)
-            place = generator.gauss((low + high) / 2, (high - low) / 2 / NORMAL_80)
-        return space.rounded(Point(effective_lr=10**place, variant=variant))
+            log_rate = generator.gauss((low + high) / 2, (high - low) / 2 / NORMAL_80)
+        return space.rounded(Point(effective_lr=10**log_rate, variant=variant))

@@ -31,14 +31,14 @@ SAME = 1e-9
 
 
 class Point(Record):
-    """A place in a space."""
+    """A point of a space: a rate and a variant."""
 
     effective_lr: float = Field(gt=0)
     variant: int = Field(default=0, ge=0)
     """Index into `SearchSpace.variants`."""
 
     @property
-    def place(self) -> float:
+    def log_rate(self) -> float:
         """log10 η', decades."""
         return math.log10(self.effective_lr)
 

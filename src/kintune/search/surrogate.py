@@ -27,9 +27,9 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A fit to errors over places (log10 η')."""
+    """A fit to errors over log rates (log10 η')."""
 
-    places: Floats
+    log_rates: Floats
     errors: Floats
     """Clipped: see `CLIP_FACTOR`."""
     noise: Floats
@@ -44,27 +44,27 @@ class Surrogate:
         """How far errors differ, a fraction."""
         return max(0.03, float(np.ptp(self.errors)), CLIP_MARGIN / 2)
 
-    def at(self, places: Floats) -> tuple[Floats, Floats]:
-        """Posterior mean and standard deviation of the error at places."""
-        own = self._kernel(self.places, self.places) + np.diag(self.noise**2)
-        across = self._kernel(places, self.places)
-        residual = self.errors - self._mean(self.places)
+    def at(self, log_rates: Floats) -> tuple[Floats, Floats]:
+        """Posterior mean and standard deviation of the error at log rates."""
+        own = self._kernel(self.log_rates, self.log_rates) + np.diag(self.noise**2)
+        across = self._kernel(log_rates, self.log_rates)
+        residual = self.errors - self._mean(self.log_rates)
         level = float(np.average(residual, weights=1 / (self.noise**2 + self.scale**2 / 4)))
         solved = np.linalg.solve(own, across.T)
-        mean = level + self._mean(places) + solved.T @ (residual - level)
+        mean = level + self._mean(log_rates) + solved.T @ (residual - level)
         variance = self.scale**2 - np.einsum("ij,ji->i", across, solved)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
-    def gain(self, places: Floats) -> Floats:
-        """Expected improvement over the lowest posterior mean among the tried places."""
-        lowest = float(np.min(self.at(self.places)[0]))
-        mean, deviation = self.at(places)
+    def gain(self, log_rates: Floats) -> Floats:
+        """Expected improvement over the lowest posterior mean among the tried log rates."""
+        lowest = float(np.min(self.at(self.log_rates)[0]))
+        mean, deviation = self.at(log_rates)
         return np.array([_improvement(lowest - m, s) for m, s in zip(mean, deviation, strict=True)])
 
-    def _mean(self, places: Floats) -> Floats:
+    def _mean(self, log_rates: Floats) -> Floats:
         if self.centre is None:
-            return np.zeros_like(places)
-        away = (places - self.centre) / max(self.width, LENGTH)
+            return np.zeros_like(log_rates)
+        away = (log_rates - self.centre) / max(self.width, LENGTH)
         return 0.5 * self.scale * np.minimum(away**2, 4.0)
 
     def _kernel(self, one: Floats, other: Floats) -> Floats:
@@ -74,20 +74,20 @@ class Surrogate:
 
 
 def fit_surrogate(
-    places: Sequence[float],
+    log_rates: Sequence[float],
     errors: Sequence[float],
     *,
     images: int | None,
     centre: float | None,
     width: float,
 ) -> Surrogate:
-    """Fit errors at places, each measured on `images` images."""
+    """Fit errors at log rates, each measured on `images` images."""
     values = np.asarray(errors, dtype=np.float64)
     limit = CLIP_FACTOR * values.min() + CLIP_MARGIN
     clipped = np.minimum(values, limit)
     variance = clipped * (1 - clipped) / images if images else np.full_like(clipped, 1e-4)
     return Surrogate(
-        places=np.asarray(places, dtype=np.float64),
+        log_rates=np.asarray(log_rates, dtype=np.float64),
         errors=clipped,
         noise=np.sqrt(variance + SEED_NOISE**2),
         centre=centre,

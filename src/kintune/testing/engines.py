@@ -17,7 +17,7 @@ def u_shaped(point: Point, floor: float = 0.05) -> float:
     """An error with its lowest value at 0.2, and no end of training above 2."""
     if point.effective_lr > 2:
         return 1.0
-    return min(1.0, floor + 0.1 * (point.place - math.log10(0.2)) ** 2)
+    return min(1.0, floor + 0.1 * (point.log_rate - math.log10(0.2)) ** 2)
 
 
 def proposed(engine: SearchEngine, space: SearchSpace, history: History) -> Proposal:

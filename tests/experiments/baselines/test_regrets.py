@@ -42,7 +42,7 @@ def outcome(curve):
         network="pocket",
         budget="long",
         inputs={},
-        place=-1.5,
+        log_rate=-1.5,
         noise=0.1,
         final_regret=curve.test.regret,
     )
