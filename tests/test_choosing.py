@@ -1,4 +1,4 @@
-"""Which setting of a search is kept, and what is said of it."""
+"""Which setting of a search is selected, and what is said of it."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_ties_go_to_the_smaller_rate_and_are_said():
     assert choice.setting.effective_lr == 0.1
     [note] = choice.notes
     assert "Effective rate 0.3 (20.0%) gave the same validation error as 0.1 (20.0%)" in note
-    assert note.endswith("which is kept, the smallest.")
+    assert note.endswith("which is selected, the smallest.")
     assert choose([setting(0.3, None)]).setting is None
 
 
@@ -61,7 +61,7 @@ def test_what_chance_may_explain_stays_with_the_recommendation_and_is_said(space
     choice = choose([setting(0.03, 0.22), setting(0.06, 0.2), setting(0.1, 0.21)], space)
     assert choice.setting.effective_lr == 0.03
     [note] = choice.notes
-    assert "0.03 (22.0%) is kept" in note
+    assert "0.03 (22.0%) is selected" in note
     assert "0.06 (20.0%), 0.1 (21.0%) did better" in note
     assert "5.7 points on the same 100 validation images" in note
 
@@ -107,7 +107,7 @@ def test_a_tie_of_two_augmentations_names_them_and_keeps_the_first(space):
         assert choice.setting is first
         [note] = choice.notes
         name = "flip" if first is flip else "no"
-        assert f"as 0.03 (20.0% with {name} augmentation), which is kept." in note
+        assert f"as 0.03 (20.0% with {name} augmentation), which is selected." in note
 
 
 def test_other_batch_sizes_are_compared_by_their_errors(space):
@@ -176,16 +176,16 @@ def evaluation(mistakes, images=200):
 
 
 @pytest.mark.parametrize(
-    ("kept", "head", "is_head", "words"),
+    ("selected", "head", "is_head", "words"),
     [
-        (range(10), range(40), False, "Fine-tuning helped: the kept model errs on 5.0%"),
+        (range(10), range(40), False, "Fine-tuning helped: the selected model errs on 5.0%"),
         (range(10), range(12), False, "Fine-tuning made no clear difference"),
         (range(40), range(10), False, "Fine-tuning did worse than the frozen features"),
         (range(10), range(10), True, "Fine-tuning did not help: the head on the frozen features"),
     ],
 )
-def test_the_verdict_says_whether_fine_tuning_helped(kept, head, is_head, words):
-    verdict = compared(evaluation(kept), evaluation(head), "test", is_head=is_head)
+def test_the_verdict_says_whether_fine_tuning_helped(selected, head, is_head, words):
+    verdict = compared(evaluation(selected), evaluation(head), "test", is_head=is_head)
     assert words in verdict.sentence
     assert verdict.interval[0] < verdict.gain < verdict.interval[1]
-    assert verdict.gain == pytest.approx((len(head) - len(kept)) / 200)
+    assert verdict.gain == pytest.approx((len(head) - len(selected)) / 200)

@@ -1,4 +1,4 @@
-"""Which run of a command is kept, and what a person should know about that choice."""
+"""Which run of a command is selected, and what a person should know about that choice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from kintune.search import (
     SearchSpace,
     decades_between,
     difference_error,
-    kept,
     paired_standard_error,
+    select_rate,
 )
 from kintune.setting_text import difference
 from kintune.training import Evaluation
@@ -23,7 +23,7 @@ NORMAL_95 = 1.96
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The setting that is kept."""
+    """The selected setting."""
 
     setting: SettingResult | None
     """None where none trained to its end."""
@@ -58,8 +58,8 @@ def choose(
     space: SearchSpace | None = None,
     frozen_head: SettingResult | None = None,
 ) -> Choice:
-    """The setting with the lowest mean validation error, of those that each `kintune.search.kept`
-    keeps among the ones that differ from it in the rate alone; never one that is worse on the
+    """The setting with the lowest mean validation error, of those that `kintune.search.select_rate`
+    selects among settings that differ in the rate alone; never one that is worse on the
     validation images than the head on the frozen features.
 
     Args:
@@ -81,7 +81,7 @@ def choose(
     for each in scored:
         curves.setdefault(each.but_rate, []).append(each)
     best = min(
-        (_kept(curve, space) for curve in curves.values()),
+        (_selected(curve, space) for curve in curves.values()),
         key=lambda each: (
             each.error,
             decades_between(each.rate, _expected(each, space)),
@@ -101,7 +101,7 @@ def choose(
             reason = ", the nearest to the recommendation"
         notes.append(
             f"Effective rate{'s' if len(ties) > 1 else ''} {_rates(ties, best)} gave the same "
-            f"validation error as {_rates([best], ties[0])}, which is kept{reason}."
+            f"validation error as {_rates([best], ties[0])}, which is selected{reason}."
         )
     return Choice(setting=best.setting, notes=tuple(notes))
 
@@ -112,44 +112,44 @@ def _worse_than_head(finished: Sequence[_Scored], limit: float | None) -> tuple[
     lowest = min(each.error for each in finished)
     note = (
         f"No fine-tuned network was as good on the validation images (lowest error {lowest:.1%}) "
-        f"as the head on the frozen features ({limit:.1%}), which is kept."
+        f"as the head on the frozen features ({limit:.1%}), which is selected."
     )
     return (note,)
 
 
-def compared(kept: Evaluation, frozen: Evaluation, split: str, *, is_head: bool) -> Verdict:
-    """The kept model beside the head on the frozen features, evaluated on the same images.
+def compared(selected: Evaluation, frozen: Evaluation, split: str, *, is_head: bool) -> Verdict:
+    """The selected model beside the head on the frozen features, evaluated on the same images.
 
     Args:
-        kept: of the model that is kept.
+        selected: of the selected model.
         frozen: of the frozen head.
         split: which images these are.
-        is_head: whether the kept model is the frozen head.
+        is_head: whether the selected model is the frozen head.
     """
-    images = len(kept.indices)
-    gain = frozen.top1_error - kept.top1_error
-    noise = paired_standard_error([kept.mistakes], [frozen.mistakes], images)
+    images = len(selected.indices)
+    gain = frozen.top1_error - selected.top1_error
+    noise = paired_standard_error([selected.mistakes], [frozen.mistakes], images)
     low, high = gain - NORMAL_95 * noise, gain + NORMAL_95 * noise
     where = f"the {images} {'test' if split == 'test' else 'validation'} images"
-    errors = f"{kept.top1_error:.1%} of {where}, the head on the frozen features {{}}"
+    errors = f"{selected.top1_error:.1%} of {where}, the head on the frozen features {{}}"
     if is_head:
         sentence = (
-            f"Fine-tuning did not help: the head on the frozen features is kept; it errs on "
-            f"{kept.top1_error:.1%} of {where}."
+            f"Fine-tuning did not help: the head on the frozen features is selected; it errs on "
+            f"{selected.top1_error:.1%} of {where}."
         )
     else:
         helped = "Fine-tuning helped" if low > 0 else "Fine-tuning made no clear difference"
         if high < 0:
             helped = "Fine-tuning did worse than the frozen features"
         sentence = (
-            f"{helped}: the kept model errs on {errors.format(f'{frozen.top1_error:.1%}')}; "
+            f"{helped}: the selected model errs on {errors.format(f'{frozen.top1_error:.1%}')}; "
             f"{abs(100 * gain):.1f} points {'less' if gain >= 0 else 'more'} (95 % interval of the "
             f"gain {100 * low:.1f} to {100 * high:.1f})."
         )
     return Verdict(
         split=split,
         images=images,
-        top1_error=kept.top1_error,
+        top1_error=selected.top1_error,
         frozen_head_top1_error=frozen.top1_error,
         gain=gain,
         interval=(low, high),
@@ -164,7 +164,7 @@ def mistakes_of(setting: SettingResult) -> tuple[Mistakes, ...]:
     return tuple(each for each in found if each is not None) if None not in found else ()
 
 
-def _kept(curve: Sequence[_Scored], space: SearchSpace | None) -> _Scored:
+def _selected(curve: Sequence[_Scored], space: SearchSpace | None) -> _Scored:
     """Of settings that differ in the rate alone."""
     lowest = min(curve, key=lambda each: (each.error, each.rate))
     images = space and space.validation_images
@@ -172,11 +172,11 @@ def _kept(curve: Sequence[_Scored], space: SearchSpace | None) -> _Scored:
         difference_error(lowest.error, each.mistakes, lowest.mistakes, images) for each in curve
     ]
     rates, errors = [each.rate for each in curve], [each.error for each in curve]
-    return curve[kept(rates, errors, _expected(curve[0], space), noise)]
+    return curve[select_rate(rates, errors, _expected(curve[0], space), noise)]
 
 
 def lowest_seed(setting: SettingResult) -> RunResult:
-    """The run of a setting whose model is kept: lowest validation error, the first of equals."""
+    """The run of a setting whose model is selected: lowest validation error, the first of equals."""
     first = RunResult(**setting.model_dump(include=set(RunResult.model_fields)))
     return min((first, *setting.repeats), key=lambda run: run.validation_top1_error or 0.0)
 
@@ -196,7 +196,7 @@ def _say_better(best: _Scored, others: Sequence[_Scored], images: int | None) ->
     lowest = min(others, key=lambda each: each.error)
     noise = difference_error(lowest.error, best.mistakes, lowest.mistakes, images)
     return (
-        f"Effective rate {_rates([best])} is kept, the nearest to the recommendation: that "
+        f"Effective rate {_rates([best])} is selected, the nearest to the recommendation: that "
         f"{_rates(others, best)} did better may be chance (the standard error of the difference is "
         f"{100 * noise:.1f} points on the same {images} validation images)."
     )

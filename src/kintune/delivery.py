@@ -1,4 +1,4 @@
-"""What a command hands over: the chosen model, tested, and whether fine-tuning was worth it."""
+"""What a command hands over: the selected model, tested, and whether fine-tuning was worth it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ FROZEN_HEAD = "frozen_head"
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """The kept model; all None where no run trained to its end."""
+    """The selected model; all None where no run trained to its end."""
 
     best: BestRun | None = None
     model_path: Path | None = None
@@ -33,24 +33,24 @@ def deliver(
     task: Task,
     options: TuneOptions | FinetuneOptions,
     folder: Path,
-    chosen: SettingResult | None,
+    selected: SettingResult | None,
     head: SettingResult | None,
 ) -> Delivery:
-    """Test the chosen setting's model, of a search keep a copy of it where it is easily found, and
+    """Test the selected setting's model, of a search keep a copy of it where it is easily found, and
     compare it with the head on the frozen features.
 
     Args:
-        task: the network and the images; the test split is read here, for the chosen run and the
+        task: the network and the images; the test split is read here, for the selected run and the
             head, or validation where there is none.
         options: of the command.
         folder: its output folder.
-        chosen: the setting that is kept; None where none trained to its end.
+        selected: the selected setting; None where none trained to its end.
         head: the head on the frozen features; None where there is none.
     """
     (folder / "evaluation.json").unlink(missing_ok=True)
-    if chosen is None:
+    if selected is None:
         return Delivery()
-    run = lowest_seed(chosen)
+    run = lowest_seed(selected)
     if isinstance(options, FinetuneOptions):
         best, _ = evaluate_best(task, run, folder / "model", folder)
         return Delivery(best=best, model_path=folder / "model")

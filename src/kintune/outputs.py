@@ -1,4 +1,4 @@
-"""The output folder: whose it is, what the chosen run gives on the test images, its model."""
+"""The output folder: whose it is, what the selected run gives on the test images, its model."""
 
 import shutil
 import tempfile
@@ -24,7 +24,7 @@ TASK_MARKER = "task.json"
 def evaluate_best(
     task: Task, best: RunResult, model_folder: Path, folder: Path
 ) -> tuple[BestRun, Evaluation]:
-    """Read the test split for the chosen run, or validation where there is no test split, and keep
+    """Read the test split for the selected run, or validation where there is no test split, and keep
     its predictions in `folder`/evaluation.json."""
     split = "test" if len(task.dataset.splits["test"]) else "val"
     evaluation = evaluate_model_folder(model_folder, task.dataset, split, device=task.device)
@@ -178,7 +178,7 @@ def keep_model(model_folder: Path, destination: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
         why = error.strerror or "; ".join(str(reason) for *_, reason in error.args[0])
         raise OptionError(
-            f"{destination}: the chosen model cannot be copied there ({why}). The finished runs "
+            f"{destination}: the selected model cannot be copied there ({why}). The finished runs "
             f"are kept, and the model is in {model_folder}. Make room and give the same command "
             "again."
         ) from None

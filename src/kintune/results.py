@@ -7,11 +7,11 @@ from kintune.runs import RunResult
 
 
 class BestRun(RunResult):
-    """The chosen run, with what the test images say of it."""
+    """The selected run, with what the test images say of it."""
 
     retrained: bool = False
     """The model was trained once more on training and validation images together; errors on
-    validation are of the run that was chosen."""
+    validation are of the selected run."""
     test_top1_error: float | None
     """Read once, for this run alone; None where the data has no test split."""
     test_average_class_error: float | None = None
@@ -33,17 +33,17 @@ class SettingResult(RunResult):
 
 
 class Verdict(Record):
-    """Whether fine-tuning helped: the kept model and the head on the frozen features, on the same
+    """Whether fine-tuning helped: the selected model and the head on the frozen features, on the same
     images."""
 
     split: str
     """`test`, or `val` where there is no test split."""
     images: int
     top1_error: float
-    """Of the kept model, a fraction."""
+    """Of the selected model, a fraction."""
     frozen_head_top1_error: float
     gain: float
-    """By how much the kept model errs less; 0 where the head itself is kept."""
+    """By how much the selected model errs less; 0 where the head itself is selected."""
     interval: tuple[float, float]
     """95 % interval of the gain, from the images on which the two differ."""
     sentence: str
@@ -71,7 +71,7 @@ class TrainingSummary(Record):
     versions: dict[str, str]
     device: str
     notes: tuple[str, ...] = ()
-    """Of the search: what ended it, what was left out, why others that did as well are not kept."""
+    """Of the search: what ended it, what was left out, why others that did as well are not selected."""
 
     @property
     def succeeded(self) -> bool:

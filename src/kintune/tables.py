@@ -226,13 +226,13 @@ def summary_table(summary: TrainingSummary | Plan) -> str:
     )
     lines = [table]
     if summary.best is not None:
-        lines.append(_kept_text(summary.best, differing_fields(trained)))
+        lines.append(_selected_text(summary.best, differing_fields(trained)))
         if summary.verdict is not None:
-            lines.append(f"verdict {summary.verdict.sentence}")
-        lines.append(f"model   {summary.model_path}")
+            lines.append(f"verdict   {summary.verdict.sentence}")
+        lines.append(f"model     {summary.model_path}")
     else:
         lines.append("no run completed: see the reasons above and in the report")
-    lines.append(f"repeat  {summary.command}")
+    lines.append(f"repeat    {summary.command}")
     return "\n".join([*lines, summary.report_path])
 
 
@@ -258,11 +258,11 @@ def _run_row(run: RunResult, label: str, varied: Sequence[str]) -> tuple[str, ..
     )
 
 
-def _kept_text(best: BestRun, varied: Sequence[str]) -> str:
+def _selected_text(best: BestRun, varied: Sequence[str]) -> str:
     tested = best.test_top1_error
     test = "no test split to read" if tested is None else f"test error {tested:.2%}"
     setting = describe_setting(best.hyperparameters, varied)
-    return f"kept    {setting}: validation error {best.validation_top1_error:.2%}, {test}"
+    return f"selected  {setting}: validation error {best.validation_top1_error:.2%}, {test}"
 
 
 def health_table(health: "HealthReport") -> str:

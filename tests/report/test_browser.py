@@ -40,7 +40,7 @@ def test_page_opens_offline_without_a_fault(make_tune, browser, width, scheme):
     shown.hover()
     assert "validation error 14.0" in page.locator("#tip").inner_text()
     page.mouse.move(*page.evaluate(THIRD_EPOCH))
-    assert page.locator("#tip").inner_text().startswith("epoch 3: 0.467 · kept, recommended")
+    assert page.locator("#tip").inner_text().startswith("epoch 3: 0.467 · selected, recommended")
     page.keyboard.press("Escape")
     assert page.locator("#tip").is_hidden()
 

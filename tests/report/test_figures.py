@@ -56,7 +56,7 @@ def test_error_figure_marks_runs_and_band(make_tune, width):
     lost = next(mark for mark in figure.marks if mark.kind == "lost")
     assert lost.y == figure.lost_y
     assert lost.y < figure.frame.top
-    assert {label.text for label in figure.labels} == {"kept, recommended", "usual default"}
+    assert {label.text for label in figure.labels} == {"selected, recommended", "usual default"}
 
 
 def test_circles_do_not_cover_each_other():

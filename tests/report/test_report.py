@@ -66,8 +66,8 @@ def test_summary_comes_first(make_tune):
     text = page_of(make_tune()).text
     opening = text[: text.index("Recommendation")]
     assert "pocket on wardrobe" in opening
-    assert "The run kept of 4 is wrong on 20.0 % of the test images" in opening
-    assert "Effective learning rate kept 0.05" in opening
+    assert "The selected run of 4 is wrong on 20.0 % of the test images" in opening
+    assert "Selected effective learning rate 0.05" in opening
     assert "kintune tune photos --model pocket --runs 4" in opening
     assert "recommended 14.0 % at 0.05; usual default 19.0 % at 0.1" in opening
 
@@ -102,7 +102,7 @@ def test_distances_are_shown_where_they_have_a_scale(make_tune):
 
 def test_every_run_has_a_row_with_its_reason(make_tune):
     text = page_of(make_tune()).text
-    assert "aaaa00000002 kept recommended 14.0 % 0.05 0.005 0.9 0.0001 32 6" in text
+    assert "aaaa00000002 selected recommended 14.0 % 0.05 0.005 0.9 0.0001 32 6" in text
     assert "aaaa00000003 usual default 19.0 %" in text
     assert "aaaa00000004 – 10 1" in text
     assert "diverged loss is not finite" in text
@@ -136,7 +136,7 @@ def test_runs_that_the_summary_does_not_name_are_left_out(make_tune):
         lambda it: it.update(runs=[run for run in it["runs"] if run["id"] != DIVERGED]),
     )
     text = page_of(folder).text
-    assert "The run kept of 3" in text
+    assert "The selected run of 3" in text
     assert DIVERGED not in text
     assert "Crosses: runs that diverged" not in text
 

@@ -20,7 +20,7 @@ from kintune.search import (
     Observation,
     Point,
     SearchSpace,
-    kept,
+    select_rate,
     standard_error,
 )
 
@@ -38,7 +38,7 @@ def lost_after(
     Args:
         outcome: the guess to begin at.
         draws: of the errors that runs have.
-        keeps_lowest: keep the lowest error, whatever was recommended (`kintune.search.kept`).
+        keeps_lowest: keep the lowest error, whatever was recommended (`kintune.search.select_rate`).
 
     Raises:
         ValueError: the case has no curve.
@@ -75,10 +75,12 @@ def _losses(outcome: Outcome, seed: int, *, keeps_lowest: bool) -> list[float]:
 
 
 def kept_point(history: History, expected: float | None, images: int | None) -> Point:
-    """What a search that ended here would keep (`kintune.search.kept`)."""
+    """What a search that ended here would keep (`kintune.search.select_rate`)."""
     points = [each.point for each in history.finished]
     rates, errors = [p.effective_lr for p in points], [each.error for each in history.finished]
-    return points[kept(rates, errors, expected, [standard_error(min(errors), images)] * len(rates))]
+    return points[
+        select_rate(rates, errors, expected, [standard_error(min(errors), images)] * len(rates))
+    ]
 
 
 def mean_lost_after(

@@ -53,9 +53,9 @@ class Output:
         return tuple(dict.fromkeys(("momentum", "freeze_bn_stats", *self.varied)))
 
     def name_of(self, run: Run) -> str:
-        """What sets a run apart: its label, and whether it is kept; mostly nothing."""
-        kept = "best so far" if self.is_going else "kept"
-        names = (kept if run == self.winner else "", self.summary.labels.get(run.id, ""))
+        """What sets a run apart: its label, and whether it is selected; mostly nothing."""
+        selected = "best so far" if self.is_going else "selected"
+        names = (selected if run == self.winner else "", self.summary.labels.get(run.id, ""))
         return ", ".join(name for name in names if name)
 
 

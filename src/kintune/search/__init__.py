@@ -4,8 +4,8 @@ from kintune.search.choice import (
     Mistakes,
     decades_between,
     difference_error,
-    kept,
     paired_standard_error,
+    select_rate,
     standard_error,
 )
 from kintune.search.engines import ENGINES
@@ -48,11 +48,11 @@ __all__ = [
     "difference_error",
     "distinct",
     "explain_outcomes",
-    "kept",
     "live_table",
     "paired_standard_error",
     "paper_grid",
     "scratch_grid",
     "search",
+    "select_rate",
     "standard_error",
 ]

@@ -1,4 +1,4 @@
-"""Which of the runs that were tried is kept, and how sure a difference between two of them is.
+"""Which of the runs that were tried is selected, and how sure a difference between two of them is.
 
 All runs are validated on the same images, so two of them are compared image by image: where both
 are right or both wrong nothing is learned about which is better (McNemar 1947). The lowest of
@@ -81,19 +81,19 @@ def _shares(seeds: Sequence[Mistakes], images: int) -> np.ndarray:
     return wrong
 
 
-def kept(
+def select_rate(
     rates: Sequence[float],
     errors: Sequence[float],
     expected: float | None,
     noise: Sequence[float],
 ) -> int:
-    """The index of the rate that is kept; of equal ones the smallest.
+    """Return the index of the selected rate; of equal ones the smallest.
 
     Args:
         rates: effective learning rates, at least one.
         errors: the validation error of each, a fraction.
-        expected: the effective rate that was recommended: the nearest to it, in log rate, is kept
-            of those that are at most a standard error worse than the lowest. None keeps the lowest.
+        expected: the effective rate that was recommended: the nearest to it, in log rate, is selected
+            of those that are at most a standard error worse than the lowest. None selects the lowest.
         noise: standard error of the difference of each error to the lowest.
     """
     least = min(errors)
