@@ -229,7 +229,7 @@ def plain_run(task: Task, key: dict[str, Any]) -> dict[str, Any]:
     with torch.inference_mode():
         network.eval()
         parts = np.array_split(tests, math.ceil(len(tests) / 100))
-        logits = [network(normal(torch.stack([centre(images[i]) for i in p]))) for p in parts]
+        logits = [network(normal(torch.stack([center(images[i]) for i in p]))) for p in parts]
     wrong = torch.cat(logits).argmax(1) != labels[tests]
     return {"test_error": wrong.double().mean().item(), "train_losses": losses}
 
@@ -259,7 +259,7 @@ def normal(images: Tensor) -> Tensor:
     return ((images - 0.5) / 0.5).contiguous(memory_format=torch.channels_last)
 
 
-def centre(image: Tensor) -> Tensor:
+def center(image: Tensor) -> Tensor:
     """The central square of uint8 (h, w, 3), float32 (3, s, s) in [0, 1]."""
     top, left = (round((side - SIZE) / 2) for side in image.shape[:2])
     return image[top : top + SIZE, left : left + SIZE].permute(2, 0, 1) / 255

@@ -221,11 +221,11 @@ def decode_case(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def forward_case(args: argparse.Namespace) -> dict[str, Any]:
-    """The network over centre crops that lie in memory as it wants them: nothing else is timed."""
+    """The network over center crops that lie in memory as it wants them: nothing else is timed."""
     import torch
 
-    from kintune.backbones import normalised
-    from kintune.datasets.transforms import centre_crops
+    from kintune.backbones import normalized
+    from kintune.datasets.transforms import center_crops
     from kintune.features import images_at_once
 
     backbone, dataset = _loaded(args)
@@ -233,8 +233,8 @@ def forward_case(args: argparse.Namespace) -> dict[str, Any]:
     indices = dataset.splits["train"]
     count = images_at_once("cpu", backbone.input.image_size)
     batches = [
-        normalised(
-            centre_crops(dataset.images, indices[start : start + count], size), backbone.input
+        normalized(
+            center_crops(dataset.images, indices[start : start + count], size), backbone.input
         )
         for size in [backbone.input.image_size]
         for start in range(0, len(indices), count)

@@ -10,7 +10,7 @@ each repeat every way does one epoch of training, then one pass of feature extra
 - **kintune** is `fine_tune` from its second epoch on, with its validation, metrics and checkpoints,
   and `extract_features`, once the images are decoded;
 - **timm** is `create_loader` with the transforms of `create_transform` (random resized crop, flip,
-  colour jitter 0.4) on the same files, persistent workers, torch's SGD; with the number of workers
+  color jitter 0.4) on the same files, persistent workers, torch's SGD; with the number of workers
   that was fastest in a first round of all;
 - **memory** is the bare network on as many images that lie ready in batches of our size: the same
   step, or a forward pass.

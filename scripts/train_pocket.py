@@ -65,7 +65,7 @@ def read_parquet(path: Path) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     return torch.from_numpy(np.stack(images)), torch.tensor(labels), kept
 
 
-def normalised(images: torch.Tensor) -> torch.Tensor:
+def normalized(images: torch.Tensor) -> torch.Tensor:
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     x = (images.float() / 255 - mean) / std
     return x.contiguous(memory_format=torch.channels_last)
@@ -112,7 +112,7 @@ def train(
             optimizer.param_groups[0]["lr"] = learning_rate(
                 epoch * per_epoch + index, epochs * per_epoch
             )
-            x = normalised(augmented(images[batch], generator))
+            x = normalized(augmented(images[batch], generator))
             with torch.autocast("cpu", torch.bfloat16, enabled=architecture == POCKET):
                 loss = F.cross_entropy(network(x).float(), labels[batch])
             optimizer.zero_grad()
@@ -129,7 +129,7 @@ def accuracy_on_test(network: nn.Module, data: Path) -> tuple[float, int]:
     """Top-1 on the test images of the classes kept, and how many these are."""
     images, labels, _ = read_parquet(data / "test.parquet")
     network.eval()
-    logits = torch.cat([network(normalised(part)) for part in images.split(500)])
+    logits = torch.cat([network(normalized(part)) for part in images.split(500)])
     return (logits.argmax(1) == labels).float().mean().item(), len(labels)
 
 
@@ -137,7 +137,7 @@ def accuracy_on_test(network: nn.Module, data: Path) -> tuple[float, int]:
 def penultimate(network: PocketNet, images: torch.Tensor) -> torch.Tensor:
     """Features (n, 192) before the head, batch statistics frozen."""
     network.eval()
-    parts = [penultimate_features(network, "fc", normalised(part)) for part in images.split(500)]
+    parts = [penultimate_features(network, "fc", normalized(part)) for part in images.split(500)]
     return torch.cat([features for features, _ in parts])
 
 

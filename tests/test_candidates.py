@@ -15,9 +15,9 @@ from kintune.options import PrototypesOptions, SimilarityOptions
 from kintune.similarity import Similarity, SourceRanking
 
 
-def write_images(folder, colours, per_class=6, seed=0):
+def write_images(folder, colors, per_class=6, seed=0):
     rng = np.random.default_rng(seed)
-    for name, shade in colours.items():
+    for name, shade in colors.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(per_class):
             pixels = np.clip(shade + rng.normal(0, 25, (32, 32, 3)), 0, 255).astype(np.uint8)
@@ -27,7 +27,7 @@ def write_images(folder, colours, per_class=6, seed=0):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Three sets: two alike in their colours, one other, and one without class folders."""
+    """Three sets: two alike in their colors, one other, and one without class folders."""
     root = tmp_path_factory.mktemp("images")
     red, blue = np.array([200, 40, 40]), np.array([40, 40, 200])
     green, yellow = np.array([40, 200, 40]), np.array([220, 220, 40])

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from kintune import features as module
-from kintune.backbones import Backbone, load_backbone, normalised, penultimate_features
+from kintune.backbones import Backbone, load_backbone, normalized, penultimate_features
 from kintune.datasets import DecodedImages, ImageDataset
-from kintune.datasets.transforms import centre_crops
+from kintune.datasets.transforms import center_crops
 from kintune.errors import DataError, IncomparableError
 from kintune.features import extract_features
 
@@ -53,7 +53,7 @@ def test_rows_are_the_splits_images_in_order(backbone, dataset, monkeypatch):
     monkeypatch.setattr(module, "BATCH_SIZE", 4)
     features = extract_features(backbone, dataset, "train")
     indices = dataset.splits["train"]
-    batch = normalised(centre_crops(dataset.images, indices, 32), backbone.input)
+    batch = normalized(center_crops(dataset.images, indices, 32), backbone.input)
     with torch.inference_mode():
         expected, logits = penultimate_features(backbone.network, backbone.head_name, batch)
     np.testing.assert_allclose(features.values, expected.numpy(), rtol=1e-4, atol=1e-5)
@@ -66,7 +66,7 @@ def test_rows_are_the_splits_images_in_order(backbone, dataset, monkeypatch):
 
 def test_second_time_nothing_is_computed(backbone, dataset, monkeypatch):
     first = extract_features(backbone, dataset)
-    monkeypatch.setattr(module, "centre_crops", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(module, "center_crops", lambda *_: pytest.fail("computed again"))
     second = extract_features(backbone, dataset)
     assert np.array_equal(first.values, second.values)
     assert first.mean_confidence == second.mean_confidence
@@ -124,7 +124,7 @@ def test_values_are_mapped_from_a_file_and_read_in_parts(backbone, dataset, monk
 
 def test_entropy_of_the_heads_outputs(backbone, dataset):
     features = extract_features(backbone, dataset)
-    batch = normalised(centre_crops(dataset.images, dataset.splits["train"], 32), backbone.input)
+    batch = normalized(center_crops(dataset.images, dataset.splits["train"], 32), backbone.input)
     with torch.inference_mode():
         shares = backbone.network(batch).softmax(1)
     expected = -(shares * shares.log()).sum(1).mean().item()

@@ -97,7 +97,7 @@ def test_torchs_decay_stays_when_momentum_moves_and_the_papers_does_not():
     assert settings().with_momentum(0.0).weight_decay == pytest.approx(1e-5)
 
 
-def test_appendix_d_is_a_grid_of_twenty_for_each_regulariser():
+def test_appendix_d_is_a_grid_of_twenty_for_each_regularizer():
     grid = [
         appendix_d(32, regularizer="l2", lr=lr, weight_decay=decay)
         for lr in APPENDIX_D_LRS

@@ -26,7 +26,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def images(tmp_path) -> list[Path]:
-    """Three noisy images: square, wide and grey."""
+    """Three noisy images: square, wide and gray."""
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 256, shape) for shape in ((16, 16, 3), (20, 50, 3), (16, 16))]
     paths = [tmp_path / f"{index}.png" for index in range(len(arrays))]

@@ -34,7 +34,7 @@ def test_it_is_ridge_regression_fitted_again_without_each_image(width, monkeypat
     wrong = 0
     for left_out in range(len(values)):
         kept = np.arange(len(values)) != left_out
-        # The mean is fitted without a penalty beside the centred features.
+        # The mean is fitted without a penalty beside the centered features.
         design = np.hstack([values[kept], np.ones((kept.sum(), 1))])
         ridge = np.diag([*np.full(width, penalty), 0.0])
         weights = np.linalg.solve(design.T @ design + ridge, design.T @ np.eye(3)[labels[kept]])

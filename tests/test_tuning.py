@@ -53,7 +53,7 @@ def call(capsys, *words):
     return stop.value.code, json.loads(out) if out.startswith("{") else out, err
 
 
-def test_it_searches_and_says_why_and_what_it_learnt(words, tmp_path, capsys):
+def test_it_searches_and_says_why_and_what_it_learned(words, tmp_path, capsys):
     code, answer, err = call(capsys, *words, "--runs", "3")
     assert code == 0
     assert len({run["id"] for run in answer["runs"]}) == 3

@@ -36,9 +36,9 @@ def write_photographs(folder: Path, counts: Sequence[tuple[str, int]], shorter_s
 
 
 def _scene(generator: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3): luminance and weaker colours whose amplitude falls as 1 / f."""
-    grey, warm, tint = (_field(generator, height, width) for _ in range(3))
-    rgb = np.stack([grey + 0.4 * warm, grey - 0.2 * warm - 0.2 * tint, grey + 0.4 * tint], axis=2)
+    """uint8 (height, width, 3): luminance and weaker colors whose amplitude falls as 1 / f."""
+    gray, warm, tint = (_field(generator, height, width) for _ in range(3))
+    rgb = np.stack([gray + 0.4 * warm, gray - 0.2 * warm - 0.2 * tint, gray + 0.4 * tint], axis=2)
     return np.clip(128 + 50 * rgb, 0, 255).astype(np.uint8)
 
 

@@ -152,7 +152,7 @@ def _measure(
     for note in (*backbone.notes, *dataset.notes, *source.notes):
         announce(f"- {note}")
     features = extract_features(backbone, dataset, device=device)
-    if not dataset.is_labelled:
+    if not dataset.is_labeled:
         features = clustered(features, options.clusters, seed=options.seed)
     return domain_similarity(
         source, features, model=backbone.name, target=dataset.name, gamma=options.gamma

@@ -176,7 +176,7 @@ def _selected(curve: Sequence[_Scored], space: SearchSpace | None) -> _Scored:
 
 
 def lowest_seed(setting: SettingResult) -> RunResult:
-    """The run of a setting whose model is selected: lowest validation error, the first of equals."""
+    """The selected run of a setting: lowest validation error, the first of equals."""
     first = RunResult(**setting.model_dump(include=set(RunResult.model_fields)))
     return min((first, *setting.repeats), key=lambda run: run.validation_top1_error or 0.0)
 

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 WIDTH = 0.35
 """Standard deviation of the kernel, decades."""
 JUMP_ODDS, JUMP_ERROR = 1.5, 0.2
-"""Between neighbouring rates that differ by more than both, in log odds and in error, there is a
+"""Between neighboring rates that differ by more than both, in log odds and in error, there is a
 jump: beyond it training breaks down, and that says nothing of the errors before it."""
 MIN_RATES = 4
 """Distinct rates that a curve needs."""

@@ -36,7 +36,7 @@ def deliver(
     selected: SettingResult | None,
     head: SettingResult | None,
 ) -> Delivery:
-    """Test the selected setting's model, of a search keep a copy of it where it is easily found, and
+    """Test the selected setting's model, keep a copy of a search's where it is easily found, and
     compare it with the head on the frozen features.
 
     Args:

@@ -54,7 +54,7 @@ class RunRecord(Record):
     normalised_l2: tuple[float, ...] = ()
     """|θ|² over its value at the start after each epoch, five significant digits."""
     normalised_penalty: tuple[float, ...] = ()
-    """The same of the run's regulariser; empty where that is nothing at the start."""
+    """The same of the run's regularizer; empty where that is nothing at the start."""
     versions: dict[str, str]
     processor: str
     device: str = "cpu"

@@ -28,11 +28,11 @@ from numpy.lib.format import write_array_header_1_0
 from torch import Tensor, nn
 
 from kintune.arrays import FeatureArray, LabelArray, OutputArray
-from kintune.backbones import Backbone, normalised, penultimate_features
+from kintune.backbones import Backbone, normalized, penultimate_features
 from kintune.datasets import DecodedImages, ImageDataset, Split
 from kintune.datasets.entries import DamagedEntry, building, cache_root, read_entry, verify
 from kintune.datasets.prefetch import prefetch
-from kintune.datasets.transforms import centre_crops
+from kintune.datasets.transforms import center_crops
 from kintune.errors import DataError, IncomparableError
 from kintune.progress import announce, progress_bar
 from kintune.records import Record, content_id
@@ -103,7 +103,7 @@ def extract_features(
     *,
     device: str = "cpu",
 ) -> Features:
-    """Features of one split: centre crops through the network in evaluation mode.
+    """Features of one split: center crops through the network in evaluation mode.
 
     Computed in float32, so that processors with and without bfloat16 agree and features can be
     compared with prototypes made elsewhere. Cached on disk by extractor and content of the images;
@@ -160,7 +160,7 @@ def _extract(
     size = backbone.input.image_size
     batch_size = images_at_once(device, size)
     parts = [slice(start, start + batch_size) for start in range(0, len(indices), batch_size)]
-    cropped = (centre_crops(dataset.images, indices[rows], size) for rows in parts)
+    cropped = (center_crops(dataset.images, indices[rows], size) for rows in parts)
     released = batch_size * _batches_before_release(dataset.images, backbone.num_features)
     with (
         (folder / _VALUES).open("wb") as file,  # into a mapped file a full disk would be a signal
@@ -169,7 +169,7 @@ def _extract(
     ):
         write_array_header_1_0(file, _header(len(indices), backbone.num_features))
         for rows, crops in zip(parts, prefetch(cropped), strict=True):
-            batch = normalised(crops.to(device), backbone.input)
+            batch = normalized(crops.to(device), backbone.input)
             features, logits = penultimate_features(network, backbone.head_name, batch)
             file.write(np.ascontiguousarray(features.cpu().numpy(), np.float32).data)
             outputs[rows] = _confidence_and_entropy(logits).cpu().numpy()

@@ -76,7 +76,7 @@ class Hyperparameters(Record):
     new_part_decay: float | None = Field(default=None, ge=0)
     """Decay λ2, or β, of the new head; None is the same as the rest for L2 and 0.01 for L2-SP."""
     exempt_bias_and_norm: bool = False
-    """Biases and the parameters of normalisation do not decay. In the paper everything does."""
+    """Biases and the parameters of normalization do not decay. In the paper everything does."""
     head_start: HeadStart = defaults.HEAD_START
     """The new head's weights at the start: drawn from N(0, 0.01^2) as in the paper, or a linear
     classifier of the frozen features (`kintune.training.head_start`)."""
@@ -89,7 +89,7 @@ class Hyperparameters(Record):
     """Largest Euclidean norm of the gradient of all trained parameters together; longer gradients
     are shortened to it. None clips nothing, as in the paper."""
     freeze_bn_stats: bool = defaults.FREEZE_BN_STATS
-    """Batch normalisation uses the source's running statistics, and leaves them alone."""
+    """Batch normalization uses the source's running statistics, and leaves them alone."""
 
     @model_validator(mode="before")
     @classmethod
@@ -205,8 +205,8 @@ def appendix_d(
 
     Batch size 64, 9,000 iterations with one decay at 6,000, momentum 0.9; λ2 = λ1 for L2 and 0.01
     for L2-SP. It rests on the code of Li et al. (2018), which has decay inside the gradient and the
-    rate outside the velocity, as torch does, and penalises weights alone, not biases and
-    normalisation. That code's momentum does not look ahead; this one does, as the paper's.
+    rate outside the velocity, as torch does, and penalizes weights alone, not biases and
+    normalization. That code's momentum does not look ahead; this one does, as the paper's.
 
     Args:
         steps_per_epoch: batches of 64 in the training images (`kintune.training.batch_bounds`):

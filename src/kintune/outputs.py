@@ -24,8 +24,8 @@ TASK_MARKER = "task.json"
 def evaluate_best(
     task: Task, best: RunResult, model_folder: Path, folder: Path
 ) -> tuple[BestRun, Evaluation]:
-    """Read the test split for the selected run, or validation where there is no test split, and keep
-    its predictions in `folder`/evaluation.json."""
+    """Read the test split for the selected run, or validation where there is none, and keep its
+    predictions in `folder`/evaluation.json."""
     split = "test" if len(task.dataset.splits["test"]) else "val"
     evaluation = evaluate_model_folder(model_folder, task.dataset, split, device=task.device)
     write_json(folder / "evaluation.json", _predictions(task.dataset, split, evaluation))

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kintune.backbones import normalised
+from kintune.backbones import normalized
 from kintune.datasets import DecodedImages
 from kintune.datasets.decode import ImageScale, decode_file, in_threads
-from kintune.datasets.transforms import centre_crops
+from kintune.datasets.transforms import center_crops
 from kintune.datasets.values import value_range_note
 from kintune.datasets.walk import IMAGE_EXTENSIONS, is_visible
 from kintune.errors import DataError, ModelError
@@ -142,8 +142,8 @@ def _images_below(folder: Path) -> Iterator[Path]:
 def _classify(
     model: FineTunedModel, paths: list[str], pixels: list[np.ndarray], top: int, device: str
 ) -> list[Prediction]:
-    crops = centre_crops(_joined(pixels), np.arange(len(pixels)), model.input.image_size)
-    logits = model.network(normalised(crops.to(device), model.input)).float()
+    crops = center_crops(_joined(pixels), np.arange(len(pixels)), model.input.image_size)
+    logits = model.network(normalized(crops.to(device), model.input)).float()
     if not logits.isfinite().all():
         row = int(logits.isfinite().all(1).logical_not().nonzero()[0])
         raise ModelError(

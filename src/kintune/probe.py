@@ -16,14 +16,14 @@ Floats = NDArray[np.float64]
 def probe_error(features: Features, seed: int = 0) -> float:
     """Top-1 error of ridge regression onto the classes, each image predicted by all others.
 
-    Features are standardised. The predictions come from one decomposition (leave-one-out residuals
+    Features are standardized. The predictions come from one decomposition (leave-one-out residuals
     are (y - ŷ) / (1 - h); Allen 1974), so nothing is held back from a small data set. The penalty
     with the least error is taken: among four, which flatters little. It is never worse than
     guessing the commonest class: where features tell nothing, an image that is left out makes its
     own class the less likely one.
 
     Args:
-        features: of labelled images, two or more.
+        features: of labeled images, two or more.
         seed: of the draw where there are more than `MAX_IMAGES`.
 
     Returns:

@@ -33,8 +33,8 @@ class SettingResult(RunResult):
 
 
 class Verdict(Record):
-    """Whether fine-tuning helped: the selected model and the head on the frozen features, on the same
-    images."""
+    """Whether fine-tuning helped: the selected model and the head on the frozen features, on the
+    same images."""
 
     split: str
     """`test`, or `val` where there is no test split."""
@@ -71,7 +71,8 @@ class TrainingSummary(Record):
     versions: dict[str, str]
     device: str
     notes: tuple[str, ...] = ()
-    """Of the search: what ended it, what was left out, why others that did as well are not selected."""
+    """Notes of the search: what ended it, what was left out, why others that did as well are not
+    selected."""
 
     @property
     def succeeded(self) -> bool:

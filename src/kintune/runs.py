@@ -70,7 +70,7 @@ class RunConfig(Record):
     devices: int = Field(default=1, ge=1)
     """Replicas of the network, each with its share of every batch and its own batch statistics."""
     micro_batch_size: int | None = Field(default=None, ge=2)
-    """Most images that go through the network at once, and whose statistics normalise them."""
+    """Most images that go through the network at once, and whose statistics normalize them."""
     precision: Precision = "float32"
     """Of forward and backward passes (torch's autocast); weights are float32."""
 

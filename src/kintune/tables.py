@@ -97,9 +97,9 @@ def _one_source(measured: "Similarity") -> str:
     else:
         lines.append("distance and similarity of the paper need source images: --source FOLDER")
     nearest: dict[str, list[str]] = {}
-    for neighbour in measured.nearest_source_classes:
-        text = f"{neighbour.source_class} ({neighbour.cost:.2f})"
-        nearest.setdefault(neighbour.target_class, []).append(text)
+    for neighbor in measured.nearest_source_classes:
+        text = f"{neighbor.source_class} ({neighbor.cost:.2f})"
+        nearest.setdefault(neighbor.target_class, []).append(text)
     rows = [(target, ", ".join(sources)) for target, sources in nearest.items()]
     table = _table(("class", "nearest source classes (cosine distance)"), rows[:MAX_CLASSES])
     more = len(rows) - MAX_CLASSES
@@ -349,6 +349,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     for row in rows:
         table.add_row(*row)
     stream = StringIO()
-    # Wide and without colour: what is piped into a file or another program must not wrap.
+    # Wide and without color: what is piped into a file or another program must not wrap.
     Console(file=stream, width=200, no_color=True, highlight=False, markup=False).print(table)
     return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().splitlines())

@@ -11,9 +11,9 @@ from kintune.backbones import (
     BackboneOverrides,
     build_network,
     load_backbone,
-    normalised,
+    normalized,
     penultimate_features,
-    randomly_initialised,
+    randomly_initialized,
     with_new_head,
 )
 from kintune.errors import ModelError, OptionError
@@ -279,13 +279,13 @@ class TestRandomWeights:
     def test_no_global_random_state_changes(self, pocket_file):
         state = torch.get_rng_state()
         backbone = load_backbone("pocket", weights=pocket_file)
-        randomly_initialised(backbone, 4, seed=0)
+        randomly_initialized(backbone, 4, seed=0)
         with_new_head(backbone, 4, seed=0)
         assert torch.equal(torch.get_rng_state(), state)
 
     def test_from_scratch_depends_on_the_seed_alone(self, pocket_file):
         backbone = load_backbone("pocket", weights=pocket_file)
-        first, again, other = (randomly_initialised(backbone, 4, seed) for seed in (5, 5, 6))
+        first, again, other = (randomly_initialized(backbone, 4, seed) for seed in (5, 5, 6))
         torch.rand(1)
         name = "stages.0.conv1.weight"
         assert torch.equal(first.get_parameter(name), again.get_parameter(name))
@@ -314,24 +314,24 @@ def test_the_extractor_names_weights_and_input(pocket_file, pocket_weights, tmp_
     assert one.extractor.startswith("pocket@32px-")
 
 
-def test_normalised():
+def test_normalized():
     spec = InputSpec(image_size=8, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25))
     images = torch.ones(2, 3, 8, 8)
     expected = torch.tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
-    result = normalised(images, spec)
+    result = normalized(images, spec)
     assert torch.equal(result, expected)
     assert result.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_normalised_is_the_same_of_bytes_and_in_either_layout(layout):
+def test_normalized_is_the_same_of_bytes_and_in_either_layout(layout):
     spec = InputSpec(image_size=8, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
     crops = torch.randint(256, (2, 3, 8, 9), generator=torch.Generator().manual_seed(0))
     images = crops / 255
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (spec.mean, spec.std))
     for given in (images, crops.to(torch.uint8)):
         assert torch.equal(
-            normalised(given.contiguous(memory_format=layout), spec), (images - mean) / std
+            normalized(given.contiguous(memory_format=layout), spec), (images - mean) / std
         )
 
 

@@ -21,7 +21,7 @@ SMALL = BackboneOverrides(image_size=32)
 
 
 def with_statistics(backbone: Backbone) -> Backbone:
-    """Random statistics in every normalisation, so that nothing holds by accident."""
+    """Random statistics in every normalization, so that nothing holds by accident."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(size: int) -> torch.Tensor:
@@ -61,19 +61,19 @@ def test_a_channel_that_never_varies_gives_its_own_activation():
     [
         ("pocket", "ReLU"),
         ("mobilenetv2_035", "ReLU6"),
-        ("densenet121", "ReLU"),  # timm's joined normalisation and activation
+        ("densenet121", "ReLU"),  # timm's joined normalization and activation
         ("torchvision:densenet121", "ReLU"),  # a functional activation
         ("resnetv2_18", "ReLU"),
         ("efficientnet_b0", "SiLU"),
     ],
 )
-def test_activation_is_recognised(model, activation):
+def test_activation_is_recognized(model, activation):
     mean = mean_feature(with_statistics(load_backbone(model, pretrained=False, overrides=SMALL)))
     assert mean.note.endswith(f"through {activation}")
 
 
 def test_mean_feature_is_the_mean_over_what_the_statistics_describe():
-    """Features of normally distributed inputs of the last normalisation, averaged."""
+    """Features of normally distributed inputs of the last normalization, averaged."""
     backbone = with_statistics(load_backbone("pocket", pretrained=False))
     norm = backbone.network.get_submodule("norm")
     assert isinstance(norm, nn.BatchNorm2d)
@@ -120,7 +120,7 @@ def test_moments_carried_through_residual_sums_are_near_the_measured_mean(model)
 
 
 @pytest.mark.parametrize("model", ["resnet10t", "resnet18", "torchvision:resnet50"])
-def test_residual_sums_of_both_libraries_are_recognised(model):
+def test_residual_sums_of_both_libraries_are_recognized(model):
     mean = mean_feature(with_statistics(load_backbone(model, pretrained=False, overrides=SMALL)))
     assert mean.values is not None
     assert "residual sums of the last stage" in mean.note

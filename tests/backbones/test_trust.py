@@ -37,12 +37,12 @@ def scale(layer: nn.Conv2d, by: float) -> None:
         layer.weight.mul_(by)
 
 
-def test_a_layer_before_normalisation_bears_the_square_of_its_size():
+def test_a_layer_before_normalization_bears_the_square_of_its_size():
     first, second, backbone = two_layers()
     before = trust_ratio(backbone)
     scale(first, 3)
     scale(second, 3)
-    # But for the epsilon of the normalisation.
+    # But for the epsilon of the normalization.
     assert trust_ratio(backbone) == pytest.approx(9 * before, rel=0.02)
 
 
@@ -57,7 +57,7 @@ def test_the_fastest_layer_decides():
 
 
 def test_features_count_in_units_of_their_length():
-    """Without normalisation: features twice as long bear steps twice as long, and a layer twice as
+    """Without normalization: features twice as long bear steps twice as long, and a layer twice as
     large turns half as far."""
     torch.manual_seed(0)
     layer = nn.Conv2d(3, 8, 1, bias=False)

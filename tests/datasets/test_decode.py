@@ -72,7 +72,7 @@ def test_transparency_is_laid_on_white(decode):
     assert np.array_equal(pixels[:, 16:], RGB[:, 16:])
 
 
-def test_grey_with_alpha_is_laid_on_white(decode):
+def test_gray_with_alpha_is_laid_on_white(decode):
     pixels = decode(rgba().convert("LA"))
     assert (pixels[:, :8] == 255).all()
     assert np.array_equal(pixels[:, 16:, 0], np.asarray(Image.fromarray(RGB).convert("L"))[:, 16:])

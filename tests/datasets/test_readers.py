@@ -119,7 +119,7 @@ def test_a_flat_folder_is_unlabelled_and_only_to_be_measured(tmp_path, write_ima
     write_images(tmp_path / "flat", {"": 3})
     (tmp_path / "flat" / "notes.txt").touch()
     listing = list_images(tmp_path / "flat", for_training=False)
-    assert not listing.is_labelled
+    assert not listing.is_labeled
     assert [Path(entry.path).name for entry in listing.entries] == ["0.png", "1.png", "2.png"]
     assert {entry.split for entry in listing.entries} == {"train"}
     assert "ignored 1 files" in listing.notes[0]

@@ -7,8 +7,8 @@ import torchvision.transforms.v2.functional as reference
 
 from kintune.datasets.transforms import (
     EpochDraws,
-    centre_crops,
-    colour_jitter,
+    center_crops,
+    color_jitter,
     epoch_draws,
     random_crops,
     shuffled,
@@ -35,9 +35,9 @@ def augmented_crops(images, indices, image_size, kind, draws):
     return varied(crops, kind, draws.values[indices])
 
 
-def test_centre_crops_equal_torchvisions(decoded):
+def test_center_crops_equal_torchvisions(decoded):
     images = decoded(*SIZES)
-    crops = centre_crops(images, EVERY, 28)
+    crops = center_crops(images, EVERY, 28)
     assert crops.shape == (5, 3, 28, 28)
     assert crops.is_contiguous(memory_format=torch.channels_last)
     for pixels, crop in zip(images, crops, strict=True):
@@ -45,19 +45,19 @@ def test_centre_crops_equal_torchvisions(decoded):
         assert torch.equal(crop, expected)
 
 
-def test_no_augmentation_is_the_centre(decoded):
+def test_no_augmentation_is_the_center(decoded):
     images = decoded(*SIZES)
     crops = augmented_crops(images, EVERY, 28, "none", epoch_draws(5, 0, 0))
-    assert torch.equal(crops, centre_crops(images, EVERY, 28) / 255)
+    assert torch.equal(crops, center_crops(images, EVERY, 28) / 255)
 
 
-def test_flip_is_the_centre_mirrored_or_not(decoded):
+def test_flip_is_the_center_mirrored_or_not(decoded):
     images = decoded(*[(32, 40)] * 40)
     indices = np.arange(40)
-    centre = centre_crops(images, indices, 28) / 255
+    center = center_crops(images, indices, 28) / 255
     flipped = augmented_crops(images, indices, 28, "flip", epoch_draws(40, 0, 0))
-    same = (flipped == centre).all(dim=(1, 2, 3))
-    mirrored = (flipped == centre.flip(-1)).all(dim=(1, 2, 3))
+    same = (flipped == center).all(dim=(1, 2, 3))
+    mirrored = (flipped == center.flip(-1)).all(dim=(1, 2, 3))
     assert (same ^ mirrored).all()
     assert 10 < same.sum() < 30
 
@@ -138,7 +138,7 @@ def test_large_boxes_are_not_aliased(decoded):
     assert (crop - 0.5).abs().max() < 0.1
 
 
-def test_colour_jitter_equals_torchvisions_adjustments():
+def test_color_jitter_equals_torchvisions_adjustments():
     batch = torch.rand(6, 3, 9, 11, generator=torch.Generator().manual_seed(0))
     factors = np.random.default_rng(0).uniform(0.6, 1.4, (6, 3))
     expected = torch.stack(
@@ -149,10 +149,10 @@ def test_colour_jitter_equals_torchvisions_adjustments():
             for image, (b, c, s) in zip(batch, factors.tolist(), strict=True)
         ]
     )
-    torch.testing.assert_close(colour_jitter(batch.clone(), factors), expected)
+    torch.testing.assert_close(color_jitter(batch.clone(), factors), expected)
 
 
-def test_colour_jitter_blends_with_black_mean_grey_and_grey():
+def test_color_jitter_blends_with_black_mean_gray_and_gray():
     image = np.array([[[0.2, 0.4]], [[0.3, 0.5]], [[0.6, 0.1]]])  # 3 channels, 1 x 2 pixels
     brightness, contrast, saturation = 0.9, 1.2, 0.7
     weights = np.array([0.2989, 0.587, 0.114])
@@ -160,7 +160,7 @@ def test_colour_jitter_blends_with_black_mean_grey_and_grey():
     mean = np.tensordot(weights, expected, 1).mean()
     expected = contrast * expected + (1 - contrast) * mean
     expected = saturation * expected + (1 - saturation) * np.tensordot(weights, expected, 1)
-    got = colour_jitter(
+    got = color_jitter(
         torch.tensor(image[None], dtype=torch.float32),
         np.array([[brightness, contrast, saturation]]),
     )
@@ -172,7 +172,7 @@ def test_jitter_factors_span_forty_percent(decoded):
     for pixels in images:
         pixels[:] = 100
     crops = augmented_crops(images, np.arange(500), 16, "random_crop", epoch_draws(500, 0, 0))
-    factors = crops[:, 0, 0, 0] / (100 / 255)  # contrast and saturation leave an even grey as it is
+    factors = crops[:, 0, 0, 0] / (100 / 255)  # contrast and saturation leave an even gray as it is
     assert 0.6 <= factors.min() < 0.61
     assert 1.39 < factors.max() <= 1.4
 

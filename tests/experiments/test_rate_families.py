@@ -8,7 +8,7 @@ from tests.experiments.test_rate_models import around_a_line, make
 from kintune.experiments.rate_families import FAMILIES, fit_constant, fit_isotonic, fit_nearest
 
 
-def test_pooled_neighbours_are_those_of_an_independent_solver():
+def test_pooled_neighbors_are_those_of_an_independent_solver():
     scattered = around_a_line()
     noise = np.sqrt(scattered.noise**2 + 0.1**2)
     theirs = IsotonicRegression(out_of_bounds="clip")

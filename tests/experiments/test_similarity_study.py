@@ -21,9 +21,9 @@ from kintune.prototypes import class_prototypes
 
 def features(seed, classes=4, images=12, noise=0.3):
     rng = np.random.default_rng(seed)
-    centres = 1 + rng.normal(size=(classes, 8))
+    centers = 1 + rng.normal(size=(classes, 8))
     labels = np.repeat(np.arange(classes), images)
-    values = centres[labels] + noise * rng.normal(size=(len(labels), 8))
+    values = centers[labels] + noise * rng.normal(size=(len(labels), 8))
     return Features(
         values=values.astype(np.float32),
         labels=labels,
@@ -71,7 +71,7 @@ def test_steps_of_the_series_keep_the_size_and_change_the_image():
     assert {step.shape for step in steps.values()} == {(20, 30, 3)}
     assert np.array_equal(steps["photo"], np.asarray(image))
     assert len(np.unique(steps["posterised"])) == 4
-    assert np.ptp(steps["edges"], axis=2).max() == 0  # grey
+    assert np.ptp(steps["edges"], axis=2).max() == 0  # gray
 
 
 def test_tables_hold_every_network_and_measure():

@@ -22,18 +22,18 @@ def unlabelled(values) -> Features:
 def blobs():
     """Three groups of 40, 20 and 10 images, far apart."""
     rng = np.random.default_rng(0)
-    centres = np.array([[10, 0, 0], [0, 10, 0], [0, 0, 10]])
+    centers = np.array([[10, 0, 0], [0, 10, 0], [0, 0, 10]])
     true = np.repeat([0, 1, 2], [40, 20, 10])
-    return centres, true, unlabelled(centres[true] + 0.1 * rng.normal(size=(70, 3)))
+    return centers, true, unlabelled(centers[true] + 0.1 * rng.normal(size=(70, 3)))
 
 
 def test_separate_groups_are_found(blobs):
-    centres, _true, features = blobs
+    centers, _true, features = blobs
     made = class_prototypes(clustered(features, 3))
     assert made.origin == "clusters"
     assert sorted(made.counts.tolist()) == [10, 20, 40]
     order = np.argsort(made.counts)[::-1]
-    np.testing.assert_allclose(made.means[order], centres, atol=0.1)
+    np.testing.assert_allclose(made.means[order], centers, atol=0.1)
 
 
 def test_the_same_seed_gives_the_same_clusters(blobs):

@@ -46,15 +46,15 @@ def features(values, labels, classes=("a", "b", "c")) -> Features:
 
 
 class TestClassPrototypes:
-    def test_means_weights_and_centre(self):
+    def test_means_weights_and_center(self):
         made = class_prototypes(features([[0, 0], [2, 4], [9, 9]], [0, 0, 1]), domain="d")
         assert made.means.tolist() == [[1, 2], [9, 9]]
         assert made.weights.tolist() == pytest.approx([2 / 3, 1 / 3])
         assert made.counts is not None
         assert made.counts.tolist() == [2, 1]
         assert made.classes == ("a", "b")  # c has no image
-        assert made.centre is not None
-        assert made.centre.tolist() == pytest.approx([11 / 3, 13 / 3])
+        assert made.center is not None
+        assert made.center.tolist() == pytest.approx([11 / 3, 13 / 3])
         assert (made.origin, made.domain, made.extractor) == ("images", "d", "x")
 
     def test_small_classes_are_left_out(self):
@@ -83,7 +83,7 @@ class TestClassPrototypes:
         )
         assert larger.classes == direct.classes == ("a", "c")
         assert larger.weights.tolist() == direct.weights.tolist() == [0.5, 0.5]
-        assert larger.centre.tolist() == direct.centre.tolist()
+        assert larger.center.tolist() == direct.center.tolist()
         assert larger.min_images == 2
         with pytest.raises(DataError, match=r"--min-images 3.*the largest has 2"):
             made.with_min_images(3)
@@ -95,11 +95,11 @@ class TestClassPrototypes:
 
 
 class TestHeadPrototypes:
-    def test_directions_are_the_centred_rows_around_the_mean_feature(self, backbone):
+    def test_directions_are_the_centered_rows_around_the_mean_feature(self, backbone):
         made = head_prototypes(backbone)
         rows = backbone.network.get_parameter("fc.weight").detach().double().numpy()
-        assert made.centre is not None
-        directions = made.means - made.centre
+        assert made.center is not None
+        directions = made.means - made.center
         np.testing.assert_allclose(directions, rows - rows.mean(axis=0), atol=1e-6)
         np.testing.assert_allclose(directions.mean(axis=0), 0, atol=1e-6)
         assert made.weights.sum() == pytest.approx(1)
@@ -244,9 +244,9 @@ class TestSource:
             source_prototypes(backbone, SourceSpec(min_images=5, origin="head"))
 
     def test_images_without_classes_are_grouped(self, backbone, tmp_path):
-        for index, colour in enumerate(["red"] * 6 + ["blue"] * 3):
+        for index, color in enumerate(["red"] * 6 + ["blue"] * 3):
             (tmp_path / "flat").mkdir(exist_ok=True)
-            image = Image.new("RGB", (40, 40), colour)
+            image = Image.new("RGB", (40, 40), color)
             image.putpixel((index, 0), (255, 255, 255))
             image.save(tmp_path / "flat" / f"{index}.png")
         made = source_prototypes(backbone, SourceSpec(path=tmp_path / "flat", clusters=2))

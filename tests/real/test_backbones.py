@@ -47,13 +47,13 @@ def test_the_sidecar_is_enough(real_models, name, classes, domain, first):
     assert not any("Warning" in note for note in backbone.notes)
 
 
-def test_mean_feature_from_the_last_normalisation(real_models):
+def test_mean_feature_from_the_last_normalization(real_models):
     """The file's statistics were measured at 96 px; at that size the mean feature is found."""
     made = head_prototypes(imagenet_network(real_models, 96))
     measured = imagenet_features(real_models, 96).mean(axis=0)
-    assert made.centre is not None
-    assert np.corrcoef(made.centre, measured)[0, 1] > 0.9  # 0.933
-    error = np.linalg.norm(made.centre - measured) / np.linalg.norm(measured)
+    assert made.center is not None
+    assert np.corrcoef(made.center, measured)[0, 1] > 0.9  # 0.933
+    error = np.linalg.norm(made.center - measured) / np.linalg.norm(measured)
     assert error < 0.1  # 0.076
 
 
@@ -64,8 +64,8 @@ def test_mean_feature_from_the_last_normalisation(real_models):
 def test_head_rows_point_to_the_classes(real_models, image_size, least_cosine, least_found):
     """Against one image a class: its own row is among 1,000 the nearest direction."""
     made = head_prototypes(imagenet_network(real_models, image_size))
-    assert made.centre is not None
-    directions = unit(made.means - made.centre)
+    assert made.center is not None
+    directions = unit(made.means - made.center)
     features = imagenet_features(real_models, image_size)
     images = unit(features - features.mean(axis=0))
     cosines = directions @ images.T

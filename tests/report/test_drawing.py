@@ -42,9 +42,9 @@ def test_words_are_escaped_in_svg_and_dark_in_png():
 
 
 def _dark(picture):
-    grey = picture.convert("L")
+    gray = picture.convert("L")
     return [
-        (x, y) for x in range(grey.width) for y in range(grey.height) if grey.getpixel((x, y)) < 100
+        (x, y) for x in range(gray.width) for y in range(gray.height) if gray.getpixel((x, y)) < 100
     ]
 
 
@@ -109,7 +109,7 @@ def test_a_panel_has_its_title_axes_and_a_legend_entry_a_label():
     assert {"Dogs", "rate", "error, %", "m = 0", "m = 0.9", "0.01", "0.1"} <= set(found)
 
 
-def test_lines_differ_without_colour():
+def test_lines_differ_without_color():
     """By dashes and by the shape of their marks."""
     series = tuple(
         Series(label=str(place), points=((0.0, 10.0 * place), (1.0, 10.0 * place)))

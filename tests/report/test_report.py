@@ -306,7 +306,7 @@ def test_the_distance_is_explained_class_by_class(make_tune):
     text = page_of(folder).text
     assert "Of it, distance of the classes 0.5" in text
     assert "and half the shift of the whole 0.12" in text
-    assert "95 % of the source's own classes are from their neighbours: shoe" in text
+    assert "95 % of the source's own classes are from their neighbors: shoe" in text
     assert "Transported from" not in text  # a head gives no plan
 
     def add_plan(measured):

@@ -67,7 +67,7 @@ def test_equal_effective_rates_lie_on_a_diagonal(folder, width):
     assert across(figure.cells[3].x, figure.cells[3].y) > 20
 
 
-def test_the_plane_is_coloured_by_error(folder):
+def test_the_plane_is_colored_by_error(folder):
     cells = plane_figure(read_output(folder), 800).cells
     assert [cell.share for cell in cells] == [pytest.approx(0.909, abs=1e-3), 1, None, 0]
     assert [cell.is_best for cell in cells] == [False, False, False, True]

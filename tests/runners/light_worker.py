@@ -50,13 +50,13 @@ def hold(folder: Path) -> int:
 
 
 def train(config: dict, folder: Path) -> dict:
-    settings, behaviour = config["hyperparameters"], config["model_kwargs"]
+    settings, behavior = config["hyperparameters"], config["model_kwargs"]
     result_path, checkpoint = folder / "result.json", folder / "checkpoint"
     if result_path.exists():
         return json.loads(result_path.read_text())
     done = int(checkpoint.read_text()) if checkpoint.exists() else 0
     for epoch in range(done, settings["epochs"]):
-        time.sleep(behaviour.get("seconds", 0.01))
+        time.sleep(behavior.get("seconds", 0.01))
         with (folder / "ledger").open("a") as ledger:
             ledger.write(f"{epoch}\n")
         replace(checkpoint, epoch + 1)
@@ -81,14 +81,14 @@ def main() -> None:
     while True:
         order = next_line()
         config, folder = order["config"], Path(order["folder"])
-        behaviour = config["model_kwargs"]
-        if behaviour.get("complains"):
+        behavior = config["model_kwargs"]
+        if behavior.get("complains"):
             say(json.dumps({"complaint": "fix this", "kind": "OptionError"}))
             sys.exit(1)
         handle = hold(folder)
         deaths = folder / "deaths"
         died = len(deaths.read_text()) if deaths.exists() else 0
-        if died < behaviour.get("dies", 0):
+        if died < behavior.get("dies", 0):
             deaths.write_text("x" * (died + 1))
             os.kill(os.getpid(), 9)
         (folder / "device").write_text(f"{assignment['device']} {assignment['memory_share']}")

@@ -18,10 +18,10 @@ LIGHT = (sys.executable, "-S", str(Path(__file__).with_name("light_worker.py")))
 SPEC = InputSpec(image_size=8, mean=(0, 0, 0), std=(1, 1, 1))
 
 
-def config(lr: float, **behaviour: object) -> RunConfig:
+def config(lr: float, **behavior: object) -> RunConfig:
     return RunConfig(
         model="pocket",
-        model_kwargs=behaviour,
+        model_kwargs=behavior,
         weights_sha256="",
         input=SPEC,
         data_sha256="",

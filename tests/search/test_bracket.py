@@ -61,7 +61,7 @@ def test_it_flees_divergence_downwards():
     assert min(o.point.effective_lr for o in finished) < 0.05
 
 
-def test_between_worse_neighbours_it_stays_between_them():
+def test_between_worse_neighbors_it_stays_between_them():
     finished = [observed(0.03, 0.3), observed(0.1, 0.1), observed(0.4, 0.3)]
     assert 0.03 < proposed(*finished) < 0.4
 

@@ -11,13 +11,13 @@ def _cloud(rng, classes, dimensions=6):
     return rng.normal(size=(classes, dimensions)).astype(np.float32)
 
 
-def _features_of(rng, centres, images_per_class=20, noise=0.3):
-    labels = np.repeat(np.arange(len(centres)), images_per_class)
-    values = centres[labels] + noise * rng.normal(size=(len(labels), centres.shape[1]))
+def _features_of(rng, centers, images_per_class=20, noise=0.3):
+    labels = np.repeat(np.arange(len(centers)), images_per_class)
+    values = centers[labels] + noise * rng.normal(size=(len(labels), centers.shape[1]))
     return Features(
         values=values.astype(np.float32),
         labels=labels.astype(np.int64),
-        classes=tuple(f"class {k}" for k in range(len(centres))),
+        classes=tuple(f"class {k}" for k in range(len(centers))),
         extractor="x",
     )
 
@@ -29,7 +29,7 @@ def _prototypes_of(means, weights=None, origin="images"):
         weights=np.full(count, 1 / count) if weights is None else weights,
         counts=None,
         classes=tuple(f"source {k}" for k in range(count)),
-        centre=None,
+        center=None,
         extractor="x",
         origin=origin,
         domain="source",

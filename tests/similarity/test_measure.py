@@ -62,7 +62,7 @@ def test_far_is_what_few_classes_of_the_source_are():
         weights=np.full(4, 0.25),
         counts=None,
         classes=("a", "b", "c", "d"),
-        centre=np.zeros(2, np.float32),
+        center=np.zeros(2, np.float32),
         extractor="x",
         origin="images",
         domain="pairs",

@@ -18,8 +18,8 @@ many = settings(max_examples=40, deadline=None)
 seeds, sizes = st.integers(0, 100_000), st.integers(2, 8)
 
 
-def with_centre(prototypes, centre):
-    return dataclasses.replace(prototypes, centre=centre.astype(np.float32))
+def with_center(prototypes, center):
+    return dataclasses.replace(prototypes, center=center.astype(np.float32))
 
 
 class TestClassDistance:
@@ -29,7 +29,7 @@ class TestClassDistance:
         target = prototypes_of(target, np.array([0.5, 0.25, 0.25]))
         # Cosine distances to the nearest source: 0, 1 - 1/sqrt(2), 1 (to the second class).
         expected = 0.25 * (1 - np.sqrt(0.5)) + 0.25
-        found = class_distance(with_centre(source, np.zeros(2)), target)
+        found = class_distance(with_center(source, np.zeros(2)), target)
         assert found == pytest.approx(expected, rel=1e-6)
 
     @many
@@ -37,8 +37,8 @@ class TestClassDistance:
     def test_a_part_is_at_zero_and_more_source_never_farther(self, cloud, prototypes_of, seed, s):
         rng = np.random.default_rng(seed)
         means, target = cloud(rng, s + 1), prototypes_of(cloud(rng, 4))
-        whole = with_centre(prototypes_of(means), np.zeros(6))
-        part = with_centre(prototypes_of(means[:-1]), np.zeros(6))
+        whole = with_center(prototypes_of(means), np.zeros(6))
+        part = with_center(prototypes_of(means[:-1]), np.zeros(6))
         assert class_distance(whole, part) == pytest.approx(0, abs=1e-6)
         assert class_distance(whole, target) <= class_distance(part, target) + 1e-12
 
@@ -46,7 +46,7 @@ class TestClassDistance:
         source, other = np.split(np.eye(8, dtype=np.float32), 2)
         shares = (0, 0.25, 0.5, 0.75, 1)
         mixed = [((1 - share) * other + share * source).astype(np.float32) for share in shares]
-        source = with_centre(prototypes_of(source), np.zeros(8))
+        source = with_center(prototypes_of(source), np.zeros(8))
         values = [class_distance(source, prototypes_of(each)) for each in mixed]
         expected = [1 - share / np.hypot(share, 1 - share) for share in shares]
         assert values == pytest.approx(expected, abs=1e-6)
@@ -54,7 +54,7 @@ class TestClassDistance:
 
 class TestDomainShift:
     def test_closed_form(self, prototypes_of):
-        source = with_centre(prototypes_of(np.eye(2, dtype=np.float32)), np.array([1.0, 0.0]))
+        source = with_center(prototypes_of(np.eye(2, dtype=np.float32)), np.array([1.0, 0.0]))
         target = np.array([[0, 4], [4, 0]], np.float32)
         # Weighted mean (1, 3): the angle to (1, 0) has cosine 1 / sqrt(10).
         found = domain_shift(source, prototypes_of(target, np.array([0.75, 0.25])))
@@ -111,10 +111,10 @@ class TestRelativeDistance:
         equals(prototypes_of(means @ turn), prototypes_of(other @ turn, weights))
 
 
-def test_a_mean_at_the_centre_has_no_direction_even_after_rounding():
-    centre = np.full(500, 0.1, np.float32)
-    nearly = (centre * np.float32(1 + 2e-7))[None]
-    assert not directions(nearly, centre).any()
+def test_a_mean_at_the_center_has_no_direction_even_after_rounding():
+    center = np.full(500, 0.1, np.float32)
+    nearly = (center * np.float32(1 + 2e-7))[None]
+    assert not directions(nearly, center).any()
 
 
 class TestDegenerateDomains:
@@ -125,8 +125,8 @@ class TestDegenerateDomains:
     ):
         rng = np.random.default_rng(10)
         source = prototypes_of(cloud(rng, 4))
-        source = dataclasses.replace(source, centre=source.means.mean(0))
-        features = features_of(rng, np.stack([source.centre] * 2), noise=0.0)
+        source = dataclasses.replace(source, center=source.means.mean(0))
+        features = features_of(rng, np.stack([source.center] * 2), noise=0.0)
         measured = domain_similarity(source, features, model="m", target="t")
         assert measured.class_distance == 1.0
         assert measured.domain_shift == pytest.approx(0)
@@ -135,7 +135,7 @@ class TestDegenerateDomains:
 
     def test_one_target_class_and_one_image(self, cloud, features_of, prototypes_of):
         rng = np.random.default_rng(11)
-        source = with_centre(prototypes_of(cloud(rng, 4)), np.zeros(6))
+        source = with_center(prototypes_of(cloud(rng, 4)), np.zeros(6))
         features = features_of(rng, source.means[2:3], images_per_class=1, noise=0.0)
         measured = domain_similarity(source, features, model="m", target="t")
         assert measured.class_distance == pytest.approx(0.0, abs=1e-6)

@@ -13,10 +13,10 @@ def source(cloud, prototypes_of):
 
 def test_the_interval_holds_the_value_and_narrows_with_more_images(source, cloud, features_of):
     rng = np.random.default_rng(5)
-    centres = source.means[:5] + 0.5 * cloud(rng, 5)
+    centers = source.means[:5] + 0.5 * cloud(rng, 5)
     widths = []
     for images in (5, 200):
-        features = features_of(rng, centres, images, noise=1.0)
+        features = features_of(rng, centers, images, noise=1.0)
         measured = domain_similarity(source, features, model="m", target="t")
         low, high = measured.interval
         assert low <= measured.relative_distance <= high
@@ -29,11 +29,11 @@ def test_draws_are_the_values_at_resampled_means(source, features_of):
     rng = np.random.default_rng(6)
     features = features_of(rng, source.means[:3] + 0.3, 12, noise=0.8)
     draws = bootstrap(source, features, draws=4000).relative_distance
-    centre = source.means.mean(0)
-    units = source.means - centre
+    center = source.means.mean(0)
+    units = source.means - center
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     mean = features.values.mean(0)
-    around = centre * (mean @ centre) / (centre @ centre)
+    around = center * (mean @ center) / (center @ center)
     slow = np.zeros(4000)
     for draw in range(4000):
         whole = np.zeros(6)
@@ -43,8 +43,8 @@ def test_draws_are_the_values_at_resampled_means(source, features_of):
             slow[draw] += (1 - (units @ offset).max() / np.linalg.norm(offset)) / 3
             whole += offset / 3
         mean = whole + around
-        lengths = np.linalg.norm(mean) * np.linalg.norm(centre)
-        slow[draw] += 0.5 * (1 - mean @ centre / lengths)
+        lengths = np.linalg.norm(mean) * np.linalg.norm(center)
+        slow[draw] += 0.5 * (1 - mean @ center / lengths)
     assert draws.mean() == pytest.approx(slow.mean(), abs=4 * slow.std() / 4000**0.5)
     assert draws.std() == pytest.approx(slow.std(), rel=0.08)
 

@@ -1,4 +1,4 @@
-"""A run that takes a second: 30 images of 16 px in three colours, and the pocket network."""
+"""A run that takes a second: 30 images of 16 px in three colors, and the pocket network."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +17,8 @@ MakeConfig = Callable[..., RunConfig]
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of ten noisy images, told apart by their colour."""
-    folder = tmp_path_factory.mktemp("colours")
+    """Three classes of ten noisy images, told apart by their color."""
+    folder = tmp_path_factory.mktemp("colors")
     rng = np.random.default_rng(0)
     for channel, name in enumerate(("blue", "green", "red")):
         (folder / name).mkdir()

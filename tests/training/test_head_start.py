@@ -9,8 +9,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from kintune.backbones import normalised
-from kintune.datasets.transforms import centre_crops
+from kintune.backbones import normalized
+from kintune.datasets.transforms import center_crops
 from kintune.errors import OptionError
 from kintune.training import fine_tune, load_model_folder
 from kintune.training.batch_norm import measuring_mode
@@ -31,7 +31,7 @@ def started(backbone, dataset, config):
 def training_error(network, backbone, dataset, config):
     """Of the network as training sees it."""
     indices = dataset.splits["train"]
-    batch = normalised(centre_crops(dataset.images, indices, 16), backbone.input)
+    batch = normalized(center_crops(dataset.images, indices, 16), backbone.input)
     with torch.inference_mode():
         guesses = measuring_mode(copy.deepcopy(network), config)(batch).argmax(dim=1)
     return (guesses.numpy() != dataset.labels[indices]).mean()
@@ -64,7 +64,7 @@ def test_nothing_but_the_head_is_touched(backbone, dataset, make_config):
     assert changed == {"fc.weight", "fc.bias"}
 
 
-def test_features_are_normalised_as_training_does(backbone, dataset, make_config):
+def test_features_are_normalized_as_training_does(backbone, dataset, make_config):
     """Batch statistics do not know the source's; frozen ones are the source's."""
     for frozen in (False, True):
         config = make_config(head_start="probe", freeze_bn_stats=frozen)

@@ -95,7 +95,7 @@ class TestResult:
 
         assert losses(tmp_path) == pytest.approx(GOLDEN_LOSSES, rel=1e-3)
 
-    def test_learns_to_tell_colours_apart(self, backbone, dataset, make_config, tmp_path):
+    def test_learns_to_tell_colors_apart(self, backbone, dataset, make_config, tmp_path):
         config = make_config(epochs=8, augmentation="flip")
 
         result = fine_tune(backbone, dataset, config, tmp_path)
@@ -229,7 +229,7 @@ class TestSettings:
         )
 
     @pytest.mark.parametrize("name", ["l2", "l2-sp"])
-    def test_the_regulariser_reaches_the_weights(
+    def test_the_regularizer_reaches_the_weights(
         self, backbone, dataset, make_config, tmp_path, name
     ):
         norms = {}
@@ -325,7 +325,7 @@ class TestEngine:
             exempt = change if start[name].ndim == 1 else decayed
             torch.testing.assert_close(moved[True][name], exempt, rtol=0, atol=1e-12)
 
-    def test_torchs_convention_trains_as_torchs_optimiser(
+    def test_torchs_convention_trains_as_torchs_optimizer(
         self, backbone, dataset, make_config, tmp_path
     ):
         """In float64: in float32 a ReLU whose input is nearly zero may open on one side alone."""

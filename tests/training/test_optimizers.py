@@ -1,4 +1,4 @@
-"""Equations (1) and (2) against an independent transcription, and the optimiser's own promises."""
+"""Equations (1) and (2) against an independent transcription, and the optimizer's own promises."""
 
 import copy
 
@@ -63,12 +63,12 @@ def test_equals_the_equations_through_decays_of_the_rate(momentum, decay):
     np.testing.assert_allclose(ours(DECAYED, momentum, decay), expected, rtol=0, atol=1e-12)
 
 
-def test_a_regulariser_takes_the_place_of_the_decay():
+def test_a_regularizer_takes_the_place_of_the_decay():
     decayed = ours(DECAYED, 0.9, 0.3)
 
-    regularised = ours(DECAYED, 0.9, 0.0, regularizer=L2(0.3))
+    regularized = ours(DECAYED, 0.9, 0.0, regularizer=L2(0.3))
 
-    np.testing.assert_allclose(regularised, decayed, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(regularized, decayed, rtol=0, atol=1e-14)
 
 
 def torch_convention(lrs: list[float], momentum: float, decay: float) -> np.ndarray:
@@ -94,7 +94,7 @@ def held(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> np.ndarra
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_torchs_convention_is_its_equations_and_its_optimiser(momentum, decay):
+def test_torchs_convention_is_its_equations_and_its_optimizer(momentum, decay):
     parameter = nn.Parameter(torch.from_numpy(START.copy()))
     found = held(NesterovSGD([parameter], 0.1, momentum, decay, convention="torch"), parameter)
 
@@ -107,7 +107,7 @@ def test_torchs_convention_is_its_equations_and_its_optimiser(momentum, decay):
     np.testing.assert_allclose(found, held(sgd, other), rtol=0, atol=1e-12)
 
 
-def test_a_regulariser_adds_to_the_gradient_in_torchs_convention():
+def test_a_regularizer_adds_to_the_gradient_in_torchs_convention():
     ends = []
     for options in ({"weight_decay": 0.3}, {"regularizer": L2(0.3)}):
         parameter = nn.Parameter(torch.from_numpy(START.copy()))

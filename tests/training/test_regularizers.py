@@ -113,7 +113,7 @@ def test_l2sp_equals_l2_where_it_starts_at_zero():
     assert torch.equal(zero.gradients(parameters)[0], L2(0.3).gradients(parameters)[0])
 
 
-def test_none_is_no_regulariser(network):
+def test_none_is_no_regularizer(network):
     assert regularizer_for(settings("none"), network, "head") is None
 
 

@@ -66,7 +66,7 @@ def test_the_rate_over_the_squared_norm_of_what_only_has_a_direction(
 
 
 def test_scale_invariant_weights_change_nothing_when_scaled(backbone):
-    """In training mode, where batches normalise: with running statistics a scale would show."""
+    """In training mode, where batches normalize: with running statistics a scale would show."""
     network = with_new_head(backbone, 3, seed=0).train()
     images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     before = network(images)

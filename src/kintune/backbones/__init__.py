@@ -6,11 +6,11 @@ from kintune.backbones.backbone import (
     Backbone,
     load_backbone,
     named_architecture,
-    randomly_initialised,
+    randomly_initialized,
     with_new_head,
 )
 from kintune.backbones.facts import BackboneOverrides, WeightsFacts, sidecar_facts
-from kintune.backbones.heads import head_rows, normalised, penultimate_features
+from kintune.backbones.heads import head_rows, normalized, penultimate_features
 from kintune.backbones.mean_features import MeanFeature, mean_feature
 from kintune.backbones.trust import trust_ratio, trust_ratios
 from kintune.backbones.weights import tensors_sha256
@@ -29,9 +29,9 @@ __all__ = [
     "load_backbone",
     "mean_feature",
     "named_architecture",
-    "normalised",
+    "normalized",
     "penultimate_features",
-    "randomly_initialised",
+    "randomly_initialized",
     "sidecar_facts",
     "tensors_sha256",
     "trust_ratio",

@@ -171,7 +171,7 @@ def with_new_head(backbone: Backbone, num_classes: int, seed: int) -> nn.Module:
     return replaced_head(backbone.network, backbone.head_name, num_classes, seed)
 
 
-def randomly_initialised(backbone: Backbone, num_classes: int, seed: int) -> nn.Module:
+def randomly_initialized(backbone: Backbone, num_classes: int, seed: int) -> nn.Module:
     """The same architecture from scratch, with the head that `with_new_head` draws.
 
     Torch's global random state stays as it was.

@@ -70,7 +70,7 @@ def penultimate_features(
     return seen[0].flatten(1), logits
 
 
-def normalised(images: Tensor, spec: InputSpec) -> Tensor:
+def normalized(images: Tensor, spec: InputSpec) -> Tensor:
     """RGB minus mean, over standard deviation; channels last.
 
     Args:

@@ -1,7 +1,7 @@
 """How a network makes its features, and what their mean over its own domain then is.
 
-Batch normalisation stores, for each channel, what its output looks like over the training images:
-mean β and standard deviation |γ|. Where normalisation, activation and global average pooling stand
+Batch normalization stores, for each channel, what its output looks like over the training images:
+mean β and standard deviation |γ|. Where normalization, activation and global average pooling stand
 directly before the head, the mean feature is E[act(z)] with z ~ N(β, γ²): no image is needed. The
 normal shape is the one assumption.
 """
@@ -38,9 +38,9 @@ class MeanFeature:
 
 
 def mean_feature(backbone: Backbone) -> MeanFeature:
-    """The mean feature of the source domain, from the last normalisation's statistics.
+    """The mean feature of the source domain, from the last normalization's statistics.
 
-    Exact in kind for normalisation -> activation -> average pooling -> head. Where a residual sum
+    Exact in kind for normalization -> activation -> average pooling -> head. Where a residual sum
     stands there (ResNet), moments are carried through the last stage, or the mean is left out.
 
     Raises:
@@ -51,7 +51,7 @@ def mean_feature(backbone: Backbone) -> MeanFeature:
     for name, activation in ACTIVATIONS.items():
         if _equal(features, activation(z).mean(dim=(2, 3))):
             values = expected_activation(name, *output_moments(norm))
-            note = f"mean feature from the last normalisation's statistics through {name}"
+            note = f"mean feature from the last normalization's statistics through {name}"
             return MeanFeature(values, note)
     carried = carried_mean(backbone.network, name_of_norm, partial(_probe, backbone))
     if carried is not None:
@@ -62,14 +62,14 @@ def mean_feature(backbone: Backbone) -> MeanFeature:
     if _ends_in_residual_sum(backbone, norm):
         return MeanFeature(None, "mean feature left out: the network ends in a residual sum")
     raise ModelError(
-        f"{backbone.name}: the head's rows give the source classes only where normalisation, "
+        f"{backbone.name}: the head's rows give the source classes only where normalization, "
         "activation and average pooling stand directly before it, and here they do not. Pass "
         "--source with a folder of source images or a prototype file."
     )
 
 
 def _last_norm(backbone: Backbone) -> tuple[str, nn.BatchNorm2d]:
-    """The normalisation that is called last, with its dotted path."""
+    """The normalization that is called last, with its dotted path."""
     called: list[str] = []
     norms = {
         name: module for name, module in backbone.network.named_modules() if has_statistics(module)
@@ -85,7 +85,7 @@ def _last_norm(backbone: Backbone) -> tuple[str, nn.BatchNorm2d]:
             hook.remove()
     if not called:
         raise ModelError(
-            f"{backbone.name}: has no batch normalisation, whose statistics would give its mean "
+            f"{backbone.name}: has no batch normalization, whose statistics would give its mean "
             "feature. Pass --source with a folder of source images or a prototype file."
         )
     return called[-1], norms[called[-1]]
@@ -96,7 +96,7 @@ def _remember(called: list[str], name: str, _norm: nn.Module, _inputs: object) -
 
 
 def _features_of_known_input(backbone: Backbone, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Features (1, d) when the last normalisation is fed noise, and its output z (1, d, h, w).
+    """Features (1, d) when the last normalization is fed noise, and its output z (1, d, h, w).
 
     The noise is ten times as wide as the domain's, so that z reaches every piece of an activation.
     """
@@ -134,7 +134,7 @@ def _ends_in_residual_sum(backbone: Backbone, norm: nn.BatchNorm2d) -> bool:
 def _features_of_known_output(
     backbone: Backbone, norm: nn.BatchNorm2d, offset: float, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Features (1, d) when the last normalisation gives noise around `offset`, and the noise."""
+    """Features (1, d) when the last normalization gives noise around `offset`, and the noise."""
     outputs: list[Tensor] = []
 
     def replace(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def _equal(features: Tensor, expected: Tensor) -> bool:
 
 
 def _of(tensor: Tensor | None) -> Tensor:
-    """A tensor of an affine normalisation with running statistics: it is there."""
+    """A tensor of an affine normalization with running statistics: it is there."""
     if tensor is None:
-        raise ModelError("the last normalisation has no weights or no running statistics.")
+        raise ModelError("the last normalization has no weights or no running statistics.")
     return tensor.detach()

@@ -1,4 +1,4 @@
-"""Means and spreads of channels, z ~ N(mean, std²), through what stands behind a normalisation."""
+"""Means and spreads of channels, z ~ N(mean, std²), through what stands behind a normalization."""
 
 from collections.abc import Callable
 from math import pi
@@ -26,12 +26,12 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def has_statistics(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
-    """Whether it is a batch normalisation that knows what its output looks like."""
+    """Whether it is a batch normalization that knows what its output looks like."""
     return isinstance(module, nn.BatchNorm2d) and module.affine and module.track_running_stats
 
 
 def output_moments(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Mean β and standard deviation of a normalisation's output over its training images.
+    """Mean β and standard deviation of a normalization's output over its training images.
 
     Returns:
         Both float64 (d,).

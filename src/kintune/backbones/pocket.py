@@ -1,7 +1,7 @@
 """`pocket`: the embedded network, small enough to ship and to fine-tune in seconds on a CPU.
 
 A pre-activation residual network (He et al. 2016, "Identity mappings in deep residual networks",
-arXiv:1603.05027): normalisation, ReLU and global average pooling stand directly before the linear
+arXiv:1603.05027): normalization, ReLU and global average pooling stand directly before the linear
 head, as in the paper's ResNet-101-V2. Its weights, labels and class prototypes are made by
 `scripts/train_pocket.py`; `pocket.md` beside them is the model card.
 """
@@ -16,7 +16,7 @@ POCKET_CLASSES = 80
 
 
 class PreActivationBlock(nn.Module):
-    """Two 3x3 convolutions, each after normalisation and ReLU, around a shortcut.
+    """Two 3x3 convolutions, each after normalization and ReLU, around a shortcut.
 
     Maps (n, in_channels, h, w) to (n, out_channels, h / stride, w / stride).
     """

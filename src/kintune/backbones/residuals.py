@@ -1,8 +1,8 @@
 """The mean feature of a network that ends in a residual sum, relu(branch + shortcut).
 
-No normalisation stands behind the sum, so its moments are stored nowhere. They are carried there:
-the last stage begins with a block that normalises both terms, and each later block adds a
-normalised branch to what the block before it gave.
+No normalization stands behind the sum, so its moments are stored nowhere. They are carried there:
+the last stage begins with a block that normalizes both terms, and each later block adds a
+normalized branch to what the block before it gave.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def carried_mean(network: nn.Module, last_norm: str, probe: Callable[[], Tensor]
 
     Args:
         network: in evaluation mode.
-        last_norm: dotted path of the last normalisation, which lies in the last stage.
+        last_norm: dotted path of the last normalization, which lies in the last stage.
         probe: gives the network an image and returns its features (1, d).
 
     Returns:

@@ -53,12 +53,12 @@ def trust_ratios(backbone: Backbone, device: str = "cpu") -> dict[str, float]:
 
     This is what LARS scales a layer's rate with (You et al. 2017, arXiv:1708.03888), since called
     its trust ratio. A step of effective rate η' changes W by η' ‖∇W‖ / ‖W‖ of its length. With
-    normalisation behind, that is an angle, and all that counts: c W has the gradient ∇W / c and
+    normalization behind, that is an angle, and all that counts: c W has the gradient ∇W / c and
     is stable up to c² times the rate (section 3.3: η' / |θ|² acts).
 
     The images are noise with the spectrum of photographs (amplitude 1/f; Field 1987) and the loss
     is the features' product with random directions, over their length: this is a property of the
-    network, whatever the target. Normalisation takes batch statistics, as in training.
+    network, whatever the target. Normalization takes batch statistics, as in training.
 
     Args:
         backbone: stays as it is.
@@ -87,7 +87,7 @@ def trust_ratios(backbone: Backbone, device: str = "cpu") -> dict[str, float]:
 
 
 def _with_batch_statistics(network: nn.Module) -> nn.Module:
-    """A copy in which normalisation alone is in training mode: nothing is dropped."""
+    """A copy in which normalization alone is in training mode: nothing is dropped."""
     found = copy.deepcopy(network).eval().requires_grad_(requires_grad=True)
     for module in found.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -106,7 +106,7 @@ def _weights(network: nn.Module, head_name: str) -> Iterator[tuple[str, Tensor]]
 
 def _noise(count: int, size: int, generator: torch.Generator) -> Tensor:
     """`count` images of noise with amplitudes in proportion to 1/f, float32 (b, 3, size, size),
-    each with mean 0 and deviation 1, as a network's normalised input has."""
+    each with mean 0 and deviation 1, as a network's normalized input has."""
     across, down = torch.fft.rfftfreq(size), torch.fft.fftfreq(size)
     squared = across.square() + down.square()[:, None]
     white = torch.randn(count, 3, size, size, generator=generator)

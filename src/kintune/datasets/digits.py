@@ -15,7 +15,7 @@ _TEST_FRACTION = 0.2
 
 
 def read_digits(source: str) -> Listing:
-    """1797 grey images of 8 x 8 pixels, 10 classes, 80 % train and 20 % test, always the same.
+    """1797 gray images of 8 x 8 pixels, 10 classes, 80 % train and 20 % test, always the same.
 
     Written as PNG on first use, to `<cache root>/datasets/digits`.
 

@@ -1,4 +1,4 @@
-"""A labelled set of images, decoded and memory-mapped."""
+"""A labeled set of images, decoded and memory-mapped."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ class ImageDataset:
     """Of that draw."""
     validation_is_drawn: bool = False
     """Whether the validation images were drawn from the training images."""
-    is_labelled: bool = True
+    is_labeled: bool = True
     """False for images of a flat folder, which stand in one class."""
     decode_seconds: float = 0.0
     """Estimate for decoding the files of which this is a sample; 0 where all are decoded."""

@@ -42,7 +42,7 @@ class Listing:
     """In the order train, val, test; classes and files sorted within."""
     classes: tuple[str, ...]
     """Classes of the training split, sorted; one may have no image."""
-    is_labelled: bool = True
+    is_labeled: bool = True
     """False for a flat folder of images, which all belong to the class `UNLABELLED`."""
     notes: tuple[str, ...] = ()
 

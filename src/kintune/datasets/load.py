@@ -133,7 +133,7 @@ def _dataset(
         name=listing.name,
         source=listing.source,
         classes=listing.classes,
-        is_labelled=listing.is_labelled,
+        is_labeled=listing.is_labeled,
         paths=tuple(entry.path for entry in listing.entries),
         labels=labels,
         splits=splits,

@@ -79,7 +79,7 @@ def read_flat_folder(source: str) -> Listing | None:
         entries=tuple(ImageEntry(path, UNLABELLED, "train") for path in paths),
         classes=(UNLABELLED,),
         notes=walk.notes(),
-        is_labelled=False,
+        is_labeled=False,
     )
     refuse_names(listing)
     return listing

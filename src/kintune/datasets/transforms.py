@@ -19,7 +19,7 @@ from kintune.hyperparameters import AugmentationName
 MIN_AREA = 0.08
 MAX_ASPECT = 4 / 3
 JITTER = 0.4
-_GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2 luma, rounded as in torchvision
+_GRAY = (0.2989, 0.587, 0.114)  # ITU-R 601-2 luma, rounded as in torchvision
 
 _AUGMENTATION_STREAM = 0
 _SHUFFLE_STREAM = 1
@@ -58,7 +58,7 @@ def shuffled(indices: IndexArray, seed: int, epoch: int) -> IndexArray:
     return _generator(seed, epoch, _SHUFFLE_STREAM).permutation(indices)
 
 
-def centre_crops(images: DecodedImages, indices: IndexArray, image_size: int) -> ByteBatch:
+def center_crops(images: DecodedImages, indices: IndexArray, image_size: int) -> ByteBatch:
     """The central squares of b images, uint8 RGB (b, 3, image_size, image_size), channels last.
 
     Args:
@@ -67,7 +67,7 @@ def centre_crops(images: DecodedImages, indices: IndexArray, image_size: int) ->
         image_size: side of the squares, pixels.
     """
     sizes = images.sizes[indices]
-    boxes = _centred(np.full_like(sizes, image_size), sizes)
+    boxes = _centered(np.full_like(sizes, image_size), sizes)
     squares = np.empty((len(indices), image_size, image_size, 3), np.uint8)
     for square, index, (top, left, height, width) in zip(squares, indices, boxes, strict=True):
         square[:] = images[index][top : top + height, left : left + width]
@@ -95,13 +95,13 @@ def random_crops(
         draws: rows for all of `images`.
     """
     if kind in ("flip", "none"):
-        return centre_crops(images, indices, image_size)
+        return center_crops(images, indices, image_size)
     boxes = _boxes(kind, images.sizes[indices], image_size, draws.values[indices])
     return _crops(images, indices, boxes, image_size)
 
 
 def varied(crops: ByteBatch, kind: AugmentationName, rows: Rows) -> Batch:
-    """The rest of the augmentation: each crop mirrored or not, and its colours changed.
+    """The rest of the augmentation: each crop mirrored or not, and its colors changed.
 
     `random_resized_crop` and `random_crop` do both, `flip` mirrors, `none` does neither.
 
@@ -118,15 +118,15 @@ def varied(crops: ByteBatch, kind: AugmentationName, rows: Rows) -> Batch:
         crops[mirrored] = crops[mirrored].flip(-1)
     batch = crops.float().div_(255)
     if kind in ("random_resized_crop", "random_crop"):
-        return colour_jitter(batch, 1 + JITTER * (2 * rows[:, 5:8] - 1))
+        return color_jitter(batch, 1 + JITTER * (2 * rows[:, 5:8] - 1))
     return batch
 
 
-def colour_jitter(batch: Batch, factors: Factors) -> Batch:
+def color_jitter(batch: Batch, factors: Factors) -> Batch:
     """Change brightness, contrast and saturation of each image by its factors, in place.
 
-    Each is a blend f x + (1 - f) y, cut to [0, 1], with y black, the image's mean grey and the
-    pixel's grey. Without the cut the three commute, so that one order serves for all.
+    Each is a blend f x + (1 - f) y, cut to [0, 1], with y black, the image's mean gray and the
+    pixel's gray. Without the cut the three commute, so that one order serves for all.
 
     Args:
         batch: RGB in [0, 1].
@@ -135,18 +135,18 @@ def colour_jitter(batch: Batch, factors: Factors) -> Batch:
     columns = torch.from_numpy(factors).to(batch.device, torch.float32).T
     brightness, contrast, saturation = columns[:, :, None, None, None]
     batch.mul_(brightness).clamp_(0, 1)
-    _blend(batch, _grey(batch).mean(dim=(2, 3), keepdim=True), contrast)
-    return _blend(batch, _grey(batch), saturation)
+    _blend(batch, _gray(batch).mean(dim=(2, 3), keepdim=True), contrast)
+    return _blend(batch, _gray(batch), saturation)
 
 
 def _blend(batch: torch.Tensor, other: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     return batch.mul_(factor).add_(other.mul_(1 - factor)).clamp_(0, 1)
 
 
-def _grey(batch: torch.Tensor) -> torch.Tensor:
-    red, green, blue = _GREY
-    grey = batch[:, 0:1] * red
-    return grey.add_(batch[:, 1:2], alpha=green).add_(batch[:, 2:3], alpha=blue)
+def _gray(batch: torch.Tensor) -> torch.Tensor:
+    red, green, blue = _GRAY
+    gray = batch[:, 0:1] * red
+    return gray.add_(batch[:, 1:2], alpha=green).add_(batch[:, 2:3], alpha=blue)
 
 
 def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
@@ -177,13 +177,13 @@ def _boxes(kind: AugmentationName, sizes: Sizes, image_size: int, rows: Rows) ->
         return _placed(_resized_boxes(sizes, rows), sizes, rows)
     if kind == "random_crop":
         return _placed(square, sizes, rows)
-    return _centred(square, sizes)
+    return _centered(square, sizes)
 
 
 def _resized_boxes(sizes: Sizes, rows: Rows) -> Sizes:
     """Aspect log-uniform, area uniform from `MIN_AREA` to the largest box of that aspect.
 
-    The usual way rejects boxes that do not fit and falls back to the centre; this needs a fixed
+    The usual way rejects boxes that do not fit and falls back to the center; this needs a fixed
     number of draws and is always within bounds, up to the rounding to pixels.
     """
     height, width = sizes.T
@@ -200,5 +200,5 @@ def _placed(box: Sizes, sizes: Sizes, rows: Rows) -> Boxes:
     return np.hstack([corners, box])
 
 
-def _centred(box: Sizes, sizes: Sizes) -> Boxes:
+def _centered(box: Sizes, sizes: Sizes) -> Boxes:
     return np.hstack([np.rint((sizes - box) / 2).astype(np.int64), box])

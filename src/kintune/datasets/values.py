@@ -83,10 +83,10 @@ def value_range_note(described: list[tuple[str, str]], images: int) -> tuple[str
 
 def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     if image.mode.startswith("I"):  # "I" holds 16-bit values too: PGM and some PNG
-        return lambda part: _grey(np.asarray(part) / 257)
+        return lambda part: _gray(np.asarray(part) / 257)
     if image.mode == "F":
         factor = 255 if _top(image) == 1 else 1
-        return lambda part: _grey(np.nan_to_num(np.asarray(part)) * factor)
+        return lambda part: _gray(np.nan_to_num(np.asarray(part)) * factor)
     if image.has_transparency_data:
         return _on_white
     return lambda part: part.convert("RGB")
@@ -97,7 +97,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
-def _grey(levels: np.ndarray) -> Image.Image:
+def _gray(levels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8)).convert("RGB")
 
 

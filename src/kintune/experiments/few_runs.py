@@ -38,7 +38,7 @@ def lost_after(
     Args:
         outcome: the guess to begin at.
         draws: of the errors that runs have.
-        keeps_lowest: keep the lowest error, whatever was recommended (`kintune.search.select_rate`).
+        keeps_lowest: select the lowest error, whatever was recommended.
 
     Raises:
         ValueError: the case has no curve.

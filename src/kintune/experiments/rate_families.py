@@ -43,7 +43,7 @@ def fit_nearest(examples: Examples) -> Predictor:
 
 
 def fit_isotonic(examples: Examples) -> Predictor:
-    """Never falling in the first input: pooled neighbours, straight lines between them.
+    """Never falling in the first input: pooled neighbors, straight lines between them.
 
     Pool adjacent violators (Ayer et al. 1955), weighted by the precision of the log rates.
     """

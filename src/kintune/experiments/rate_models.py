@@ -108,7 +108,7 @@ def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "AveragedFit":
     """
     scaled = _scaled(examples, scaling(examples.inputs))
     kernels = _kernels(parts, scaled, scaled)
-    centred = examples.log_rates - examples.log_rates.mean()
+    centered = examples.log_rates - examples.log_rates.mean()
     amplitudes = [
         dict(zip(parts, each, strict=True))
         for each in itertools.product(AMPLITUDES, repeat=len(parts))
@@ -125,7 +125,7 @@ def fit_gaussian(examples: Examples, parts: Sequence[Part]) -> "AveragedFit":
     with threadpool_limits(1, "blas"):
         likelihoods = np.array(
             [
-                _log_likelihood(explained + noise, centred)
+                _log_likelihood(explained + noise, centered)
                 for explained in (_covariance(kernels, each) for each in amplitudes)
                 for noise in noises
             ]
@@ -154,7 +154,7 @@ class GaussianFit:
     """A Gaussian process given its examples."""
 
     examples: Examples
-    """With standardised inputs."""
+    """With standardized inputs."""
     scale: tuple[Floats, Floats]
     """Mean and spread of the inputs, (k,) each."""
     amplitudes: Mapping[Part, float]
@@ -162,7 +162,7 @@ class GaussianFit:
     """By study."""
     level: float
     solved: Floats
-    """Inverse covariance times the centred log rates, (n,)."""
+    """Inverse covariance times the centered log rates, (n,)."""
     inverse: Floats
     """Of the covariance, (n, n)."""
     log_likelihood: float
@@ -231,7 +231,7 @@ def gaussian_fit(
     scale = scaling(examples.inputs)
     scaled = _scaled(examples, scale)
     level = float(examples.log_rates.mean())
-    centred = examples.log_rates - level
+    centered = examples.log_rates - level
     kernels = _kernels(amplitudes, scaled, scaled)
     covariance = _covariance(kernels, amplitudes) + _noise(examples, scatters)
     inverse: Floats = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
@@ -241,18 +241,18 @@ def gaussian_fit(
         amplitudes=amplitudes,
         scatters=scatters,
         level=level,
-        solved=inverse @ centred,
+        solved=inverse @ centered,
         inverse=inverse,
-        log_likelihood=_log_likelihood(covariance, centred),
+        log_likelihood=_log_likelihood(covariance, centered),
     )
 
 
-def _log_likelihood(covariance: Floats, centred: Floats) -> float:
-    """Of centred log rates (n,) under a normal distribution."""
+def _log_likelihood(covariance: Floats, centered: Floats) -> float:
+    """Of centered log rates (n,) under a normal distribution."""
     factor = cho_factor(covariance, lower=True, check_finite=False)
     log_determinant = 2 * np.log(np.diag(factor[0])).sum()
-    squares = centred @ cho_solve(factor, centred, check_finite=False)
-    return -0.5 * float(squares + log_determinant + len(centred) * math.log(2 * math.pi))
+    squares = centered @ cho_solve(factor, centered, check_finite=False)
+    return -0.5 * float(squares + log_determinant + len(centered) * math.log(2 * math.pi))
 
 
 def _noise(examples: Examples, scatters: Mapping[str, Scatter]) -> Floats:

@@ -34,7 +34,7 @@ def rate_units(backbone: Backbone) -> dict[str, float]:
 @torch.no_grad()
 def squared_filter_norm(network: nn.Module) -> float:
     """Harmonic mean over the convolutions of the median squared norm of their filters; 1.0 without
-    convolutions. With normalisation behind a convolution η' / |θ|² is what acts (section 3.3; van
+    convolutions. With normalization behind a convolution η' / |θ|² is what acts (section 3.3; van
     Laarhoven 2017, arXiv:1706.05350)."""
     squared = [
         float(module.weight.flatten(1).square().sum(dim=1).median())

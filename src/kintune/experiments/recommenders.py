@@ -336,8 +336,8 @@ def binomial_interval(successes: int, trials: int, share: float = 0.95) -> tuple
 def _crossing(rising: Callable[[float], float]) -> float:
     low, high = 0.0, 1.0
     for _ in range(60):
-        centre = (low + high) / 2
-        low, high = (low, centre) if rising(centre) > 0 else (centre, high)
+        center = (low + high) / 2
+        low, high = (low, center) if rising(center) > 0 else (center, high)
     return low
 
 

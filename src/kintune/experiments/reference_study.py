@@ -252,8 +252,8 @@ def converged(losses: Sequence[float]) -> bool:
 
     The mean of the second half of the last sixth of training is compared with that of the first:
     single epochs are noisy. It says that going on at the last rate would change little, not that
-    the network has learnt what it can: at a low rate the decays freeze a training that was far from
-    done, and its loss stands still at a high value.
+    the network has learned what it can: at a low rate the decays freeze a training that was far
+    from done, and its loss stands still at a high value.
     """
     last = losses[math.ceil(5 * len(losses) / 6) :]
     if len(last) < 2:

@@ -282,14 +282,14 @@ def _clusters(results: Results) -> str:
     rows = []
     for network in NETWORKS:
         sets = _entry(results, network)
-        labelled = np.array(_column(sets, sets, CHOSEN))
+        labeled = np.array(_column(sets, sets, CHOSEN))
         grouped = np.array([entry["clusters"] for entry in sets.values()])
-        gap = grouped - labelled
+        gap = grouped - labeled
         rows.append(
             [
                 network,
                 f"{gap.mean():+.3f} ± {gap.std(ddof=1):.3f}",
-                f"{_spearman(labelled.tolist(), grouped.tolist()):.2f}",
+                f"{_spearman(labeled.tolist(), grouped.tolist()):.2f}",
             ]
         )
     note = (

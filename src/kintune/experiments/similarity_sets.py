@@ -33,7 +33,7 @@ CALTECH_INSECTS = ("ant", "butterfly", "dragonfly", "mayfly", "tick")
 SERIES = ("photo", "posterised", "edges", "noise")
 """One set, step by step farther from photographs; the last holds nothing of it."""
 SMOOTHED = "painted"
-"""Also made, outside of the order: patches of one colour, as of a broad brush."""
+"""Also made, outside of the order: patches of one color, as of a broad brush."""
 SERIES_FROM = "caltech101"
 MAX_IMAGES = {"train": 500, "test": 250}
 SERIES_CLASSES = (

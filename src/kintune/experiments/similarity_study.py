@@ -30,7 +30,7 @@ from kintune.similarity import (
     earth_movers_distance,
     optimal_transport,
     relative_distance,
-    source_centre,
+    source_center,
 )
 
 NETWORKS = ("pocket", "in1k", "inat_birds", "inat_insects")
@@ -107,8 +107,8 @@ def run(
 def measures(source: Prototypes, features: Features) -> dict[str, float | None]:
     """Every candidate for one source and one target; None where it has no meaning."""
     target = class_prototypes(features)
-    centre = source_centre(source)
-    lengths = np.linalg.norm(source.means - centre, axis=1)
+    center = source_center(source)
+    lengths = np.linalg.norm(source.means - center, axis=1)
     emd = None if source.origin == "head" else earth_movers_distance(source, target)
     directions = class_costs(source, target)
     images = class_costs(source, _each_image(target, features)).min(axis=0)
@@ -129,7 +129,7 @@ def measures(source: Prototypes, features: Features) -> dict[str, float | None]:
         "nearest_class_and_shift": nearest + shift,
         "nearest_class_of_images": float(images.mean()),
         "shift_of_mean": float(
-            np.linalg.norm(features.values.mean(axis=0) - centre) / np.linalg.norm(centre)
+            np.linalg.norm(features.values.mean(axis=0) - center) / np.linalg.norm(center)
         ),
         "head_doubt": doubt,
         "head_entropy": None if entropy is None else entropy / float(np.log(classes)),
@@ -164,7 +164,7 @@ def _sources(network: str, models: Path) -> Iterator[Source]:
     one_image = models / f"mobilenetv2_100.{network}.class_features.safetensors"
     if one_image.exists():
         values = load_file(one_image)[f"features_{IMAGE_SIZE}px"].astype(np.float32)
-        made = replace(head, means=values, centre=values.mean(axis=0), origin="images")
+        made = replace(head, means=values, center=values.mean(axis=0), origin="images")
         kind = "one image a class"
         yield Source(network=network, kind=kind, backbone=backbone, prototypes=made)
 
@@ -179,7 +179,7 @@ def _features_and_probe(backbone: Backbone, place: str) -> tuple[Features, float
 
 
 def probe_error(train: Features, test: Features) -> float:
-    """Error of logistic regression on standardised features (L2, C = 1/d)."""
+    """Error of logistic regression on standardized features (L2, C = 1/d)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

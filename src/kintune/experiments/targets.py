@@ -122,7 +122,7 @@ def subset(files: Files, images: int = TRAIN_IMAGES) -> dict[str, dict[str, list
     """Training and validation images: `images` in all to train on where there are as many, spread
     evenly over the classes; as many again to validate on, at least a fifth of each class.
 
-    The order is that of a hash of the file's name, for neighbours in a listing are often alike.
+    The order is that of a hash of the file's name, for neighbors in a listing are often alike.
     """
     ordered = {label: sorted(each, key=_shuffled) for label, each in files.items()}
     share, rest = divmod(images, len(files))

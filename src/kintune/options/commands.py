@@ -179,7 +179,7 @@ class SearchOptions(TuneOptions):
     batch_sizes: tuple[BatchSize, ...] = ()
     """Batch sizes to choose from."""
     regularizers: tuple[RegularizerName, ...] = ()
-    """Regularisers to choose from."""
+    """Regularizers to choose from."""
     augmentations: tuple[AugmentationName, ...] = ()
     """Augmentations to choose from; see --augmentation."""
     max_epochs: Count | None = None

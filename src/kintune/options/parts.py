@@ -134,7 +134,7 @@ class TrainingOptions(Options):
     new_part_decay: Decay | None = None
     """Decay of the new head; by default --weight-decay with l2 and 0.01 with l2-sp."""
     exempt_bias_and_norm: Flag = False
-    """No decay of biases and of the parameters of normalisation."""
+    """No decay of biases and of the parameters of normalization."""
     schedule: ScheduleName = defaults.SCHEDULE
     """Shape of the learning rate: step divides by 10 at each of --decay-milestones."""
     decay_milestones: tuple[Milestone, ...] = ()

@@ -24,7 +24,7 @@ def default_clusters(images: int) -> int:
 
 
 def clustered(features: Features, clusters: int | None = None, *, seed: int = 0) -> Features:
-    """The same features, labelled by k-means (scikit-learn, Euclidean, k-means++ starts).
+    """The same features, labeled by k-means (scikit-learn, Euclidean, k-means++ starts).
 
     Args:
         features: their labels are not looked at.

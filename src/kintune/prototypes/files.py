@@ -16,7 +16,7 @@ ORIGINS: dict[str, Origin] = {"images": "images", "clusters": "clusters", "head"
 
 
 def save_prototypes(prototypes: Prototypes, path: Path, backbone: Backbone) -> None:
-    """Write prototypes as safetensors: `means`, `weights`, `counts`, `centre`, and in the header
+    """Write prototypes as safetensors: `means`, `weights`, `counts`, `center`, and in the header
     what they are and how they came about: model, its arguments, hash of the weights, preprocessing.
 
     Args:
@@ -35,8 +35,8 @@ def save_prototypes(prototypes: Prototypes, path: Path, backbone: Backbone) -> N
     arrays = {"means": prototypes.means, "weights": prototypes.weights}
     if prototypes.counts is not None:
         arrays["counts"] = prototypes.counts
-    if prototypes.centre is not None:
-        arrays["centre"] = prototypes.centre
+    if prototypes.center is not None:
+        arrays["centre"] = prototypes.center
     header = {
         "extractor": prototypes.extractor,
         "origin": prototypes.origin,
@@ -76,7 +76,7 @@ def _from_parts(arrays: dict[str, Any], header: dict[str, str]) -> Prototypes:
         weights=arrays["weights"],
         counts=arrays.get("counts"),
         classes=tuple(json.loads(header["classes"])),
-        centre=arrays.get("centre"),
+        center=arrays.get("centre"),
         extractor=header["extractor"],
         origin=ORIGINS[header["origin"]],
         domain=header["domain"],

@@ -12,7 +12,7 @@ def head_prototypes(backbone: Backbone) -> Prototypes:
 
     A linear head trained on balanced classes points, for each class, from the mean of all features
     towards the class's: its row minus the mean row is the direction. The mean of all features comes
-    from the last normalisation (`mean_feature`). The length of a direction is a convention, so
+    from the last normalization (`mean_feature`). The length of a direction is a convention, so
     only angles of these prototypes mean something.
 
     Raises:
@@ -25,16 +25,16 @@ def head_prototypes(backbone: Backbone) -> Prototypes:
         )
     mean = mean_feature(backbone)
     rows = head_rows(backbone.network, backbone.head_name).double().numpy()
-    centre = None if mean.values is None else mean.values.numpy()
+    center = None if mean.values is None else mean.values.numpy()
     directions = rows - rows.mean(axis=0)
-    means = directions if centre is None else centre + directions
+    means = directions if center is None else center + directions
     count = len(means)
     return Prototypes(
         means=means.astype(np.float32),
         weights=np.full(count, 1 / count),
         counts=None,
         classes=backbone.source_labels,
-        centre=None if centre is None else centre.astype(np.float32),
+        center=None if center is None else center.astype(np.float32),
         extractor=backbone.extractor,
         origin="head",
         domain=backbone.domain,

@@ -1,11 +1,11 @@
-"""The record, and class means of labelled features."""
+"""The record, and class means of labeled features."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from kintune.arrays import CentreArray, CountArray, MeanArray, WeightArray
+from kintune.arrays import CenterArray, CountArray, MeanArray, WeightArray
 from kintune.errors import DataError
 from kintune.features import Features
 
@@ -17,14 +17,14 @@ class Prototypes:
     """Class means of one domain, through one extractor."""
 
     means: MeanArray
-    """Mean feature of each class, float32 (c, d). From a head: centre plus the class's direction,
+    """Mean feature of each class, float32 (c, d). From a head: center plus the class's direction,
     whose length is a convention."""
     weights: WeightArray
     """Share of each class in the domain, float64 (c,), sum 1."""
     counts: CountArray | None
     """Images behind each mean; None where there were none."""
     classes: tuple[str, ...]
-    centre: CentreArray | None
+    center: CenterArray | None
     """Mean feature of the domain, float32 (d,); None where it is not known."""
     extractor: str
     """`Backbone.extractor` of the network that the features came through."""
@@ -62,7 +62,7 @@ class Prototypes:
             self,
             means=self.means[kept],
             weights=weights,
-            centre=(weights @ self.means[kept].astype(np.float64)).astype(np.float32),
+            center=(weights @ self.means[kept].astype(np.float64)).astype(np.float32),
             counts=self.counts[kept],
             classes=tuple(self.classes[index] for index in kept),
             min_images=min_images,
@@ -95,7 +95,7 @@ def class_prototypes(features: Features, *, min_images: int = 1, domain: str = "
         weights=weights,
         counts=counts[kept],
         classes=tuple(features.classes[index] for index in kept),
-        centre=(weights @ means).astype(np.float32),
+        center=(weights @ means).astype(np.float32),
         extractor=features.extractor,
         origin="clusters" if features.origin == "clusters" else "images",
         domain=domain,

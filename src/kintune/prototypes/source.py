@@ -82,7 +82,7 @@ def _of_folder(backbone: Backbone, spec: SourceSpec, folder: Path, device: str) 
     )
     features = extract_features(backbone, dataset, device=device)
     notes = tuple(f"{dataset.name}: {note}" for note in dataset.notes)
-    if not dataset.is_labelled:
+    if not dataset.is_labeled:
         features = clustered(features, spec.clusters, seed=spec.seed)
         clusters = f"{len(features.classes)} k-means clusters"
         notes += (f"{dataset.name}: no class folders, so {clusters} stand for classes",)

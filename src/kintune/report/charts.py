@@ -1,4 +1,4 @@
-"""Charts of panels whose lines differ in shade, dashes and marks, so that print needs no colour."""
+"""Charts of panels whose lines differ in shade, dashes and marks, so that print needs no color."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ _MIN_SPAN = 4.0
 """Of a percent axis."""
 
 SHADES = ("#000000", "#c04000", "#0060b0", "#808080", "#208040", "#902090", "#a08000")
-"""In grey print from dark to light and back: black, rust, blue, grey, green, purple, ochre."""
+"""In gray print from dark to light and back: black, rust, blue, gray, green, purple, ochre."""
 DASHES: tuple[tuple[float, ...], ...] = ((), (6, 3), (2, 2), (8, 3, 2, 3), (4, 4), (1, 3), (10, 4))
 
 

@@ -1,4 +1,4 @@
-"""Training curves: one line a run, coloured by effective learning rate from low to high."""
+"""Training curves: one line a run, colored by effective learning rate from low to high."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -124,10 +124,10 @@ def _deciding_values(series: _Series) -> list[float]:
 def _with_labels(lines: Sequence[Line], frame: Frame) -> tuple[Line, ...]:
     """The lines with their labels pushed apart; the winner's comes first where room is short."""
     room = int((frame.bottom - frame.top) // _LABEL_HEIGHT)
-    labelled = sorted(lines, key=lambda line: not line.is_winner)[:room]
+    labeled = sorted(lines, key=lambda line: not line.is_winner)[:room]
     heights: dict[int, float] = {}
     lowest_free = frame.top
-    for line in sorted(labelled, key=lambda line: line.end_y):
+    for line in sorted(labeled, key=lambda line: line.end_y):
         heights[line.rank] = max(line.end_y, lowest_free)
         lowest_free = heights[line.rank] + _LABEL_HEIGHT
     ceiling = frame.bottom

@@ -24,11 +24,11 @@ from kintune.report.reading import Output
 from kintune.setting_text import RECIPE_NAMES, describe_fields, field_name
 
 _RIGHT, _WRONG, _PAIRS = 12, 24, 12
-_PICTURED_CLASSES, _PICTURES, _NEIGHBOURS = 8, 3, 3
+_PICTURED_CLASSES, _PICTURES, _NEIGHBORS = 8, 3, 3
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """A target class, images of it, and the source classes nearest to it."""
 
     target_class: str
@@ -97,7 +97,7 @@ def _context(output: Output) -> dict[str, object]:
         "origins": _origins(recommendation) if recommendation else [],
         "curve_figures": [curves.curve_figure(output, q) for q in (curves.LOSS, curves.ERROR)],
         "pictured": _PICTURED_CLASSES,
-        "neighbours": _neighbours(output.similarity, gallery),
+        "neighbors": _neighbors(output.similarity, gallery),
         "class_figures": [
             classes.class_figure(output.similarity, width)
             for width in classes.WIDTHS
@@ -138,17 +138,17 @@ def _test_error(output: Output) -> float | None:
     return evaluation.top1_error if evaluation and evaluation.split == "test" else None
 
 
-def _neighbours(similarity: Similarity | None, gallery: Gallery | None) -> list[Neighbours]:
+def _neighbors(similarity: Similarity | None, gallery: Gallery | None) -> list[Neighbors]:
     """Target classes in the order of their nearest source class, the nearest first."""
     found: defaultdict[str, list[SourceClass]] = defaultdict(list)
     for entry in similarity.nearest_source_classes if similarity else ():
         found[entry.target_class].append(entry)
     nearest = sorted(found, key=lambda name: min(entry.cost for entry in found[name]))
     return [
-        Neighbours(
+        Neighbors(
             name,
             gallery.of_class(name, _PICTURES) if gallery and rank < _PICTURED_CLASSES else [],
-            sorted(found[name], key=lambda entry: entry.cost)[:_NEIGHBOURS],
+            sorted(found[name], key=lambda entry: entry.cost)[:_NEIGHBORS],
             _flows(similarity, name),
         )
         for rank, name in enumerate(nearest)
@@ -169,7 +169,7 @@ def _flows(similarity: Similarity | None, name: str) -> list[ClassFlow]:
     )
     return [
         flow.replace(share=flow.share / own if own else flow.share)
-        for flow in sorted(into, key=lambda flow: -flow.share)[:_NEIGHBOURS]
+        for flow in sorted(into, key=lambda flow: -flow.share)[:_NEIGHBORS]
     ]
 
 

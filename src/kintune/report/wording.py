@@ -64,6 +64,6 @@ def wilson_interval(error: float, images: int, z: float = 1.96) -> tuple[float, 
     (0.055, 0.174)
     """
     spread = z * z / images
-    centre = (error + spread / 2) / (1 + spread)
+    center = (error + spread / 2) / (1 + spread)
     half = z * math.sqrt(error * (1 - error) / images + spread / images / 4) / (1 + spread)
-    return centre - half, centre + half
+    return center - half, center + half

@@ -94,7 +94,7 @@ class _Look:
         return math.log10(low), math.log10(high)
 
     @property
-    def centre(self) -> float:
+    def center(self) -> float:
         """Where to begin: the best guess, else the middle of the bounds."""
         prior = self.space.prior
         return math.log10(prior.best) if prior else sum(self.bounds) / 2
@@ -127,7 +127,7 @@ class _Look:
     def _first(self) -> Iterator[Proposal]:
         if not self.history.finished:
             known = "the recommendation's best guess" if self.space.prior else "the middle"
-            yield self._propose(self.centre, f"{known}, to begin with")
+            yield self._propose(self.center, f"{known}, to begin with")
 
     def _other_augmentations(self) -> Iterator[Proposal]:
         """Each once, at the best rate so far, and before other rates: which one is better depends
@@ -155,7 +155,7 @@ class _Look:
         """Other workers need something to do before the first result is there."""
         if not self.history.finished:
             for count in range(1, 1 + len(self.history.pending)):
-                for log_rate in (self.centre + count * self.step, self.centre - count * self.step):
+                for log_rate in (self.center + count * self.step, self.center - count * self.step):
                     yield from self._if_apart(log_rate, "beside the best guess, while it runs")
 
     def _outward(self) -> Iterator[Proposal]:
@@ -226,7 +226,7 @@ class _Look:
                 log_rates,
                 errors,
                 images=self.space.validation_images,
-                centre=self.centre if self.space.prior else None,
+                center=self.center if self.space.prior else None,
                 width=self.width,
             )
 

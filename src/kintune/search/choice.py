@@ -92,8 +92,9 @@ def select_rate(
     Args:
         rates: effective learning rates, at least one.
         errors: the validation error of each, a fraction.
-        expected: the effective rate that was recommended: the nearest to it, in log rate, is selected
-            of those that are at most a standard error worse than the lowest. None selects the lowest.
+        expected: the effective rate that was recommended: of those that are at most a standard
+            error worse than the lowest, the nearest to it in log rate is selected. None selects the
+            lowest.
         noise: standard error of the difference of each error to the lowest.
     """
     least = min(errors)

@@ -1,7 +1,7 @@
 """The space that is searched: effective learning rate, and what else may be chosen.
 
 A point is an effective learning rate η' and one of the space's variants (momentum, decay, batch
-size, regulariser, augmentation). Moving along η' keeps the weight decay λ; moving between momenta
+size, regularizer, augmentation). Moving along η' keeps the weight decay λ; moving between momenta
 keeps η' and the decay per step, so that what is compared is momentum alone.
 """
 

@@ -34,7 +34,7 @@ class Surrogate:
     """Clipped: see `CLIP_FACTOR`."""
     noise: Floats
     """Standard deviation of each error."""
-    centre: float | None
+    center: float | None
     """Where the recommendation expects the minimum; None without one."""
     width: float
     """Decades from there to the edge of the recommended range."""
@@ -62,9 +62,9 @@ class Surrogate:
         return np.array([_improvement(lowest - m, s) for m, s in zip(mean, deviation, strict=True)])
 
     def _mean(self, log_rates: Floats) -> Floats:
-        if self.centre is None:
+        if self.center is None:
             return np.zeros_like(log_rates)
-        away = (log_rates - self.centre) / max(self.width, LENGTH)
+        away = (log_rates - self.center) / max(self.width, LENGTH)
         return 0.5 * self.scale * np.minimum(away**2, 4.0)
 
     def _kernel(self, one: Floats, other: Floats) -> Floats:
@@ -78,7 +78,7 @@ def fit_surrogate(
     errors: Sequence[float],
     *,
     images: int | None,
-    centre: float | None,
+    center: float | None,
     width: float,
 ) -> Surrogate:
     """Fit errors at log rates, each measured on `images` images."""
@@ -90,7 +90,7 @@ def fit_surrogate(
         log_rates=np.asarray(log_rates, dtype=np.float64),
         errors=clipped,
         noise=np.sqrt(variance + SEED_NOISE**2),
-        centre=centre,
+        center=center,
         width=width,
     )
 

@@ -8,7 +8,7 @@ lacks. `relative_distance` depends on neither: see `kintune.similarity.relative`
 
 from kintune.similarity.explanation import (
     Flow,
-    Neighbour,
+    Neighbor,
     far_cost,
     nearest_source_classes,
     transport_flows,
@@ -20,7 +20,7 @@ from kintune.similarity.relative import (
     class_distance,
     domain_shift,
     relative_distance,
-    source_centre,
+    source_center,
 )
 from kintune.similarity.resampling import BOOTSTRAP_DRAWS, Draws, bootstrap
 from kintune.similarity.transport import (
@@ -34,7 +34,7 @@ __all__ = [
     "BOOTSTRAP_DRAWS",
     "Draws",
     "Flow",
-    "Neighbour",
+    "Neighbor",
     "Similarity",
     "SourceRanking",
     "TransportPlan",
@@ -50,6 +50,6 @@ __all__ = [
     "optimal_transport",
     "rank_sources",
     "relative_distance",
-    "source_centre",
+    "source_center",
     "transport_flows",
 ]

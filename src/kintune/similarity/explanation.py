@@ -8,23 +8,23 @@ import numpy as np
 from kintune.arrays import CostArray
 from kintune.prototypes import Prototypes
 from kintune.records import Record
-from kintune.similarity.relative import class_costs, directions, source_centre
+from kintune.similarity.relative import class_costs, directions, source_center
 from kintune.similarity.transport import TransportPlan
 
-NEIGHBOURS = 3
+NEIGHBORS = 3
 FLOWS = 5
 FAR_QUANTILE = 0.95
 MAX_SPACED = 1000
 """Source classes whose distance to the nearest other one is looked at."""
 
 
-class Neighbour(Record):
+class Neighbor(Record):
     """A source class near a target class."""
 
     target_class: str
     source_class: str
     cost: float
-    """Cosine distance between the two centred class means: 0 the same direction, 1 unrelated."""
+    """Cosine distance between the two centered class means: 0 the same direction, 1 unrelated."""
     share: float
     """Share of the target's images in the target class."""
 
@@ -40,12 +40,12 @@ class Flow(Record):
     """Euclidean distance of the two class means; share times cost, summed, is `distance`."""
 
 
-def nearest_source_classes(source: Prototypes, target: Prototypes) -> tuple[Neighbour, ...]:
+def nearest_source_classes(source: Prototypes, target: Prototypes) -> tuple[Neighbor, ...]:
     """For each target class its three nearest source classes, nearest first."""
     cost = class_costs(source, target)
-    order = np.argsort(cost, axis=0, kind="stable")[:NEIGHBOURS]
+    order = np.argsort(cost, axis=0, kind="stable")[:NEIGHBORS]
     return tuple(
-        Neighbour(
+        Neighbor(
             target_class=target.classes[j],
             source_class=source.classes[i],
             cost=float(cost[i, j]),
@@ -82,7 +82,7 @@ def far_cost(source: Prototypes) -> float:
     """
     step = max(1, len(source.means) // MAX_SPACED)
     chosen = np.arange(0, len(source.means), step)
-    units = directions(source.means, source_centre(source))
+    units = directions(source.means, source_center(source))
     cost = np.clip(1 - units @ units[chosen].T, 0.0, 2.0)
     cost[chosen, np.arange(len(chosen))] = np.inf
     return float(np.quantile(cost.min(axis=0), FAR_QUANTILE))

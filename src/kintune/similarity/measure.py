@@ -12,7 +12,7 @@ from kintune.prototypes import Prototypes, class_prototypes
 from kintune.records import Record
 from kintune.similarity.explanation import (
     Flow,
-    Neighbour,
+    Neighbor,
     far_cost,
     nearest_source_classes,
     transport_flows,
@@ -72,7 +72,7 @@ class Similarity(Record):
     """Mean of the source head's largest softmax output on the target's images."""
     confidence_interval: tuple[float, float] | None = None
     """90 % interval of `mean_confidence`."""
-    nearest_source_classes: tuple[Neighbour, ...] = Field(default=())
+    nearest_source_classes: tuple[Neighbor, ...] = Field(default=())
     transport: tuple[Flow, ...] = ()
     """Largest flows of the optimal plan into each target class; empty where there is no plan."""
     far_cost: float | None = None
@@ -106,7 +106,7 @@ def domain_similarity(
     cost = None if source.origin == "head" else euclidean_costs(source.means, prototypes.means)
     plan = None if cost is None else optimal_transport(source.weights, prototypes.weights, cost)
     draws = bootstrap(source, features, plan)
-    neighbours = nearest_source_classes(source, prototypes)
+    neighbors = nearest_source_classes(source, prototypes)
     far = far_cost(source)
     return Similarity(
         model=model,
@@ -127,12 +127,12 @@ def domain_similarity(
         classes=len(prototypes.classes),
         mean_confidence=features.mean_confidence,
         confidence_interval=_confidence_interval(features),
-        nearest_source_classes=neighbours,
+        nearest_source_classes=neighbors,
         transport=()
         if plan is None or cost is None
         else transport_flows(source, prototypes, plan, cost),
         far_cost=far,
-        far_target_classes=_beyond(far, neighbours),
+        far_target_classes=_beyond(far, neighbors),
         notes=source.notes,
     )
 
@@ -161,10 +161,10 @@ def _confidence_interval(features: Features) -> tuple[float, float] | None:
     return max(0.0, features.mean_confidence - half), min(1.0, features.mean_confidence + half)
 
 
-def _beyond(far: float, neighbours: tuple[Neighbour, ...]) -> tuple[str, ...]:
+def _beyond(far: float, neighbors: tuple[Neighbor, ...]) -> tuple[str, ...]:
     nearest: dict[str, float] = {}
-    for neighbour in neighbours:
-        nearest.setdefault(neighbour.target_class, neighbour.cost)
+    for neighbor in neighbors:
+        nearest.setdefault(neighbor.target_class, neighbor.cost)
     beyond = [name for name, cost in nearest.items() if cost > far]
     return tuple(sorted(beyond, key=lambda name: -nearest[name]))
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kintune.arrays import (
-    CentreArray,
+    CenterArray,
     CostArray,
     DirectionArray,
     MeanArray,
@@ -31,7 +31,7 @@ def relative_distance(source: Prototypes, target: Prototypes) -> float:
 def class_distance(source: Prototypes, target: Prototypes) -> float:
     """Mean over the target's classes of the cosine distance to the nearest source class.
 
-    With ŝ_i and t̂_j the directions of the class means around a centre,
+    With ŝ_i and t̂_j the directions of the class means around a center,
 
         sum_j w_j min_i (1 - ŝ_i . t̂_j)
 
@@ -49,41 +49,41 @@ def domain_shift(source: Prototypes, target: Prototypes) -> float | None:
     Between 0 and 1 for features that are not negative, as behind a ReLU. None where the source's
     mean feature is not known.
     """
-    if source.centre is None and source.origin == "head":
+    if source.center is None and source.origin == "head":
         return None
-    return float(shifts(mean_of(target)[None], source_centre(source))[0])
+    return float(shifts(mean_of(target)[None], source_center(source))[0])
 
 
-def shifts(means: np.ndarray, centre: CentreArray) -> np.ndarray:
-    """1 - cos between each mean (b, d) and the centre, float64 (b,).
+def shifts(means: np.ndarray, center: CenterArray) -> np.ndarray:
+    """1 - cos between each mean (b, d) and the center, float64 (b,).
 
     Two means at zero are alike; a mean at zero and another one are unrelated.
     """
-    means, centre = means.astype(np.float64), centre.astype(np.float64)
-    own, other = np.linalg.norm(means, axis=1), np.linalg.norm(centre)
+    means, center = means.astype(np.float64), center.astype(np.float64)
+    own, other = np.linalg.norm(means, axis=1), np.linalg.norm(center)
     alike = np.where(own + other > 0, 0.0, 1.0)
-    cosine = np.divide(means @ centre, own * other, out=alike, where=own * other > 0)
+    cosine = np.divide(means @ center, own * other, out=alike, where=own * other > 0)
     return np.clip(1 - cosine, 0.0, 2.0)
 
 
 def class_costs(source: Prototypes, target: Prototypes) -> CostArray:
-    """1 - ŝ_i . t̂_j, float64 (s, t), between 0 and 2; 1 for a mean at its centre."""
-    centre = source_centre(source)
-    around = target_centre(centre, mean_of(target))
-    cosine = directions(source.means, centre) @ directions(target.means, around).T
+    """1 - ŝ_i . t̂_j, float64 (s, t), between 0 and 2; 1 for a mean at its center."""
+    center = source_center(source)
+    around = target_center(center, mean_of(target))
+    cosine = directions(source.means, center) @ directions(target.means, around).T
     return np.clip(1 - cosine, 0.0, 2.0)
 
 
-def target_centre(centre: CentreArray, mean: np.ndarray) -> CentreArray:
-    """What the target's directions are seen from: the source's centre c, as long as the target's
+def target_center(center: CenterArray, mean: np.ndarray) -> CenterArray:
+    """What the target's directions are seen from: the source's center c, as long as the target's
     mean feature m reaches along it, c (m . c) / |c|².
 
     Images of another size or sharpness make all features longer or shorter. Seen from the source's
-    own centre, they would all lie in the direction of that difference.
+    own center, they would all lie in the direction of that difference.
     """
-    square = float(centre.astype(np.float64) @ centre)
-    reach = max(0.0, float(mean @ centre.astype(np.float64)) / square) if square > 0 else 0.0
-    return (reach * centre).astype(np.float32)
+    square = float(center.astype(np.float64) @ center)
+    reach = max(0.0, float(mean @ center.astype(np.float64)) / square) if square > 0 else 0.0
+    return (reach * center).astype(np.float32)
 
 
 def mean_of(target: Prototypes) -> np.ndarray:
@@ -91,19 +91,19 @@ def mean_of(target: Prototypes) -> np.ndarray:
     return target.weights @ target.means.astype(np.float64)
 
 
-def directions(means: MeanArray, centre: CentreArray) -> DirectionArray:
-    """Unit vectors from the centre to each mean, float64 (c, d); zero for a mean at the centre."""
-    offset = means.astype(np.float64) - centre.astype(np.float64)
+def directions(means: MeanArray, center: CenterArray) -> DirectionArray:
+    """Unit vectors from the center to each mean, float64 (c, d); zero for a mean at the center."""
+    offset = means.astype(np.float64) - center.astype(np.float64)
     length = np.linalg.norm(offset, axis=1, keepdims=True)
     # What remains of equal float32 values after summation is no direction.
-    least = 1e-6 * max(float(np.linalg.norm(centre)), float(np.abs(means).max(initial=0.0)))
+    least = 1e-6 * max(float(np.linalg.norm(center)), float(np.abs(means).max(initial=0.0)))
     return np.divide(offset, length, out=np.zeros_like(offset), where=length > least)
 
 
-def source_centre(source: Prototypes) -> CentreArray:
+def source_center(source: Prototypes) -> CenterArray:
     """The source's mean feature; the weighted mean of its classes where it is not known."""
-    if source.centre is not None:
-        return source.centre
+    if source.center is not None:
+        return source.center
     return (source.weights @ source.means.astype(np.float64)).astype(np.float32)
 
 
@@ -123,7 +123,7 @@ def refuse_without_directions(source: Prototypes) -> None:
             "two. Give a source with more classes (for images without class folders: --clusters 2 "
             "or more)."
         )
-    if not directions(source.means, source_centre(source)).any():
+    if not directions(source.means, source_center(source)).any():
         raise DataError(
             f"all {len(source.means)} classes of the source {source.domain} have the same mean "
             "feature: the images are constant, or the network does not see them apart."

@@ -13,8 +13,8 @@ from kintune.similarity.relative import (
     directions,
     mean_of,
     shifts,
-    source_centre,
-    target_centre,
+    source_center,
+    target_center,
 )
 from kintune.similarity.transport import TransportPlan
 
@@ -53,19 +53,19 @@ def bootstrap(
         seed: of the draws. The same images and seed give the same resamples, so that values against
             two sources can be compared draw by draw.
     """
-    centre = source_centre(source)
-    around = target_centre(centre, mean_of(class_prototypes(features)))
-    units = directions(source.means, centre).astype(np.float32)
+    center = source_center(source)
+    around = target_center(center, mean_of(class_prototypes(features)))
+    units = directions(source.means, center).astype(np.float32)
     offsets = source.means - around
-    relative, mean = np.zeros(draws), np.zeros((draws, len(centre)))
+    relative, mean = np.zeros(draws), np.zeros((draws, len(center)))
     distance = None if plan is None else np.zeros(draws)
     for column, resample in enumerate(_resamples(features, around, draws, seed)):
         relative += resample.share * (1 - resample.largest_cosine(units))
         mean += resample.share * resample.offsets
         if plan is not None and distance is not None:
             distance += resample.work(offsets, plan.flow, column)
-    if source.centre is not None or source.origin != "head":
-        relative += SHIFT_WEIGHT * shifts(mean + around, centre)
+    if source.center is not None or source.origin != "head":
+        relative += SHIFT_WEIGHT * shifts(mean + around, center)
     return Draws(relative, distance)
 
 
@@ -81,12 +81,12 @@ def interval_around(value: float, draws: DrawArray) -> Interval:
 
 @dataclass(frozen=True, eq=False)
 class _Resample:
-    """One target class: the mean of each resample, around the target's centre."""
+    """One target class: the mean of each resample, around the target's center."""
 
     share: float
     offsets: DrawnOffsets
     parts: tuple[np.ndarray, np.ndarray] | None
-    """Images around the centre (n, d) and how often each was drawn (draws, n), over n; where there
+    """Images around the center (n, d) and how often each was drawn (draws, n), over n; where there
     are fewer images than draws, products with these are cheaper than with the offsets."""
 
     def largest_cosine(self, units: UnitArray) -> DrawArray:
@@ -110,7 +110,7 @@ class _Resample:
 
 
 def _resamples(
-    features: Features, centre: np.ndarray, draws: int, seed: int
+    features: Features, center: np.ndarray, draws: int, seed: int
 ) -> Iterator[_Resample]:
     rng = np.random.Generator(np.random.Philox(key=seed))
     order = np.argsort(features.labels, kind="stable")
@@ -118,19 +118,19 @@ def _resamples(
     for end, count in zip(counts.cumsum(), counts, strict=True):
         if count:
             rows = order[end - count : end]
-            yield _resample(features, rows, centre, _drawn(rng, int(count), draws))
+            yield _resample(features, rows, center, _drawn(rng, int(count), draws))
 
 
 def _resample(
     features: Features,
     rows: np.ndarray,
-    centre: np.ndarray,
+    center: np.ndarray,
     drawn: Iterator[tuple[slice, np.ndarray]],
 ) -> _Resample:
     share, is_small = len(rows) / len(features.labels), len(rows) <= CHUNK_ROWS
     offsets, parts = np.float32(0), None
     for part, times in drawn:
-        images = np.asarray(features.values[rows[part]]) - centre
+        images = np.asarray(features.values[rows[part]]) - center
         shares = times.astype(np.float32) / np.float32(len(rows))
         offsets = offsets + shares @ images
         parts = (images, shares) if is_small and len(rows) < len(shares) else None

@@ -1,4 +1,4 @@
-"""Fine-tuning one network on one data set: optimiser, schedules, loop, checkpoints, model."""
+"""Fine-tuning one network on one data set: optimizer, schedules, loop, checkpoints, model."""
 
 from kintune.training.batch_norm import has_batch_norm
 from kintune.training.estimate import seconds_per_image, work_in_images

@@ -18,7 +18,7 @@ def set_bn_momentum(network: nn.Module, kept: float | None) -> None:
 
 def train_mode(network: nn.Module, config: RunConfig) -> None:
     """Training mode. Where only the head is trained the body stays in evaluation mode, and where
-    statistics are frozen batch normalisation does; its scale and shift are trained."""
+    statistics are frozen batch normalization does; its scale and shift are trained."""
     network.train(config.trainable == "all")
     if config.hyperparameters.freeze_bn_stats:
         for module in _batch_norms(network):
@@ -26,7 +26,7 @@ def train_mode(network: nn.Module, config: RunConfig) -> None:
 
 
 def measuring_mode(network: nn.Module, config: RunConfig) -> nn.Module:
-    """The network as training will see its features: batches are normalised as in `train_mode`, and
+    """The network as training will see its features: batches are normalized as in `train_mode`, and
     nothing is left out at random."""
     train_mode(network, config)
     uses_batch = [module for module in _batch_norms(network) if module.training]

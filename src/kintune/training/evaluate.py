@@ -1,4 +1,4 @@
-"""A network's errors on a split, by centre crops."""
+"""A network's errors on a split, by center crops."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kintune.arrays import IndexArray, LabelArray
-from kintune.backbones import normalised
+from kintune.backbones import normalized
 from kintune.datasets import ImageDataset, Split
-from kintune.datasets.transforms import centre_crops
+from kintune.datasets.transforms import center_crops
 from kintune.errors import is_out_of_memory
 from kintune.inputs import InputSpec
 
@@ -89,9 +89,9 @@ def image_logits(
     network.eval()
     at_once, parts = BATCH_SIZE, list[Tensor]()
     while (first := sum(map(len, parts))) < len(indices):
-        crops = centre_crops(dataset.images, indices[first : first + at_once], input.image_size)
+        crops = center_crops(dataset.images, indices[first : first + at_once], input.image_size)
         try:
-            parts.append(network(normalised(crops.to(device), input)).float().cpu())
+            parts.append(network(normalized(crops.to(device), input)).float().cpu())
         except (MemoryError, RuntimeError) as error:
             if at_once == 1 or not is_out_of_memory(error):
                 raise

@@ -5,7 +5,7 @@ bears often more of them than there are; and until it does, what flows back thro
 features anyhow (Kumar et al. 2022, "Fine-tuning can distort pretrained features"). A classifier of
 the features as they are takes about as long as an epoch of forward passes.
 
-The features have to be those that training sees. Where batches are normalised by their own
+The features have to be those that training sees. Where batches are normalized by their own
 statistics and the images are unlike the source's, these differ from the features of evaluation in
 scale: a head for the one would be far too large for the other.
 """
@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kintune.arrays import IndexArray, LabelArray
-from kintune.backbones import Backbone, normalised, penultimate_features
+from kintune.backbones import Backbone, normalized, penultimate_features
 from kintune.datasets import ImageDataset
-from kintune.datasets.transforms import centre_crops, shuffled
+from kintune.datasets.transforms import center_crops, shuffled
 from kintune.runs import RunConfig
 from kintune.training.batch_norm import measuring_mode
 from kintune.training.replicas import replicas
@@ -80,9 +80,9 @@ def _fit(
 ) -> dict[str, Tensor]:
     features, labels = _features(network, backbone, dataset, config)
     mean = features.mean(dim=0)
-    centred = features - mean
-    scale = centred.square().sum(dim=1).mean().sqrt().clamp(min=torch.finfo(features.dtype).tiny)
-    scaled, basis = _in_their_span(centred / scale)
+    centered = features - mean
+    scale = centered.square().sum(dim=1).mean().sqrt().clamp(min=torch.finfo(features.dtype).tiny)
+    scaled, basis = _in_their_span(centered / scale)
     penalty = cross_validated_penalty(scaled, labels, len(dataset.classes))
     weight, bias = logistic_regression(scaled, labels, len(dataset.classes), penalty)
     weight = (weight @ basis.T if basis is not None else weight) / scale
@@ -111,8 +111,8 @@ def _features(
     found: list[Tensor] = []
     with torch.inference_mode():
         for first, last in batch_bounds(len(order), size):
-            crops = centre_crops(dataset.images, order[first:last], config.input.image_size)
-            batch = normalised(crops.to(device), config.input)
+            crops = center_crops(dataset.images, order[first:last], config.input.image_size)
+            batch = normalized(crops.to(device), config.input)
             features, _ = penultimate_features(measured, backbone.head_name, batch)
             found.append(features.double())
     return torch.cat(found), labels_of(dataset, order).to(device)

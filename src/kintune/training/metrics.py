@@ -32,7 +32,7 @@ class EpochMetrics(Record):
     normalised_l2: float | None = None
     """|θ|² over its value at the start (Figure 6a)."""
     normalised_penalty: float | None = None
-    """R(θ) of the run's regulariser over its value at the start (Figure 6b for L2-SP); None without
+    """R(θ) of the run's regularizer over its value at the start (Figure 6b for L2-SP); None without
     one, or where it starts at 0."""
     effective_lr_per_squared_norm: float | None = None
     """η'/|θ|² at the epoch's last step, |θ|² over the scale-invariant weights (section 3.3)."""

@@ -13,7 +13,7 @@ The two part after a change of learning rate, and what stays the same when m mov
 """
 
 # pyright: reportPrivateImportUsage=false
-# torch's own optimisers are written in these functions over lists, and there are no public ones.
+# torch's own optimizers are written in these functions over lists, and there are no public ones.
 
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +34,7 @@ class NesterovSGD(torch.optim.Optimizer):
     `momentum` of a parameter group is changed. A parameter without a gradient is left alone.
 
     Args:
-        params: parameters or parameter groups, as for every torch optimiser. A group with
+        params: parameters or parameter groups, as for every torch optimizer. A group with
             `decays=False` is exempt from `weight_decay` and `regularizer`.
         lr: learning rate η > 0.
         momentum: m in [0, 1).
@@ -90,13 +90,13 @@ class NesterovSGD(torch.optim.Optimizer):
         present rate.
 
         Raises:
-            KeyError: the parameter is not one of this optimiser's.
+            KeyError: the parameter is not one of this optimizer's.
         """
         for group in self.param_groups:
             if any(parameter is member for member in group["params"]):
                 scale = 1.0 if self.convention == "paper" else -group["lr"]
                 return parameter - scale * group["held_momentum"] * self.velocity(parameter)
-        raise KeyError("the parameter is not one of this optimiser's")
+        raise KeyError("the parameter is not one of this optimizer's")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:

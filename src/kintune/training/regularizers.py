@@ -1,7 +1,7 @@
 """What the weights are pulled towards: the R(θ) whose gradient stands in equation (2)."""
 
 # pyright: reportPrivateImportUsage=false
-# torch's own optimisers are written in these functions over lists, and there are no public ones.
+# torch's own optimizers are written in these functions over lists, and there are no public ones.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ class L2SP:
 def regularizer_for(
     settings: Hyperparameters, network: nn.Module, head_name: str
 ) -> Regularizer | None:
-    """The regulariser of a fine-tuning that starts from the network's present weights."""
+    """The regularizer of a fine-tuning that starts from the network's present weights."""
     named = list(network.named_parameters())
     head = frozenset(p for name, p in named if name.startswith(f"{head_name}."))
     new = settings.new_part_coefficient

@@ -8,7 +8,7 @@ _ROUNDING = 1e-9
 
 
 def total_steps(settings: Hyperparameters, steps_per_epoch: int) -> int:
-    """Optimisation steps of a whole training."""
+    """Optimization steps of a whole training."""
     return settings.iterations or settings.epochs * steps_per_epoch
 
 

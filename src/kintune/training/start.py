@@ -1,4 +1,4 @@
-"""The network and the optimiser with which a run begins, and the conditions it runs under."""
+"""The network and the optimizer with which a run begins, and the conditions it runs under."""
 
 import math
 import time
@@ -10,7 +10,7 @@ import torch
 from pydantic import JsonValue
 from torch import nn
 
-from kintune.backbones import Backbone, randomly_initialised, with_new_head
+from kintune.backbones import Backbone, randomly_initialized, with_new_head
 from kintune.datasets import ImageDataset
 from kintune.errors import OptionError
 from kintune.hyperparameters import Hyperparameters
@@ -123,7 +123,7 @@ def starting_network(
     backbone: Backbone, num_classes: int, config: RunConfig, device: str
 ) -> nn.Module:
     """The network with its new head on the device, channels last; gradients for what is trained."""
-    make = with_new_head if config.initialization == "pretrained" else randomly_initialised
+    make = with_new_head if config.initialization == "pretrained" else randomly_initialized
     network = make(backbone, num_classes, config.seed)
     if config.trainable == "head":
         network.requires_grad_(requires_grad=False)
@@ -153,7 +153,7 @@ def parameter_groups(
         if parameter.requires_grad:
             in_head = name.startswith(f"{head_name}.")
             factor = settings.head_lr_factor if in_head else 1.0
-            # Weights have at least two dimensions; biases and scales of normalisation have one.
+            # Weights have at least two dimensions; biases and scales of normalization have one.
             decays = parameter.ndim > 1 or not settings.exempt_bias_and_norm
             groups.setdefault((factor, decays), []).append(parameter)
     return [
@@ -165,7 +165,7 @@ def parameter_groups(
 def starting_state(
     backbone: Backbone, dataset: ImageDataset, config: RunConfig, device: str
 ) -> TrainingState:
-    """Network and optimiser before the first step; the time that the head took counts."""
+    """Network and optimizer before the first step; the time that the head took counts."""
     began = time.monotonic()
     network = starting_network(backbone, len(dataset.classes), config, device)
     if config.hyperparameters.head_start == "probe":

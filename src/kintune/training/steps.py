@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kintune.arrays import IndexArray
-from kintune.backbones import normalised
+from kintune.backbones import normalized
 from kintune.datasets import ImageDataset
 from kintune.datasets.prefetch import prefetch
 from kintune.datasets.transforms import epoch_draws, random_crops, shuffled, varied
@@ -21,11 +21,11 @@ from kintune.training.optimizers import NesterovSGD
 from kintune.training.replicas import replicas
 
 MIN_IMAGES = 2
-"""On a device: batch normalisation has no variance of one value."""
+"""On a device: batch normalization has no variance of one value."""
 
 
 class Batch(NamedTuple):
-    """This replica's share of a batch: normalised images float32 (b, 3, s, s), channels last, and
+    """This replica's share of a batch: normalized images float32 (b, 3, s, s), channels last, and
     their labels int64 (b,)."""
 
     images: Tensor
@@ -76,7 +76,7 @@ def training_batches(
     for (first, last), share, cut in zip(bounds, shares, prefetch(crops), strict=True):
         images = varied(cut.to(device), kind, draws.values[share])
         yield Batch(
-            normalised(images, config.input),
+            normalized(images, config.input),
             labels_of(dataset, share).to(device),
             len(share) * here.count / (last - first),
         )

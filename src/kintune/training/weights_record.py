@@ -60,11 +60,11 @@ class WeightsRecord:
 
 
 def scale_invariant_weights(network: nn.Module) -> list[Tensor]:
-    """Trained weights of which only the direction matters, for batch normalisation divides their
-    norm out again: those of convolutions without bias, in a network that normalises batches. They
+    """Trained weights of which only the direction matters, for batch normalization divides their
+    norm out again: those of convolutions without bias, in a network that normalizes batches. They
     are so together; one alone is not where its output meets another's in a sum.
 
-    A convolution without bias is how such networks mark that normalisation follows.
+    A convolution without bias is how such networks mark that normalization follows.
     """
     if not any(isinstance(module, _BatchNorm) for module in network.modules()):
         return []

@@ -1,4 +1,4 @@
-"""Two shades of grey that are easy to tell apart, as a study of one target with `pocket`."""
+"""Two shades of gray that are easy to tell apart, as a study of one target with `pocket`."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from kintune.experiments.reference_study import PlannedRun, Point, study_config
 from kintune.experiments.study_context import StudyContext
 from kintune.experiments.study_sources import SOURCES, Source, network_file
 
-TARGET = "greys"
+TARGET = "grays"
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-    """The study is two epochs of one step on the grey set, a range test 14 steps."""
+    """The study is two epochs of one step on the gray set, a range test 14 steps."""
     for name, source in SOURCES.items():
         targets = (TARGET,) if name == "pocket" else ()
         tiny = Source(source.network, 32, {"long": 2, "short": 1, "whole": 1}, (-4,), targets)

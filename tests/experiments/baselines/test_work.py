@@ -8,7 +8,7 @@ from kintune.experiments.reference_study import Point, curve_runs
 from kintune.files import locked
 from kintune.runs import write_json
 
-TARGET = "greys"
+TARGET = "grays"
 
 
 def plan(method, budget="short", seed=0):

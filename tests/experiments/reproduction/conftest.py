@@ -29,7 +29,7 @@ def tiny_protocol(near="near", far="far"):
 
 
 def make_sets(folder, names=("near", "far"), levels=(40, 200)):
-    """Image sets of two shades of grey that are easy to tell apart."""
+    """Image sets of two shades of gray that are easy to tell apart."""
     rng = np.random.default_rng(0)
     for name in names:
         for split, count in (("train", 16), ("test", 4)):

@@ -100,7 +100,7 @@ def test_a_learning_curve_is_the_loss_in_percent_of_a_guess_and_validation_error
 def test_a_penalty_runs_over_iterations(protocol, known_of, nothing):
     runs = protocol.runs("pocket", "near", iterations=30, regularizer="l2-sp")
     known = known_of((runs[0], 0.3, 0.25))
-    panel = Panel(title="b", lines=(Line(label="near", course=runs),), course="normalised penalty")
+    panel = Panel(title="b", lines=(Line(label="near", course=runs),), course="normalized penalty")
     series = chart_of(Figure(panels=(panel,)), "title", known, nothing).panels[0].series[0]
     assert series.points == ((0.0, 1.0), (10.0, 1.5), (20.0, 2.0), (30.0, 2.0))
     assert series.label == "near, 25.0, η = 0.01, λ = 0.0001"

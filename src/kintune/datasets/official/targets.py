@@ -83,10 +83,10 @@ def read_stanford_cars(root: Path) -> Found:
     """`cars_train`, `cars_test`, the development kit, and the labels of the test images."""
     folder = placed(root, ("cars_train", "cars_test", "devkit"), ["stanford_cars"])
     devkit = folder / "devkit"
-    labelled = "cars_test_annos_withlabels.mat"  # published after the kit, which has none
+    labeled = "cars_test_annos_withlabels.mat"  # published after the kit, which has none
     lists: tuple[tuple[Split, Path], ...] = (
         ("train", devkit / "cars_train_annos.mat"),
-        ("test", placed(folder, (labelled,), ["devkit"]) / labelled),
+        ("test", placed(folder, (labeled,), ["devkit"]) / labeled),
     )
     names = read_strings(devkit / "cars_meta.mat", "class_names")
     classes = dict(enumerate(names, start=1))

@@ -22,5 +22,5 @@ the study's own, and nothing of it is tuned:
 - **dog**, **ldog**: DoG and its layer-wise form (Ivgi, Hinder and Carmon, ICML 2023,
   arXiv:2302.12022) by their package, without a schedule, as published; the average of the weights
   that the authors ask for is what is scored, the last weights are recorded beside it. The first
-  step is of 1e-4, which the package names for networks with batch normalisation.
+  step is of 1e-4, which the package names for networks with batch normalization.
 """

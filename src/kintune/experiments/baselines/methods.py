@@ -1,4 +1,4 @@
-"""What each method trains with: hyperparameters, and an optimiser where it has its own."""
+"""What each method trains with: hyperparameters, and an optimizer where it has its own."""
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +19,12 @@ BIT_WARMUP = 100 / 500
 """Share of training, as the decays are: the authors' schedule for fewer than 20,000 images."""
 BIT_MILESTONES = (200 / 500, 300 / 500, 400 / 500)
 DOG_FIRST_STEP = 1e-4
-"""`reps_rel`, as a share of 1 + |θ|: the package's own advice for batch normalisation."""
+"""`reps_rel`, as a share of 1 + |θ|: the package's own advice for batch normalization."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnOptimizer:
-    """An optimiser in place of the engine's."""
+    """An optimizer in place of the engine's."""
 
     make: Callable[[Sequence[Parameter], Hyperparameters], Optimizer]
     """From parameters; the schedule then sets `lr` in each step."""

@@ -1,4 +1,4 @@
-"""A training with an optimiser of its own: the engine's start, batches and evaluation, in a loop
+"""A training with an optimizer of its own: the engine's start, batches and evaluation, in a loop
 that is small because it keeps no checkpoints. A run that is killed begins again."""
 
 import math
@@ -56,7 +56,7 @@ def train_with(
     config: RunConfig,
     device: str = "cpu",
 ) -> Trained:
-    """Train as the configuration says, but for the update, which is the optimiser's."""
+    """Train as the configuration says, but for the update, which is the optimizer's."""
     began, losses = time.monotonic(), list[float]()
     last = averaged = reason = None
     with run_conditions(config, device):

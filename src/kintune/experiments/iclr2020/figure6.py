@@ -16,8 +16,8 @@ def declare(protocol: Protocol) -> Figure:
     """Panel a for L2, b for L2-SP, a line a set."""
     return Figure(
         panels=(
-            Panel(title="(a) L2", lines=_lines(protocol, "l2"), course="normalised l2"),
-            Panel(title="(b) L2-SP", lines=_lines(protocol, "l2-sp"), course="normalised penalty"),
+            Panel(title="(a) L2", lines=_lines(protocol, "l2"), course="normalized l2"),
+            Panel(title="(b) L2-SP", lines=_lines(protocol, "l2-sp"), course="normalized penalty"),
         ),
         x_label="iterations",
         y_label="over its value at the start",

@@ -35,7 +35,7 @@ ITERATIONS = {"small": None, "paper": 9000}
 def searched(protocol: Protocol, target: str, method: RegularizerName) -> tuple[DeclaredRun, ...]:
     """The grid of appendix D; in `small` over as many epochs as all runs."""
     return protocol.runs(
-        protocol.regularised,
+        protocol.regularized,
         target,
         lr=LRS[protocol.name],
         weight_decay=DECAYS[protocol.name],

@@ -18,7 +18,7 @@ from kintune.records import content_id
 ProtocolName = Literal["small", "paper"]
 MeasurementKind = Literal["images", "similarity", "source error", "loss plane"]
 CellKind = Literal["top-1 error", "average class error", "effective rate"]
-CourseKind = Literal["errors", "normalised l2", "normalised penalty"]
+CourseKind = Literal["errors", "normalized l2", "normalized penalty"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,7 @@ class Protocol:
     main: str
     """The network of most experiments: ImageNet's ResNet-101-V2 in the paper."""
     scratch: str
-    regularised: str
+    regularized: str
     """The network of Table 5 and Figure 6."""
     sets: tuple[str, ...]
     """Columns of the tables, the nearest to `main`'s source first."""

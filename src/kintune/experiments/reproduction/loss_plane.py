@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kintune.backbones import normalised
-from kintune.datasets.transforms import centre_crops
+from kintune.backbones import normalized
+from kintune.datasets.transforms import center_crops
 from kintune.experiments.study_context import StudyContext, StudyTask
 from kintune.runners.local import run_guarded
 from kintune.runs import device_kind
@@ -30,7 +30,7 @@ def loss_plane(tasks: Sequence[StudyTask], files: Sequence[Path], device: str) -
     """Mean cross-entropy at points of the plane through θ₀ and the ends θ₁, θ₂ of two runs.
 
     Coordinates: the first axis runs from θ₀ to θ₁, the second is at right angles to it in the
-    plane; both in units of |θ₁ - θ₀|. Batch normalisation uses the statistics of the images
+    plane; both in units of |θ₁ - θ₀|. Batch normalization uses the statistics of the images
     themselves at every point, for the running ones of a mixture of weights mean nothing. No
     augmentation.
 
@@ -95,9 +95,9 @@ def _parameters(state: Mapping[str, Tensor], network: nn.Module) -> Tensor:
 def _images(task: StudyTask, device: str) -> tuple[Tensor, Tensor]:
     rows = task.dataset.splits["train"]
     chosen = rows[np.linspace(0, len(rows) - 1, min(IMAGES, len(rows))).astype(int)]
-    crops = centre_crops(task.dataset.images, chosen, task.backbone.input.image_size)
+    crops = center_crops(task.dataset.images, chosen, task.backbone.input.image_size)
     labels = labels_of(task.dataset, chosen).to(device)
-    return normalised(crops.to(device), task.backbone.input), labels
+    return normalized(crops.to(device), task.backbone.input), labels
 
 
 @torch.no_grad()

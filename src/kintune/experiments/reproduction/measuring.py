@@ -159,7 +159,7 @@ def _own_prototypes(
     if means is None:
         return head
     values = means.astype(np.float32)
-    return replace(head, means=values, centre=values.mean(axis=0), origin="images")
+    return replace(head, means=values, center=values.mean(axis=0), origin="images")
 
 
 def _source_error(backbone: Backbone, images: Path, device: str) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def _penalty(line: Line, panel: Panel, known: KnownRuns) -> Series:
     if found is None:
         return Series(label=line.label, points=())
     run, used = found.runs[0], found.runs[0].config.hyperparameters
-    values = run.normalised_l2 if panel.course == "normalised l2" else run.normalised_penalty
+    values = run.normalised_l2 if panel.course == "normalized l2" else run.normalised_penalty
     label = (
         f"{line.label}, {100 * found.mean(kind):.1f}, η = {used.lr:g}, λ = {used.weight_decay:g}"
     )
