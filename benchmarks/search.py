@@ -11,7 +11,7 @@ cores; finished runs in RUNS are not repeated. `priors` asks `recommend` again f
 are there, in seconds: after references or their model have changed.
 
 `replay` asks each engine for rates and answers with one seed's error at the nearest rate of the
-grid. After n runs the choice is what `kintune search` selects (`kintune.search.select_rate`). Its regret
+grid. After n runs the choice is that of `kintune search` (`kintune.search.select_rate`). Its regret
 is read off a smoothed surface (all seeds pooled, a Gaussian process in log rate), never off the
 minimum of noisy values: how far the choice lies above the surface's lowest point, in points of
 error. The noise floor is the regret of who runs the whole grid with one seed and takes the lowest.
