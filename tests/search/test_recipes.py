@@ -51,6 +51,12 @@ def test_a_recipe_that_disappoints_is_left_for_another(space):
     assert {point.variant for point in history.points} == {0, 1}
 
 
+def test_another_augmentation_is_tried_where_the_first_disappoints(space):
+    choices = Choices(augmentation=("flip", "random_resized_crop"))
+    history = after(space.replace(choices=choices), 0.5, 0.5, 0.5)
+    assert {point.variant for point in history.points} == {0, 1}
+
+
 def test_a_recipe_that_does_well_is_refined(space):
     history = after(space, 0.04)
     gain = Recipes().ask(space, history).gain
