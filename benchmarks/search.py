@@ -182,7 +182,7 @@ class Surface:
     validation_images: int
 
     def index(self, log_rate: float) -> int:
-        """Of the nearest rate of the grid."""
+        """Index of the nearest rate of the grid."""
         return int(np.abs(self.log_rates - log_rate).argmin())
 
     def regret(self, index: int) -> float:

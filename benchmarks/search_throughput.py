@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def row(measured: Measured) -> list[str]:
-    """Of the table."""
+    """Row of the table."""
     ratios = [a / b for a, b in zip(measured["search"], measured["separate"], strict=True)]
     cells = [spread(measured[way], 0) for way in ("search", "separate")]
     return [measured["work"], *cells, spread(ratios, 2)]

@@ -75,7 +75,7 @@ class Setting:
     image_size: int
     batch_size: int
     shorter_sides: tuple[int, ...]
-    """Of the image files, pixels."""
+    """Shorter sides of the image files, pixels."""
     workers: tuple[int, ...]
     """Numbers of loading processes that timm's loader is tried with."""
     device: str

@@ -77,7 +77,8 @@ BUDGETS = get_args(BudgetName)
 MORE_RATES = 3
 """Beyond the first ones of a curve, usually: one outwards and two beside the best."""
 USUAL_RUNS: dict[Stage, int] = {"seeds": 8, "decays": 6}
-"""Of one curve, for the estimate: which there will be depends on what they give."""
+"""Usual number of runs of one curve, for the estimate: which there will be depends on what they
+give."""
 
 
 def main() -> None:

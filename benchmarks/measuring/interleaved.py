@@ -38,7 +38,7 @@ def interleaved(ways: Mapping[str, Callable[[], float]], repeats: int) -> Rates:
 
 
 def images_per_second(work: Callable[[], int], device: str) -> float:
-    """Of work that returns how many images it did, the device's queue included."""
+    """Rate of work that returns how many images it did, the device's queue included."""
     began = time.perf_counter()
     images = work()
     if device != "cpu":

@@ -43,7 +43,7 @@ class _Scored:
 
     @property
     def mistakes(self) -> tuple[Mistakes, ...]:
-        """Of each seed; empty where one has none on record."""
+        """Mistakes of each seed; empty where one has none on record."""
         return mistakes_of(self.setting)
 
     @property
@@ -165,7 +165,7 @@ def mistakes_of(setting: SettingResult) -> tuple[Mistakes, ...]:
 
 
 def _selected(curve: Sequence[_Scored], space: SearchSpace | None) -> _Scored:
-    """Of settings that differ in the rate alone."""
+    """Select among settings that differ in the rate alone."""
     lowest = min(curve, key=lambda each: (each.error, each.rate))
     images = space and space.validation_images
     noise = [

@@ -43,7 +43,7 @@ SCHEDULE: ScheduleName = "step"
 AUGMENTATION: AugmentationName = "flip"
 """Central crops, mirrored at random: see `augmentations_for`."""
 HEAD_START: HeadStart = "probe"
-"""Of pretrained weights."""
+"""Head start of pretrained weights."""
 FREEZE_BN_STATS = True
 """Where no recommendation chooses the batch statistics, those of the source."""
 CLIP_GRAD_NORM = 1.0

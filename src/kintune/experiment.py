@@ -45,7 +45,8 @@ class RunRecord(Record):
     config: RunConfig
     result: RunResult
     test_top1_error: float | None = None
-    """Of the weights at the end of training, read once, a fraction; None for a diverged run."""
+    """Error of the weights at the end of training, read once, a fraction; None for a diverged
+    run."""
     test_average_class_error: float | None = None
     train_losses: tuple[float, ...] = ()
     """Mean training loss of each epoch, five significant digits."""

@@ -46,7 +46,7 @@ RELEASED_BYTES = 64 * 2**20
 """After so many bytes of a mapped file were read, its pages are handed back."""
 
 _LAYOUT = 2
-"""Of a cache entry; raise it when older ones cannot be read."""
+"""Version of the layout of a cache entry; raise it when older ones cannot be read."""
 _VALUES, _OUTPUTS = "values.npy", "outputs.npy"
 
 

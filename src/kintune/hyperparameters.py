@@ -64,7 +64,8 @@ class Hyperparameters(Record):
     schedule: ScheduleName = defaults.SCHEDULE
     """Shape of the learning rate over training; `step` divides by 10 at each milestone."""
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = MILESTONES
-    """Of the `step` schedule, as shares of training: the shape is the same at every length."""
+    """Milestones of the `step` schedule, as shares of training: the shape is the same at every
+    length."""
     warmup_epochs: float = Field(default=0, ge=0)
     """The rate grows linearly over so many epochs."""
     iterations: int | None = Field(default=None, ge=1)

@@ -90,8 +90,8 @@ def _seconds(
     runs: int,
     finished: RunResult | None,
 ) -> float | None:
-    """Of the whole command: decoding, what passes through the network once, and the runs, which
-    several workers share."""
+    """Time of the whole command: decoding, what passes through the network once, and the runs,
+    which several workers share."""
     work = work_in_images(task.dataset, config)
     if finished is not None and finished.status == "complete":
         per_image = finished.seconds / work

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from kintune.features import Features
 
 MAX_IMAGES = 3000
-"""Of more, so many are drawn: a training image more or less changes little then."""
+"""Most images that are used: of more, so many are drawn: a training image more or less changes
+little then."""
 STRENGTHS = (0.003, 0.03, 0.3, 3.0)
 """Ridge penalties that are tried, over the mean of the features' squared singular values."""
 

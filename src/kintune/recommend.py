@@ -54,7 +54,7 @@ SURE, FAIRLY_SURE = 0.9, 0.7
 MIN_STEPS = 10
 """Optimization steps below which there is no training to speak of."""
 WIDE_INTERVAL = 0.1
-"""Of the relative distance: wider ones are warned of."""
+"""Width of an interval of the relative distance: wider ones are warned of."""
 EVIDENCE = 8
 """References that are shown, those of the largest influence."""
 

@@ -47,7 +47,7 @@ class TaskFacts(Record):
     batch_size: int = Field(ge=1)
     epochs: int = Field(ge=1)
     weights_sha256: str = ""
-    """Of the network's weights (`Backbone.weights_sha256`): whose references are its own."""
+    """Hash of the network's weights (`Backbone.weights_sha256`): whose references are its own."""
     iterations: int | None = None
     """Steps after which training ends in the last epoch; None where it is whole."""
     has_batch_norm: bool = True

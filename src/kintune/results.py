@@ -40,7 +40,7 @@ class Verdict(Record):
     """`test`, or `val` where there is no test split."""
     images: int
     top1_error: float
-    """Of the selected model, a fraction."""
+    """Error of the selected model, a fraction."""
     frozen_head_top1_error: float
     gain: float
     """By how much the selected model errs less; 0 where the head itself is selected."""
@@ -65,7 +65,7 @@ class TrainingSummary(Record):
     command: str
     """A command that repeats this."""
     facts: dict[str, Any]
-    """Of the data and the model, and what was decided about them."""
+    """Facts of the data and the model, and what was decided about them."""
     labels: dict[str, str]
     """Names of particular runs, by id."""
     versions: dict[str, str]
@@ -113,7 +113,8 @@ class Plan(Record):
     classes: int
     runs: int
     effective_lr: float | None
-    """Of the first run; None, as `lr`, where a measurement of the images will decide it."""
+    """Effective rate of the first run; None, as `lr`, where a measurement of the images will decide
+    it."""
     lr: float | None
     momentum: float
     weight_decay: float
@@ -124,10 +125,10 @@ class Plan(Record):
     head_start: str
     epochs: int
     steps: int
-    """Of one run."""
+    """Steps of one run."""
     seconds: float | None
-    """Of the whole command, from decoding to the last test: a sample of the images was decoded, a
-    few steps were timed. None where memory did not suffice for them."""
+    """Time of the whole command, from decoding to the last test: a sample of the images was
+    decoded, a few steps were timed. None where memory did not suffice for them."""
     disk_bytes: int
     """Upper estimate of what the output folder will hold."""
     device: str
@@ -146,6 +147,6 @@ class BuildPlan(Record):
 
     @property
     def seconds(self) -> float | None:
-        """Of all searches; None where one is not known."""
+        """Time of all searches; None where one is not known."""
         known = [plan.seconds for plan in self.plans if plan.seconds is not None]
         return sum(known) if len(known) == len(self.plans) else None

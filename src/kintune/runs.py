@@ -51,12 +51,12 @@ class RunConfig(Record):
     """
 
     version: Literal[2] = 2
-    """Of this schema; not part of the identity."""
+    """Version of this schema; not part of the identity."""
     model: str
     """Name of the architecture, as `load_backbone` takes it."""
     model_kwargs: dict[str, JsonValue] = {}
     weights_sha256: str
-    """Of the starting weights; empty when they are drawn at random."""
+    """Hash of the starting weights; empty when they are drawn at random."""
     initialization: Literal["pretrained", "random"] = "pretrained"
     trainable: Literal["all", "head"] = "all"
     """`head` freezes the network and its batch statistics and trains the new head alone."""
@@ -72,7 +72,7 @@ class RunConfig(Record):
     micro_batch_size: int | None = Field(default=None, ge=2)
     """Most images that go through the network at once, and whose statistics normalize them."""
     precision: Precision = "float32"
-    """Of forward and backward passes (torch's autocast); weights are float32."""
+    """Precision of forward and backward passes (torch's autocast); weights are float32."""
 
     @model_validator(mode="before")
     @classmethod

@@ -60,7 +60,7 @@ class Backbone:
     source_labels: tuple[str, ...]
     """Names of the source classes, `class 0` ... where unknown; empty without a head."""
     weights_sha256: str
-    """Of the tensors in the order of their names; empty for random weights."""
+    """Hash of the tensors in the order of their names; empty for random weights."""
     notes: tuple[str, ...]
     """What was used and who said it, for the person to read."""
     weights_path: Path | None = None

@@ -47,7 +47,7 @@ class WeightsFacts(Record):
     source: str | None = None
     """The source domain: what the network was trained on."""
     versions: dict[str, Any] | None = None
-    """Of the packages that wrote the weights; nothing depends on them."""
+    """Versions of the packages that wrote the weights; nothing depends on them."""
 
 
 class BackboneOverrides(Record):

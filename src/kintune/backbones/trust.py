@@ -96,7 +96,7 @@ def _with_batch_statistics(network: nn.Module) -> nn.Module:
 
 
 def _weights(network: nn.Module, head_name: str) -> Iterator[tuple[str, Tensor]]:
-    """Of the layers that make features, with their names."""
+    """Weights of the layers that make features, with their names."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear) and name != head_name:
             weight = module.weight
@@ -117,8 +117,8 @@ def _noise(count: int, size: int, generator: torch.Generator) -> Tensor:
 
 
 def _random_product(features: Tensor, generator: torch.Generator) -> Tensor:
-    """Of each image's features (b, d), in units of their length, with a random direction: a scalar
-    whose gradient is as large as that of one image."""
+    """Product of each image's features (b, d), in units of their length, with a random direction: a
+    scalar whose gradient is as large as that of one image."""
     directions = torch.randn(features.shape, generator=generator).to(features)
     directions = nn.functional.normalize(directions, dim=1)
     lengths = features.detach().norm(dim=1, keepdim=True).clamp(min=1e-12)

@@ -74,7 +74,7 @@ class WeightsFile:
     path: Path
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Of a safetensors header; empty for other formats."""
+    """Metadata of a safetensors header; empty for other formats."""
     notes: tuple[str, ...] = ()
     """What was taken of several things in the file."""
 

@@ -36,7 +36,7 @@ from kintune.progress import announce, megabytes
 from kintune.records import Record
 
 _LAYOUT = 2
-"""Of an entry; raise it when older ones cannot be read."""
+"""Version of the layout of an entry; raise it when older ones cannot be read."""
 _PIXELS = "pixels.bin"
 
 
@@ -47,7 +47,7 @@ class CachedImages:
     images: DecodedImages
     """All n; an unreadable file's image is empty (0, 0, 3)."""
     sha256: tuple[str, ...]
-    """Of each file's bytes, hexadecimal."""
+    """SHA-256 of each file's bytes, hexadecimal."""
     unreadable: Mapping[int, str]
     """Index of each file that does not load, and why."""
     value_ranges: Mapping[int, str]

@@ -67,7 +67,7 @@ class DecodedFile:
     """What a file gave."""
 
     sha256: bytes
-    """Of the file's bytes, 32 bytes; of nothing where the file could not be opened."""
+    """SHA-256 of the file's bytes, 32 bytes; of nothing where the file could not be opened."""
     pixels: ImageArray | None
     """RGB, or None where the file does not load."""
     reason: str = ""

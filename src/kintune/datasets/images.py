@@ -87,7 +87,7 @@ class ImageDataset:
     val_fraction: float | None = None
     """As `load_dataset` was asked to draw it."""
     split_seed: int = 0
-    """Of that draw."""
+    """Seed of that draw."""
     validation_is_drawn: bool = False
     """Whether the validation images were drawn from the training images."""
     is_labeled: bool = True

@@ -42,7 +42,7 @@ class CacheContents(Record):
     entries: tuple[CacheEntry, ...]
     """What is there, or what was removed."""
     bytes: int
-    """Of all entries."""
+    """Size of all entries."""
     cleared: bool
     others: tuple[str, ...]
     """Paths there that Kintune did not make; they are left alone."""

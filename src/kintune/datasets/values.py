@@ -11,8 +11,8 @@ _TILE_PIXELS = 2**22
 """Larger images are converted in parts, so that only the result takes memory."""
 _TOP_16_BITS = 65535
 _USED_LEVELS = 64
-"""Of 256: an image of more than 8 bits with fewer between its darkest and brightest pixels keeps
-too little contrast."""
+"""Number of levels, of 256: 256: an image of more than 8 bits with fewer between its darkest and
+brightest pixels keeps too little contrast."""
 _ALPHA_MODES = {"LA": "L", "RGBA": "RGB"}
 _OUTLIERS = 0.0025
 """Share of the pixels at each end that may lie outside, such as hot pixels."""

@@ -35,9 +35,9 @@ class KnownFacts(Record):
     """Training images."""
     classes: int
     probe_top1_error: float
-    """Of a linear probe on the frozen features (`kintune.probe`), a fraction."""
+    """Error of a linear probe on the frozen features (`kintune.probe`), a fraction."""
     mean_confidence: float | None = None
-    """Of the source head on the target's training images."""
+    """Mean confidence of the source head on the target's training images."""
 
     def inputs(self, images_seen: int) -> dict[str, float]:
         """The facts as inputs of the models, with the images that training is to see."""

@@ -45,7 +45,7 @@ class RateExample:
     table: ReferenceTable
     row: ReferenceRow
     rank: float
-    """Of its target among targets of a source like its own: 0 nearest, 1 farthest."""
+    """Rank of its target among targets of a source like its own: 0 nearest, 1 farthest."""
     trust_ratio: float
 
     @property

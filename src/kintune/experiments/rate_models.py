@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Part = Literal["level", "linear", "smooth", "network", "study", "study slopes"]
 
 STUDY_PARTS: tuple[Part, ...] = ("linear", "study", "study slopes", "network")
-"""Of a model of several studies."""
+"""Parts of a model of several studies."""
 MIN_DEVIATION = 0.1
 """Decades: no best rate is known better."""
 LEVEL_DEVIATION = 1.0
@@ -31,11 +31,11 @@ AMPLITUDES = (0.15, 0.5)
 RESIDUALS = (0.15, 0.3, 0.6)
 """Deviations of a best rate from all that the inputs explain that are tried, decades."""
 MIN_SHARE = 0.002
-"""Of all likelihood: what is less likely is not averaged over."""
+"""Smallest share of all likelihood: what is less likely is not averaged over."""
 ROUNDING = 1e-9
 """Relative spread of an input up to which it does not vary."""
 LENGTH = 1.5
-"""Of the smooth part, standard deviations of the inputs."""
+"""Length scale of the smooth part, standard deviations of the inputs."""
 
 
 class Guess(NamedTuple):
@@ -164,7 +164,7 @@ class GaussianFit:
     solved: Floats
     """Inverse covariance times the centered log rates, (n,)."""
     inverse: Floats
-    """Of the covariance, (n, n)."""
+    """Inverse of the covariance, (n, n)."""
     log_likelihood: float
 
     def __call__(self, inputs: Sequence[float] | Floats, network: str, study: str = "") -> Guess:
@@ -208,7 +208,7 @@ class AveragedFit:
 
     fits: tuple[GaussianFit, ...]
     shares: Floats
-    """Of each, in sum 1."""
+    """Share of each, in sum 1."""
 
     def __call__(self, inputs: Sequence[float] | Floats, network: str, study: str = "") -> Guess:
         """Mean and deviation of the mixture."""
@@ -248,7 +248,7 @@ def gaussian_fit(
 
 
 def _log_likelihood(covariance: Floats, centered: Floats) -> float:
-    """Of centered log rates (n,) under a normal distribution."""
+    """Log likelihood of centered log rates (n,) under a normal distribution."""
     factor = cho_factor(covariance, lower=True, check_finite=False)
     log_determinant = 2 * np.log(np.diag(factor[0])).sum()
     squares = centered @ cho_solve(factor, centered, check_finite=False)

@@ -23,7 +23,7 @@ from kintune.hyperparameters import effective_lr
 
 MAX_INPUTS = 3
 SHARE = 0.8
-"""Of the best rates, that a range is meant to hold."""
+"""Share of the best rates, that a range is meant to hold."""
 USUAL_RATE = effective_lr(USUAL_LR, MOMENTUM)
 RULE_DEVIATION = 0.5
 """Decades that a rule without a fit claims: it says nothing of its doubt."""
@@ -39,7 +39,7 @@ class Case:
     network: str
     """Architecture and source domain."""
     architecture: str = ""
-    """Of the network: what is alike in several."""
+    """Architecture of the network: what is alike in several."""
     inputs: Mapping[str, float]
     """What is known before training, by name."""
     log_rate: float

@@ -63,7 +63,7 @@ class StudyContext:
     is_official: bool = False
     """Whether sets are whole, as their authors publish them."""
     places: Mapping[str, Path] = field(default_factory=dict[str, Path])
-    """Of sets that are not in `data`, by name."""
+    """Folders of sets that are not in `data`, by name."""
     backbones: dict[NetworkFile, Backbone] = field(default_factory=dict[NetworkFile, Backbone])
     datasets: dict[tuple[str, int], ImageDataset] = field(
         default_factory=dict[tuple[str, int], ImageDataset]

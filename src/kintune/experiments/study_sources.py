@@ -60,7 +60,7 @@ class Source(NamedTuple):
 
     @property
     def all_targets(self) -> tuple[str, ...]:
-        """Of any budget."""
+        """Targets of any budget."""
         return tuple(dict.fromkeys(t for budget in self.epochs for t in self.targets_of(budget)))
 
     def targets_of(self, budget: BudgetName) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ SOURCES: Mapping[SourceName, Source] = {
     "tinynet_e": _other_kind("tinynet_e"),
 }
 TARGETS = tuple(dict.fromkeys(name for plan in SOURCES.values() for name in plan.all_targets))
-"""Of any source."""
+"""Targets of any source."""
 
 
 def core_hours(source: SourceName, budget: BudgetName) -> float:

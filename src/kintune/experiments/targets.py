@@ -28,7 +28,7 @@ class NamedSet(NamedTuple):
     """A set that a person named."""
 
     name: str
-    """Of its records and links."""
+    """Name of its records and links."""
     title: str
     folder: Path | None = None
     """None: it is looked for by its name."""

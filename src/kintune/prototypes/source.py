@@ -28,9 +28,9 @@ class SourceSpec:
     min_images: int = 1
     """Classes with fewer images are left out."""
     clusters: int | None = None
-    """Of images without class folders; None takes `default_clusters`."""
+    """Number of clusters of images without class folders; None takes `default_clusters`."""
     seed: int = 0
-    """Of the clusters."""
+    """Seed of the clusters."""
     skip_unreadable: bool = False
     """Continue without the images of the folder that do not load."""
     verify: bool = False

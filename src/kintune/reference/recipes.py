@@ -20,7 +20,7 @@ class Quality(Record):
     coverage: float = Field(ge=0, le=1)
     """Share of the errors that 80 % intervals hold, each target left out in turn."""
     mean_loss: float
-    """Of the recommended recipe against the best one that was measured, a fraction."""
+    """Mean loss of the recommended recipe against the best one that was measured, a fraction."""
     tasks: int
     """Left-out tasks."""
 

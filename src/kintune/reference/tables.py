@@ -72,9 +72,9 @@ class ReferenceTable(Record):
     """`Backbone.weights_sha256` where it is known: the table of exactly this network, at whatever
     input size."""
     trust_ratio: float | None = Field(default=1.0, gt=0)
-    """Of the network (`kintune.backbones.trust_ratio`); 1 stands in for networks that cannot be
-    measured. None: the table counts for exactly this network alone (`weights_sha256`), as if its
-    ratio had been what it is where it is used: at another input size it is not."""
+    """Trust ratio of the network (`kintune.backbones.trust_ratio`); 1 stands in for networks that
+    cannot be measured. None: the table counts for exactly this network alone (`weights_sha256`), as
+    if its ratio had been what it is where it is used: at another input size it is not."""
     rows: tuple[ReferenceRow, ...] = Field(min_length=1)
 
     def ranks(self) -> tuple[float, ...]:

@@ -14,9 +14,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 26, 44
 _LEGEND_ROW = 15
 _SAMPLE = 26
 _LABEL_AT = 0.12
-"""Of the way along a line of equal height, where its height is written."""
+"""Share of the way along a line of equal height, where its height is written."""
 _MIN_SPAN = 4.0
-"""Of a percent axis."""
+"""Smallest span of a percent axis."""
 
 SHADES = ("#000000", "#c04000", "#0060b0", "#808080", "#208040", "#902090", "#a08000")
 """In gray print from dark to light and back: black, rust, blue, gray, green, purple, ochre."""
@@ -34,7 +34,7 @@ class Series:
     bars: tuple[Point, ...] = ()
     """Lower and upper end of each error bar instead, where they are not as far from the point."""
     is_dashed: bool = False
-    """Of a pair that shares a label, the second: drawn dashed and without marks."""
+    """Whether this is the second of two lines with one label: drawn dashed and without marks."""
     has_marks: bool = True
 
 
@@ -62,7 +62,7 @@ class PanelChart:
     categories: tuple[str, ...] = ()
     """Names of x = 0, 1, ..."""
     top: float | None = None
-    """Of the y axis: what lies above is cut."""
+    """Top of the y axis: what lies above is cut."""
     width: float = 300
     """Pixels; the same for all panels of a chart."""
 

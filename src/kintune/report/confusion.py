@@ -26,7 +26,7 @@ class ConfusedPair:
     predicted: str
     count: int
     share: float
-    """Of the images of the true class."""
+    """Share of the images of the true class."""
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class SourceClass(Part):
     cost: float
     """Cosine distance of the two class means."""
     share: float
-    """Of the target's images, those in the target class."""
+    """Share of the target's images, those in the target class."""
 
 
 class ClassFlow(Part):
@@ -137,7 +137,7 @@ class ClassFlow(Part):
     target_class: str
     source_class: str
     share: float
-    """Of all mass."""
+    """Share of all mass."""
     cost: float
 
 

@@ -52,7 +52,7 @@ class RayRunner:
     root: Path
     workers: int
     address: str | None = None
-    """Of the cluster; None takes RAY_ADDRESS, else starts one on this machine."""
+    """Address of the cluster; None takes RAY_ADDRESS, else starts one on this machine."""
     device: str = "cpu"
     threads: int = 1
     """CPU threads of a run."""

@@ -59,7 +59,7 @@ class _Look:
 
     @cached_property
     def finished(self) -> tuple[Observation, ...]:
-        """Of the variant, by rate."""
+        """Finished runs of the variant, by rate."""
         mine = (o for o in self.history.finished if o.point.variant == self.variant)
         return tuple(sorted(mine, key=lambda o: o.point.effective_lr))
 

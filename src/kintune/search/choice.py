@@ -107,5 +107,5 @@ def select_rate(
 
 
 def decades_between(rate: float, expected: float | None) -> float:
-    """Of a rate and the recommended one, |log10|; 0 where none was."""
+    """Distance of a rate and the recommended one, |log10|; 0 where none was."""
     return abs(math.log10(rate / expected)) if expected else 0.0

@@ -30,7 +30,7 @@ class Observation(Record):
     is_lost: bool = False
     """It diverged, failed or was stopped early: no error at the end of training."""
     mistakes: tuple[Mistakes, ...] = ()
-    """Of each seed; empty where they are not known."""
+    """Mistakes of each seed; empty where they are not known."""
     too_fast: bool = False
     """The first epoch was worse than guessing, or the run diverged."""
 
@@ -46,7 +46,7 @@ class History(Record):
 
     @property
     def number(self) -> int:
-        """Of the next proposal, from 0."""
+        """Number of the next proposal, from 0."""
         return len(self.finished) + len(self.pending)
 
     @property

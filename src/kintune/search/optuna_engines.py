@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 MAX_DRAWS = 4
-"""Of one proposal, before the widest gap between the tried rates is taken."""
+"""Most draws of one proposal, before the widest gap between the tried rates is taken."""
 STARTUP = 4
 """Drawn points, or the recommendation's, before the model is used."""
 

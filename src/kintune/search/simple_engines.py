@@ -8,9 +8,9 @@ from kintune.search.space import Point, SearchSpace
 NORMAL_80 = 1.2816
 """Standard deviations from the middle to the edge of a range that holds 80 %."""
 MAX_DRAWS = 100
-"""Of one proposal, before the widest gap between the tried rates is taken."""
+"""Most draws of one proposal, before the widest gap between the tried rates is taken."""
 FINEST_LEVEL = 6
-"""Of the grid: 128 rates a decade, some 300 runs in four decades."""
+"""Finest level of the grid: 128 rates a decade, some 300 runs in four decades."""
 
 
 class GridEngine:

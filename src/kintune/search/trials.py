@@ -25,11 +25,11 @@ class Asked(Record):
     """`proposal.json`: who proposed a run, as which, and why."""
 
     number: int
-    """Of the proposal in its search, from 0."""
+    """Number of the proposal in its search, from 0."""
     engine: str
     proposal: Proposal
     config: RunConfig
-    """Of the first seed."""
+    """Configuration of the first seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Trial:
 
     @property
     def mistakes(self) -> tuple[Mistakes, ...]:
-        """Of each seed; empty where one has none on record."""
+        """Mistakes of each seed; empty where one has none on record."""
         found = [result.validation_mistakes for result in self.ended]
         return tuple(each for each in found if each is not None) if None not in found else ()
 

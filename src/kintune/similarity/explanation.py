@@ -35,7 +35,7 @@ class Flow(Record):
     target_class: str
     source_class: str
     share: float
-    """Of all mass; the flows into a target class sum to its share of the images."""
+    """Share of all mass; the flows into a target class sum to its share of the images."""
     cost: float
     """Euclidean distance of the two class means; share times cost, summed, is `distance`."""
 

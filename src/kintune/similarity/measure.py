@@ -153,7 +153,7 @@ def _papers_values(
 
 
 def _confidence_interval(features: Features) -> tuple[float, float] | None:
-    """Of the mean over images, by the normal approximation."""
+    """Confidence interval of the mean over images, by the normal approximation."""
     if features.outputs is None or features.mean_confidence is None:
         return None
     values = features.outputs[:, 0].astype(np.float64)

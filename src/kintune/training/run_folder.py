@@ -33,7 +33,7 @@ class Inputs(Record):
     """Absolute path, or a name of the catalog."""
     val_fraction: float | None
     split_seed: int
-    """Of the draw of the validation images."""
+    """Seed of the draw of the validation images."""
     skip_unreadable: bool
     weights: str | None
     """Absolute path of a local file; None for published weights."""

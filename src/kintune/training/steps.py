@@ -31,7 +31,8 @@ class Batch(NamedTuple):
     images: Tensor
     labels: Tensor
     weight: float = 1.0
-    """Of the share's mean loss in the average over the replicas: 1 where all have equally many."""
+    """Weight of the share's mean loss in the average over the replicas: 1 where all have equally
+    many."""
 
 
 def batch_bounds(images: int, batch_size: int, devices: int = 1) -> list[tuple[int, int]]:

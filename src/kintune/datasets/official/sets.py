@@ -35,8 +35,8 @@ class OfficialSet:
 
     title: str
     counts: Counts
-    """Of the whole set: the paper's Table 1, but for the test images of Caltech-256, and ImageNet,
-    which is not in that table."""
+    """Counts of the whole set: the paper's Table 1, but for the test images of Caltech-256, and
+    ImageNet, which is not in that table."""
     page: str
     """Where its makers offer it."""
     files: str

@@ -20,7 +20,8 @@ from kintune.datasets.readers import read_folder
 from kintune.errors import DataError
 
 INATURALIST_SEED = 0
-"""Of the draw of the test images from iNaturalist's validation split, where no list is there."""
+"""Seed of the draw of the test images from iNaturalist's validation split, where no list is
+there."""
 _MINI_VAL = "inat_minival.txt"
 
 

@@ -20,7 +20,7 @@ from kintune.errors import DataError
 CALTECH_TRAIN_IMAGES = 60
 """Training images of each class of Caltech-256, as in the paper; the other images are the test."""
 CALTECH_SEED = 0
-"""Of their draw. The paper does not say which images it drew."""
+"""Seed of their draw. The paper does not say which images it drew."""
 
 Parts = tuple[tuple[Split, str], ...]
 

@@ -36,9 +36,9 @@ class RangeTest(Record):
 
     lr: float
     lrs: tuple[float, ...]
-    """Of each step until the test ended."""
+    """Learning rate of each step until the test ended."""
     losses: tuple[float, ...]
-    """Of each step, smoothed, six significant digits."""
+    """Loss of each step, smoothed, six significant digits."""
     seconds: float
 
     @property

@@ -32,13 +32,13 @@ class BaselineRun(Record):
     diverged. Nothing is selected on either error."""
     test_top1_error: float | None = None
     last_validation_top1_error: float | None = None
-    """Of the weights after the last step, where those above are averaged."""
+    """Error of the weights after the last step, where those above are averaged."""
     last_test_top1_error: float | None = None
     train_losses: tuple[float, ...] = ()
     """Mean training loss of each epoch, five significant digits."""
     range_test: RangeTest | None = None
     steps: int
-    """Of training, those of a range test not among them."""
+    """Steps of training, those of a range test not among them."""
     seconds: float
     """Training, its evaluations and a range test."""
     versions: dict[str, str]

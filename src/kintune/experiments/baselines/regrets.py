@@ -21,7 +21,7 @@ class Regret(NamedTuple):
     """Test error of its runs, the mean over its seeds, above the least of the smoothed curve. Below
     0 where chance or another update did better than any rate of the study."""
     recommended: float
-    """Of the rate that was recommended with this target left out, read off the curve."""
+    """Regret of the rate that was recommended with this target left out, read off the curve."""
     curve: str
     """Network, target and budget."""
 

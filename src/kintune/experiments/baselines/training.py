@@ -42,9 +42,10 @@ class Trained:
     """Mean of each epoch that was finished."""
     seconds: float
     last: Errors | None = None
-    """Of the weights after the last step; None where training diverged."""
+    """Errors of the weights after the last step; None where training diverged."""
     averaged: Errors | None = None
-    """Of the average that the method's authors score; None where they score the last weights."""
+    """Errors of the average that the method's authors score; None where they score the last
+    weights."""
     reason: str | None = None
     """Why it diverged."""
 

@@ -23,7 +23,8 @@ from kintune.experiments.reproduction.declaration import (
 )
 
 LEARNING_CURVES = "error (dashed), loss (solid), %"
-"""Of validation images in percent; of training images in percent of the loss of a guess."""
+"""Quantities of learning curves: of validation images in percent; of training images in percent of
+the loss of a guess."""
 PAPER_DECAYS = (0.0, 1e-4, 5e-4, 1e-3)
 """Section 3.1."""
 

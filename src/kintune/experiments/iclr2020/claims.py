@@ -35,11 +35,11 @@ from kintune.records import Record
 
 Word = Literal["holds", "holds in part", "does not hold", "undecided", "not yet measured"]
 LEVEL = 0.05
-"""Of a permutation test."""
+"""Significance level of a permutation test."""
 MIN_SETS = 4
 """For a correlation: of three sets no order is rarer than one in six."""
 FEW_IMAGES = 300
-"""Of a test split whose size is not recorded: the smallest one."""
+"""Number of images of a test split whose size is not recorded: the smallest one."""
 REAL = 2.0
 """Standard errors that make a difference."""
 

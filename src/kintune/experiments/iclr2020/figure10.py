@@ -20,7 +20,7 @@ from kintune.experiments.reproduction.declaration import (
 KEPT = (0.0, 0.9, 0.95, 0.99)
 """Share of the running statistics that a step keeps."""
 OWN = 0.9
-"""Of all networks here."""
+"""Momentum of the batch statistics of all networks here."""
 
 
 def declare(protocol: Protocol) -> Figure:

@@ -77,14 +77,15 @@ class Measurement:
     kind: MeasurementKind
     network: str = ""
     extractor: str = ""
-    """Of a similarity: the network whose features are compared; empty for `network` itself."""
+    """Extractor of a similarity: the network whose features are compared; empty for `network`
+    itself."""
     target: str = ""
     runs: tuple[DeclaredRun, ...] = ()
     """Whose weights are needed."""
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """Name of its file."""
         parts = (self.kind, self.network, self.extractor, self.target)
         return "-".join(part.replace(" ", "_") for part in parts if part)
 
@@ -178,7 +179,7 @@ class SourceNetwork:
     """As tables and figures name it."""
     base: Hyperparameters
     images_per_second: float
-    """Of training on one core (small) or one GPU (paper), validation included."""
+    """Speed of training on one core (small) or one GPU (paper), validation included."""
     is_random: bool = False
     """Only the architecture counts: weights are drawn."""
     source_set: str = ""
@@ -207,7 +208,7 @@ class Protocol:
     own_sets: bool = False
     """Whether a person named the sets: then every table has just these."""
     titles: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Of sets, where their names do not serve."""
+    """Titles of sets, where their names do not serve."""
     images: Mapping[str, int] = field(default_factory=dict[str, int])
     """Training images of a set, where they are not `usual_images`."""
     usual_images: int = 480

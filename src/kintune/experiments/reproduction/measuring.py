@@ -143,8 +143,8 @@ def _similarity(
 def _own_prototypes(
     measurement: Measurement, protocol: Protocol, context: StudyContext
 ) -> Prototypes:
-    """Of the source's images where they ship with the network or a file of class means lies beside
-    it, else of its head."""
+    """Prototypes of the source's images where they ship with the network or a file of class means
+    lies beside it, else of its head."""
     network = protocol.networks[measurement.network]
     file, backbone = network.file, context.backbone(network.file)
     if network.source_set:
@@ -163,7 +163,7 @@ def _own_prototypes(
 
 
 def _source_error(backbone: Backbone, images: Path, device: str) -> dict[str, Any]:
-    """Of the network with its own head, on test images of its source."""
+    """Error of the network with its own head, on test images of its source."""
     dataset = load_unsplit(images, backbone.input)
     found = evaluate(backbone.network.to(device), dataset, "test", backbone.input, device)
     return {

@@ -165,8 +165,8 @@ def _errors(line: Line, figure: Figure, known: KnownRuns) -> Series:
 
 
 def _learning_curves(line: Line, known: KnownRuns) -> Iterator[Series]:
-    """Of the first seed: the training loss in percent of that of a guess, solid; validation errors,
-    dashed. The label ends in the test error."""
+    """Learning curves of the first seed: the training loss in percent of that of a guess, solid;
+    validation errors, dashed. The label ends in the test error."""
     found = outcome(line.course, known)
     if found is None:
         yield Series(label=line.label, points=())
@@ -191,7 +191,7 @@ def _shares_of_a_guess(run: RunRecord) -> tuple[tuple[float, float], ...]:
 
 
 def _penalty(line: Line, panel: Panel, known: KnownRuns) -> Series:
-    """Of the best setting by average class error, the first seed."""
+    """Penalty of the best setting by average class error, the first seed."""
     kind = "average class error"
     found = outcome(line.course, known, kind)
     if found is None:

@@ -15,7 +15,7 @@ class ExperimentState(Record):
     hours_of: str
     """What hours are counted of: `core` or `GPU`."""
     runs: int
-    """Of which several experiments may need the same."""
+    """Number of runs; several experiments may need the same ones."""
     missing: int
     hours: float
     """Estimate for all runs, those that others share counted here too."""
@@ -41,7 +41,7 @@ class Reproduction(Record):
     protocol: str
     experiments: tuple[ExperimentState, ...]
     stages: tuple[StageState, ...]
-    """Of all experiments here together, in the order in which they are run."""
+    """Stages of all experiments here together, in the order in which they are run."""
     results: str
     """Folder of records, tables and figures."""
     failed: tuple[str, ...] = ()
