@@ -22,7 +22,7 @@ LITTLE_DECAY = 0.02
 
 
 class Expected(NamedTuple):
-    """What a recipe is expected to reach, fractions."""
+    """Expected error of a recipe and its interval, fractions."""
 
     mode: Mode
     error: float

@@ -32,7 +32,7 @@ _STEP = 0.01  # decades between the log rates where the least error is looked fo
 
 
 class RunError(NamedTuple):
-    """What one run of a curve scored."""
+    """Score of one run of a curve."""
 
     effective_lr: float
     error: float
@@ -77,7 +77,7 @@ class ErrorCurve:
         return float(self.at(self._grid()).min())
 
     def regret(self, rate: float) -> float:
-        """What a rate loses against the best one, top-1 error as a fraction, at least 0."""
+        """Loss of a rate against the best one, top-1 error as a fraction, at least 0."""
         return max(0.0, self.error(rate) - self.least_error)
 
     def within(self, margin: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ ScheduleName = Literal["step", "cosine", "constant"]
 AugmentationName = Literal["random_resized_crop", "random_crop", "flip", "none"]
 HeadStart = Literal["probe", "random"]
 EngineName = Literal["recipes", "bracket", "tpe", "gp", "random", "grid"]
-"""What proposes the next setting: `kintune.search.ENGINES`."""
+"""Engine that proposes the next setting: `kintune.search.ENGINES`."""
 RunnerName = Literal["local", "ray"]
 
 MOMENTUM = 0.9
@@ -26,7 +26,7 @@ SEED = 0
 
 MAX_BATCH_SIZE = 256
 MIN_BATCH_SIZE = 32
-"""What the references have. With 16 MobileNetV2 at 64 pixels, whose batch statistics are of few
+"""Batch size of the references. With 16 MobileNetV2 at 64 pixels, whose batch statistics are of few
 values, errs by 6 to 9 points more on three of four sets (`results/LOG.md`)."""
 TINY_BATCH_SIZE, FEW_STEPS_PER_EPOCH = 16, 10
 """Where 32 images a step leave fewer steps than these, an epoch is too few of them."""
@@ -81,7 +81,7 @@ def epochs_for(images: int, batch_size: int) -> int:
 
 
 def augmentations_for(steps: int) -> tuple[AugmentationName, ...]:
-    """What is worth a run, the one for a single run first.
+    """Augmentations that are worth a run, the one for a single run first.
 
     Mirrored central crops, and where the budget is long enough to learn from it the paper's random
     resized crop: which is better depends on the images (`scripts/augmentation_study.py`).

@@ -1,4 +1,4 @@
-"""What a command hands over: the selected model, tested, and whether fine-tuning was worth it."""
+"""Result of a command: the selected model, tested, and whether fine-tuning was worth it."""
 
 from dataclasses import dataclass
 from pathlib import Path

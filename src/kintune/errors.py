@@ -1,4 +1,4 @@
-"""What is raised when a user's input cannot be used. The command line prints the text and exits 1.
+"""Errors about a user's input. The command line prints the text and exits 1.
 
 Every message says what was wrong and where (the file, the flag), what was found, what is allowed
 and what to do next. A diverged or failed run is not an error: it is a result with a reason
@@ -38,7 +38,7 @@ def one_line(error: BaseException, limit: int = 200) -> str:
 
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-"""What a RuntimeError of torch says that is one of memory."""
+"""Text of a RuntimeError of torch about memory."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""What is kept of the runs of a study: one JSON file a curve, small enough to be committed.
+"""Records of the runs of a study: one JSON file a curve, small enough to be committed.
 
 A run folder is large and lives where it was computed. Its record here holds the whole
 configuration, so that a study, a benchmark or a later run finds what was already run and runs
@@ -59,7 +59,7 @@ class RunRecord(Record):
     versions: dict[str, str]
     processor: str
     device: str = "cpu"
-    """What trained it, as the run's `environment.json` names it."""
+    """Device that trained it, as the run's `environment.json` names it."""
 
     @model_validator(mode="before")
     @classmethod

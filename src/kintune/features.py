@@ -87,7 +87,7 @@ class Features:
 
 
 class FeatureManifest(Record):
-    """What a cache entry was made from."""
+    """Origin of a cache entry."""
 
     extractor: str
     data: str

@@ -40,13 +40,13 @@ PAPER: Mapping[str, Any] = MappingProxyType(
         "freeze_bn_stats": False,
     }
 )
-"""What the paper does where `kintune.defaults` decides. A file that does not name one of these
+"""Choices of the paper where `kintune.defaults` has others. A file that does not name one of these
 fields is of a run that had this value, and the identity of a run leaves it out: neither changes
 with a default."""
 
 
 class Hyperparameters(Record):
-    """What is chosen for one run. Learning rate and decay follow equations (1) and (2)."""
+    """Settings of one run. Learning rate and decay follow equations (1) and (2)."""
 
     lr: float = Field(gt=0)
     """Learning rate η at the start of the schedule."""
@@ -60,7 +60,7 @@ class Hyperparameters(Record):
     """Passes over the training images. After 0 the model is the frozen network with the head that
     `head_start` gives."""
     regularizer: RegularizerName = defaults.REGULARIZER
-    """What the decay pulls towards: zero (l2) or the pretrained weights (l2-sp)."""
+    """Target of the decay: zero (l2) or the pretrained weights (l2-sp)."""
     schedule: ScheduleName = defaults.SCHEDULE
     """Shape of the learning rate over training; `step` divides by 10 at each milestone."""
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = MILESTONES
@@ -131,7 +131,7 @@ class Hyperparameters(Record):
 
     @property
     def decay_lr(self) -> float:
-        """What decay is multiplied by in one step: η in equation (2), η' in torch's convention,
+        """Factor of the decay in one step: η in equation (2), η' in torch's convention,
         where decay goes through the velocity and so adds up to 1 / (1 - m) times itself."""
         return self.lr if self.convention == "paper" else self.effective_lr
 

@@ -1,4 +1,4 @@
-"""What a network expects of its input images."""
+"""Input images as a network expects them."""
 
 from typing import Annotated, Literal
 

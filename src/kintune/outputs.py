@@ -144,13 +144,13 @@ def open_output(folder: Path, identity: Mapping[str, str]) -> None:
 
 
 class TaskIdentity(Record):
-    """What `task.json` in an output folder holds."""
+    """Contents of `task.json` in an output folder."""
 
     identity: dict[str, str]
 
 
 def task_identity(task: Task, options: TaskOptions) -> dict[str, str]:
-    """What all runs of a task share, in words that a person can compare."""
+    """Facts that all runs of a task share, in words that a person can compare."""
     return {
         "data": task.dataset.content_hash[:12],
         "network and input": task.backbone.extractor,

@@ -28,7 +28,7 @@ class _Recommended(Record):
 
 
 class References(Record):
-    """What `reference` returns."""
+    """Result of `reference`."""
 
     path: str
     """Where a person's own references are kept."""

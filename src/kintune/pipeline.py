@@ -293,7 +293,7 @@ def _recommendation(
 
 
 class Tried(NamedTuple):
-    """What a command ran, and what it keeps of that."""
+    """Runs of a command, and its choice among them."""
 
     results: tuple[SettingResult, ...]
     choice: Choice

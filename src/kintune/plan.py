@@ -1,4 +1,4 @@
-"""What a command would do and cost, said before it starts."""
+"""Plan and cost of a command, said before it starts."""
 
 from pathlib import Path
 

@@ -24,7 +24,7 @@ BATCH_SIZE = 64
 
 
 class Prediction(Record):
-    """What the model says about one image."""
+    """Prediction for one image."""
 
     path: str
     """Absolute path."""
@@ -51,7 +51,7 @@ class Predictions(Record):
     """Absolute path of the model folder."""
     predictions: tuple[Prediction, ...]
     unreadable: tuple[Unreadable, ...] = ()
-    """What could not be classified."""
+    """Files that could not be classified."""
 
 
 def predict(

@@ -1,4 +1,4 @@
-"""What the frozen features alone can do: a linear classifier on them, each image left out once."""
+"""Error of the frozen features alone: a linear classifier on them, each image left out once."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""What a person sees while waiting: on stderr, and bars only on a terminal."""
+"""Progress: on stderr, and bars only on a terminal."""
 
 import os
 import re
@@ -73,7 +73,7 @@ def megabytes(size: int) -> str:
 
 
 class Bar(Protocol):
-    """What `progress_bar` hands out."""
+    """Bar of `progress_bar`."""
 
     def __call__(self, advance: int = 1, note: str = "") -> None: ...
 

@@ -49,7 +49,7 @@ DRAWS = 2000
 
 
 class RecipeTask(Record):
-    """What the model is told of a fine-tuning."""
+    """Facts about a fine-tuning that the model uses."""
 
     network: str
     """SHA-256 of the weights: which references are of the same network."""
@@ -100,7 +100,7 @@ class RecipeRun(Record):
 
     @property
     def point(self) -> RecipePoint:
-        """What was run."""
+        """Recipe and rate of the run."""
         return RecipePoint(self.mode, self.effective_lr, self.setting)
 
 
@@ -152,7 +152,7 @@ class _Points:
 
 
 class _Known(NamedTuple):
-    """What was measured: the points, what the prior mean leaves of them, and its covariance."""
+    """Measured runs: the points, what the prior mean leaves of them, and its covariance."""
 
     points: _Points
     residual: Floats

@@ -135,7 +135,7 @@ def recommend(
 def recipe_task(
     similarity: Similarity | None, facts: TaskFacts, probe_top1_error: float
 ) -> RecipeTask:
-    """What the recipe model is told of a task.
+    """Facts about a task that the recipe model uses.
 
     Raises:
         IncomparableError: the source's prototypes are clusters, which have no reference scale.

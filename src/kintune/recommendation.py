@@ -39,7 +39,7 @@ SETTINGS = (
 
 
 class TaskFacts(Record):
-    """What is known of a fine-tuning before it starts."""
+    """Facts about a fine-tuning before it starts."""
 
     images: int = Field(ge=1)
     """Training images."""
@@ -60,7 +60,7 @@ class TaskFacts(Record):
 
 
 class Given(Record):
-    """What is kept as the person wants it while the rest is recommended."""
+    """Settings that the person gives while the rest is recommended."""
 
     momentum: float = Field(default=defaults.MOMENTUM, ge=0, lt=1)
     """Any value serves at the same effective rate (section 3.3); `lr` follows it."""
@@ -76,7 +76,7 @@ class Given(Record):
 
 
 class RecipeAdvice(Record):
-    """What one recipe is expected to reach."""
+    """Expected result of one recipe."""
 
     mode: Mode
     """`head`: a linear classifier on the frozen features. `frozen`, `batch`: everything is trained,
@@ -136,16 +136,16 @@ class Recommendation(Record):
     reference_coverage: float
     """Share of the references whose error the 80 % interval holds, each target left out in turn."""
     probe_top1_error: float
-    """What a linear classifier on the frozen features errs on, a fraction."""
+    """Error of a linear classifier on the frozen features, a fraction."""
     explanation: str
     evidence: tuple[Evidence, ...]
     warnings: tuple[str, ...]
     would_help: tuple[str, ...] = ()
-    """What would raise the confidence."""
+    """Ways to raise the confidence."""
     reasons: dict[str, str] = {}
     """Why the other settings are what they are, by setting."""
     task: RecipeTask
-    """What the model was told, so that a search goes on from the same expectation."""
+    """Facts that the model used, so that a search goes on from the same expectation."""
 
     @property
     def hyperparameters(self) -> Hyperparameters:

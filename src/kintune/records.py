@@ -36,7 +36,7 @@ class Record(BaseModel):
 
     @classmethod
     def implied(cls) -> dict[str, Any]:
-        """What a record means that does not name a field, by field: its default."""
+        """Values of the fields that a record does not name: the defaults."""
         fields = cls.model_fields.items()
         return {name: field.default for name, field in fields if not field.is_required()}
 
@@ -84,7 +84,7 @@ def _shown(value: Any, limit: int = 100) -> str:
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What differs between two records of the same kind, in words.
+    """Differences between two records of the same kind, in words.
 
     >>> differences({"lr": 0.1, "seed": 0}, {"lr": 0.2, "seed": 0})
     ['lr is 0.1 there and 0.2 here']

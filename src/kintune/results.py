@@ -1,4 +1,4 @@
-"""What the commands hand back: the objects that `--json` prints."""
+"""Results of the commands: the objects that `--json` prints."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ class Verdict(Record):
 
 
 class TrainingSummary(Record):
-    """What `tune` and `finetune` return, and what `summary.json` in the output folder holds."""
+    """Result of `tune` and `finetune`, and `summary.json` in the output folder."""
 
     status: str
     """`complete`, or `no run completed`."""
@@ -81,13 +81,13 @@ class TrainingSummary(Record):
 
 
 class ReportPath(Record):
-    """What `report` returns."""
+    """Result of `report`."""
 
     report_path: str
 
 
 class PrototypeFile(Record):
-    """What `prototypes` returns."""
+    """Result of `prototypes`."""
 
     path: str
     domain: str
@@ -103,7 +103,7 @@ class PrototypeFile(Record):
 
 
 class Plan(Record):
-    """What a command would do, and what it would cost."""
+    """Plan of a command, and its cost."""
 
     data: str
     model: str
@@ -141,7 +141,7 @@ class Plan(Record):
 
 
 class BuildPlan(Record):
-    """What building references would cost: a search for each data set."""
+    """Cost of building references: a search for each data set."""
 
     plans: tuple[Plan, ...]
 

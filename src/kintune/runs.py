@@ -66,7 +66,7 @@ class RunConfig(Record):
     hyperparameters: Hyperparameters
     seed: int = 0
     device: DeviceKind = "cpu"
-    """What trains: the same kind of device gives the same numbers to the last bits."""
+    """Device that trains: the same kind of device gives the same numbers to the last bits."""
     devices: int = Field(default=1, ge=1)
     """Replicas of the network, each with its share of every batch and its own batch statistics."""
     micro_batch_size: int | None = Field(default=None, ge=2)
@@ -94,7 +94,7 @@ class RunConfig(Record):
 
 
 class RunResult(Record):
-    """What one run gave. A diverged, failed or stopped run is a result, with its reason.
+    """Result of one run. A diverged, failed or stopped run is a result, with its reason.
 
     `stopped` is a run that a search gave up as lost: it can be resumed.
     """
@@ -128,7 +128,7 @@ class RunResult(Record):
     seconds: float
     """Wall-clock time of training and its evaluations."""
     notes: tuple[str, ...] = ()
-    """What a reader of the numbers should know, e.g. that versions changed on the way."""
+    """Notes on the numbers, e.g. that versions changed on the way."""
 
 
 def result_without_errors(

@@ -10,7 +10,7 @@ RECIPE_NAMES = {
     "frozen": "all weights, frozen batch statistics",
     "batch": "all weights, statistics of each batch",
 }
-"""What is trained, and how batches are normalized."""
+"""Weights that are trained, and how batches are normalized."""
 SEARCHED = (
     "freeze_bn_stats",
     "augmentation",

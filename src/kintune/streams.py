@@ -8,7 +8,7 @@ import sys
 from typing import TextIO
 
 READER_LEFT = (errno.EPIPE, errno.EINVAL)
-"""What writing to a pipe gives that nobody reads any more; Windows says EINVAL."""
+"""Errors of writing to a pipe that nobody reads any more; Windows says EINVAL."""
 _failures: dict[int, OSError] = {}
 """By number of the stream, the first write that failed."""
 

@@ -1,4 +1,4 @@
-"""What a person reads on stdout: results as short plain tables."""
+"""Tables on stdout: results as short plain tables."""
 
 from collections.abc import Iterable, Sequence
 from io import StringIO
@@ -118,7 +118,7 @@ def _far_text(measured: "Similarity") -> list[str]:
 
 
 def prototypes_line(written: PrototypeFile) -> str:
-    """What the file holds; its path alone on the last line."""
+    """Contents of the file; its path alone on the last line."""
     return (
         f"{written.classes} class means of {written.images} images of {written.domain} through "
         f"{written.extractor}\n{written.path}"

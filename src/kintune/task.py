@@ -39,7 +39,7 @@ class Task:
         return f"{self.dataset.name}-{model}"
 
     def facts(self) -> dict[str, Any]:
-        """What was loaded and what was decided, as JSON values."""
+        """Facts about what was loaded and decided, as JSON values."""
         data, model = self.dataset, self.backbone
         return {
             "data": {

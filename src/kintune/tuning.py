@@ -68,7 +68,7 @@ def search_space(
 def _choices(
     options: SearchOptions, facts: TaskFacts, recommendation: Recommendation | None
 ) -> Choices:
-    """What is tried beside the rate: what was named. Where nothing was, other recipes, if the
+    """Values to try beside the rate: those that were named. Where none were, other recipes, if the
     engine knows what to expect of them and a run is left for it."""
     named = Choices(
         momentum=options.momenta,
@@ -90,7 +90,7 @@ def _choices(
 
 
 def search_plan(task: Task, options: SearchOptions, space: SearchSpace, folder: Path) -> SearchPlan:
-    """What the options ask for, in an output folder."""
+    """Plan that the options ask for, in an output folder."""
     return SearchPlan(
         store=TrialStore(
             root=folder / "runs",
@@ -110,7 +110,7 @@ def search_plan(task: Task, options: SearchOptions, space: SearchSpace, folder: 
 
 
 def template(task: Task, options: SearchOptions, space: SearchSpace) -> RunConfig:
-    """What every run of the search shares."""
+    """Configuration that every run of the search shares."""
     return run_config(task, space.base, options).replace(
         initialization="random" if options.from_scratch else "pretrained",
         trainable="head" if options.head_only else "all",
@@ -192,8 +192,8 @@ def frozen_head_config(task: Task, options: SearchOptions) -> RunConfig:
 
 
 def usual_default(config: RunConfig) -> RunConfig:
-    """What most fine-tuning uses whatever the data: lr 0.01, momentum 0.9, decay 0.0001, a random
-    head."""
+    """Settings that most fine-tuning uses whatever the data: lr 0.01, momentum 0.9, decay 0.0001, a
+    random head."""
     usual = {
         "head_start": "random",
         "freeze_bn_stats": False,

@@ -1,4 +1,4 @@
-"""What is told of an exception that no command foresaw: one line, and a file with the traceback."""
+"""Message about an unexpected exception: one line, and a file with the traceback."""
 
 import errno
 import tempfile

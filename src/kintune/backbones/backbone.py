@@ -54,7 +54,7 @@ class Backbone:
     """Width d of the features before the head."""
     input: InputSpec
     domain: str
-    """What it was trained on, e.g. `ImageNet-1k`."""
+    """Source domain, e.g. `ImageNet-1k`."""
     num_source_classes: int | None
     """Rows of the source head; None when no head was loaded."""
     source_labels: tuple[str, ...]
@@ -62,7 +62,7 @@ class Backbone:
     weights_sha256: str
     """Hash of the tensors in the order of their names; empty for random weights."""
     notes: tuple[str, ...]
-    """What was used and who said it, for the person to read."""
+    """Facts that were used, and their sources, as text."""
     weights_path: Path | None = None
     """Absolute path of a local file of weights; None for published, shipped or random ones."""
 

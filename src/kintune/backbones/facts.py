@@ -1,4 +1,4 @@
-"""What is known about a network's weights: input statistics, labels, source domain.
+"""Facts about a network's weights: input statistics, labels, source domain.
 
 In order of precedence: flags, the `.json` beside the weights file, the safetensors header, the
 model's own defaults. What was used, and who said it, is reported.
@@ -21,7 +21,7 @@ INPUT_FIELDS = ("input_size", "mean", "std", "crop_pct", "interpolation")
 
 
 class WeightsFacts(Record):
-    """What one file, or the flags, say about the weights: the keys of a sidecar. None: not said.
+    """Facts about the weights from one file or the flags: the keys of a sidecar. None: not said.
 
     Other keys are kept in `model_extra`, not used, and named in a note.
     """
@@ -51,7 +51,7 @@ class WeightsFacts(Record):
 
 
 class BackboneOverrides(Record):
-    """What the person says by flags; it goes before what any file says."""
+    """Facts given by flags, which take precedence over those of files."""
 
     image_size: ImageSize | None = None
     """Side of the square crop, pixels."""
@@ -119,7 +119,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def sidecar_facts(weights: Path) -> WeightsFacts | None:
-    """What the `.json` beside a weights file says; None where there is none.
+    """Facts in the `.json` beside a weights file; None where there is none.
 
     Raises:
         ModelError: the sidecar, or the label file it names, cannot be used; all faults at once.
@@ -139,7 +139,7 @@ def sidecar_facts(weights: Path) -> WeightsFacts | None:
 
 
 def header_facts(path: Path, metadata: Mapping[str, str]) -> WeightsFacts:
-    """What the metadata of a safetensors header says; its values are text, JSON where they can be.
+    """Facts in the metadata of a safetensors header; its values are text, JSON where they can be.
 
     Raises:
         ModelError: a value has the wrong form.

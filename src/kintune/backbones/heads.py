@@ -183,7 +183,7 @@ def _probe(network: nn.Module, model: str, image_size: int) -> Tensor:
 
 
 def too_large(model: str, image_size: int) -> ModelError:
-    """What to raise where memory does not suffice for one image."""
+    """Return the error to raise where memory does not suffice for one image."""
     return ModelError(
         f"{model}: one image of {image_size} px does not fit into memory. Give a smaller size by "
         "--image-size."

@@ -17,7 +17,7 @@ class Loader(ABC):
     label: str
     """How the place is called in messages."""
     prefix: str = ""
-    """What goes before the name of an architecture in `--model`."""
+    """Prefix of the name of an architecture in `--model`."""
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -46,7 +46,7 @@ class Loader(ABC):
 
     @abstractmethod
     def defaults(self, name: str) -> WeightsFacts:
-        """What is known about the published weights; the input is always among it."""
+        """Facts about the published weights; the input is always among it."""
 
 
 class PocketLoader(Loader):

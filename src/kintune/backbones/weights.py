@@ -13,7 +13,7 @@ from kintune.backbones.weights_file import WeightsFile
 from kintune.errors import ModelError
 
 WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-"""What torch.compile, FSDP and activation checkpointing put into the names of tensors."""
+"""Parts that torch.compile, FSDP and activation checkpointing put into the names of tensors."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHOWN_MISMATCHES = 3
 
@@ -187,7 +187,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _difference(found: Tensor, wanted: Tensor) -> str:
-    """What keeps a tensor of the file from being used; empty where nothing does."""
+    """Reason that keeps a tensor of the file from being used; empty where nothing does."""
     if found.shape != wanted.shape:
         return f"{list(found.shape)} in the file, {list(wanted.shape)} in the network"
     if found.layout != torch.strided or found.is_quantized or found.is_meta:

@@ -76,7 +76,7 @@ class WeightsFile:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     """Metadata of a safetensors header; empty for other formats."""
     notes: tuple[str, ...] = ()
-    """What was taken of several things in the file."""
+    """Which of several things in the file was taken."""
 
 
 def is_weights_path(model: str) -> bool:

@@ -64,7 +64,7 @@ class CachedImages:
 
 
 class CacheManifest(Record):
-    """What a cache entry was made from."""
+    """Origin of a cache entry."""
 
     decoder_version: int
     shorter_side: int
@@ -94,7 +94,8 @@ def cached_images(paths: Sequence[str], scale: ImageScale, *, verify: bool = Fal
 
 
 def kept_images(paths: Sequence[str], scale: ImageScale) -> CachedImages | None:
-    """What an earlier call decoded; None where that is nothing, or damaged. Writes nothing."""
+    """Images that an earlier call decoded; None where there are none, or damaged. Writes
+    nothing."""
     try:
         return _read(_entry(paths, scale), scale, verify_all=False)
     except (DamagedEntry, OSError, ValueError):

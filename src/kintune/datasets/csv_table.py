@@ -261,7 +261,7 @@ class _Files:
         return f"{folder}/{names[0]}"
 
     def notes(self) -> list[str]:
-        """What was read otherwise than it stands."""
+        """Cells that were read otherwise than they stand."""
         return [
             *([f"read \\ as / in {self.backslashes} paths"] if self.backslashes else []),
             *([f"added the extension to {self.extensions} paths"] if self.extensions else []),

@@ -64,7 +64,7 @@ class ImageScale:
 
 @dataclass(frozen=True)
 class DecodedFile:
-    """What a file gave."""
+    """Result of decoding a file."""
 
     sha256: bytes
     """SHA-256 of the file's bytes, 32 bytes; of nothing where the file could not be opened."""
@@ -77,7 +77,7 @@ class DecodedFile:
 
 
 class PixelDigest(NamedTuple):
-    """What `pixel_digest` found."""
+    """Result of `pixel_digest`."""
 
     digest: str
     """Hash of the pixels; empty where the file does not load."""
@@ -135,7 +135,7 @@ def pixel_digest(path: str) -> PixelDigest:
 def in_threads(
     work: Callable[[str], T], paths: Sequence[str], description: str
 ) -> Generator[T, None, None]:
-    """What `work` gives for each file, in order, with a bar; PIL releases the interpreter's lock.
+    """Results of `work` for each file, in order, with a bar; PIL releases the interpreter's lock.
 
     A few results for each thread are in memory at once. PIL's warnings about odd files are
     silenced meanwhile.

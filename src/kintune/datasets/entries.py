@@ -120,7 +120,7 @@ def building(entry: Path) -> Iterator[Path]:
 
 
 def read_entry(entry: Path, read: Callable[[Path], T], complain: Callable[[str], None]) -> T | None:
-    """What `read` makes of an entry; None where there is none, or a damaged one, which is removed.
+    """Result of `read` for an entry; None where there is none, or a damaged one, which is removed.
 
     Args:
         entry: its folder.

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, all of it at once."""
+"""Problems of a data set, all of them at once."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ class Problem(Record):
 
 
 class HealthReport(Record):
-    """What `check_dataset` found."""
+    """Result of `check_dataset`."""
 
     source: str
     counts: dict[str, int]

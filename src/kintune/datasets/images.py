@@ -63,7 +63,7 @@ class DecodedImages:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageDataset:
-    """What `load_dataset` hands on: n decoded images with labels and splits."""
+    """Result of `load_dataset`: n decoded images with labels and splits."""
 
     name: str
     """Last part of the folder's name, or of the catalog's: "digits", "cub200"."""
@@ -83,7 +83,7 @@ class ImageDataset:
     skipped: tuple[UnreadableFile, ...]
     """Files left out because they do not load."""
     notes: tuple[str, ...]
-    """What was decided on the way: a drawn validation split, ignored files."""
+    """Decisions on the way: a drawn validation split, ignored files."""
     val_fraction: float | None = None
     """As `load_dataset` was asked to draw it."""
     split_seed: int = 0

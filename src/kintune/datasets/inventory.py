@@ -1,4 +1,4 @@
-"""What the cache on disk holds, and how it is cleared.
+"""Contents of the cache on disk, and how it is cleared.
 
 Everything in it can be made again: decoded images, features, and the files that were unpacked from
 parquet or from the digits.
@@ -32,15 +32,15 @@ class CacheEntry(Record):
     path: str
     bytes: int
     about: str
-    """What it was made from, where that is known."""
+    """Its origin, where that is known."""
 
 
 class CacheContents(Record):
-    """What `kintune cache` answers."""
+    """Answer of `kintune cache`."""
 
     root: str
     entries: tuple[CacheEntry, ...]
-    """What is there, or what was removed."""
+    """Entries that are there, or that were removed."""
     bytes: int
     """Size of all entries."""
     cleared: bool
@@ -49,7 +49,7 @@ class CacheContents(Record):
 
 
 def cache_contents() -> CacheContents:
-    """What is in `cache_root()`; an entry that is being built does not count."""
+    """Contents of `cache_root()`; an entry that is being built does not count."""
     entries, others = _found(cache_root())
     return _contents(entries, others, cleared=False)
 
@@ -128,7 +128,7 @@ def _about(path: Path) -> str:
 
 
 def _unfinished(root: Path) -> Iterator[Path]:
-    """What nobody builds any more, for the lock is held alone."""
+    """Entries that nobody builds any more, for the lock is held alone."""
     for kind in get_args(CacheKind):
         yield from (path for path in (root / kind).glob(f"{BUILDING}*") if (path / MARK).is_file())
 

@@ -34,7 +34,7 @@ class ImageEntry(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What a source names, before any image is opened."""
+    """Images that a source names, before any image is opened."""
 
     name: str
     source: str
@@ -139,7 +139,7 @@ def shown(names: list[str]) -> str:
 
 
 def _notes_text(listing: Listing) -> str:
-    """What was passed over may be what is missing."""
+    """Name the passed-over images: they may be the missing ones."""
     return "".join(f"\n{note[:1].upper()}{note[1:]}." for note in listing.notes)
 
 

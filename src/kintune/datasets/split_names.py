@@ -20,7 +20,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 
 
 class SplitName(NamedTuple):
-    """What a name says about a split."""
+    """Split that a name stands for."""
 
     split: Split
     rest: str

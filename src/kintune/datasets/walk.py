@@ -16,7 +16,7 @@ IMAGE_EXTENSIONS = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"}
     | {".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
-"""What counts as an image in a folder, in lower case; a CSV may name any file."""
+"""Extensions of images in a folder, in lower case; a CSV may name any file."""
 
 OTHER_IMAGE_EXTENSIONS = frozenset(
     {".heic", ".heif", ".jxl", ".jxr", ".svg", ".eps", ".psd", ".xcf", ".raw", ".dng", ".cr2"}
@@ -71,7 +71,7 @@ class Walk:
         return sum(len(self._images(files)) for _, _, files in self._places(folder))
 
     def notes_beside(self, files: Iterable[Path]) -> tuple[str, ...]:
-        """What else lies in the root, beside the files that are read."""
+        """Name other files in the root, beside the files that are read."""
         read = {str(path) for path in files}
         folders, others = self._listed(str(self.root), _ancestors(self.root))
         names = [f"{Path(path).name}/" for path in sorted(folders)]
@@ -96,7 +96,7 @@ class Walk:
         )
 
     def notes(self) -> tuple[str, ...]:
-        """What was passed over, in words."""
+        """Files that were passed over, in words."""
         unread = {ext: n for ext, n in self.others.items() if ext in OTHER_IMAGE_EXTENSIONS}
         plain = {ext: n for ext, n in self.others.items() if ext not in unread}
         parts = [

@@ -1,4 +1,4 @@
-"""What is still lost after a few runs of the search that begins at a guess, on measured curves.
+"""Regret after a few runs of the search that begins at a guess, on measured curves.
 
 The runs are drawn: the validation error of a run is binomial around the smoothed curve, on as many
 images as the curve was measured on, independent from run to run. Real runs share their validation
@@ -75,7 +75,7 @@ def _losses(outcome: Outcome, seed: int, *, keeps_lowest: bool) -> list[float]:
 
 
 def kept_point(history: History, expected: float | None, images: int | None) -> Point:
-    """What a search that ended here would keep (`kintune.search.select_rate`)."""
+    """Point that a search that ended here would select (`kintune.search.select_rate`)."""
     points = [each.point for each in history.finished]
     rates, errors = [p.effective_lr for p in points], [each.error for each in history.finished]
     return points[

@@ -1,4 +1,4 @@
-"""What can be known of a fine-tuning before it starts, measured for the cases of a study."""
+"""Facts about a fine-tuning before it starts, measured for the cases of a study."""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class KnownFacts(Record):
 
     source: str
     domain: str
-    """What the network was trained on."""
+    """Source domain of the network."""
     target: str
     relative_distance: float
     prototypes_from: Origin
@@ -30,7 +30,7 @@ class KnownFacts(Record):
     extractor: str
     weights_sha256: str = ""
     units: dict[str, float]
-    """What rates of the network could be divided by (`kintune.experiments.rate_units`)."""
+    """Units by which rates of the network could be divided (`kintune.experiments.rate_units`)."""
     images: int
     """Training images."""
     classes: int

@@ -55,7 +55,7 @@ def _case(table: ReferenceTable, row: ReferenceRow, rank: float) -> Case:
 
 
 def implied_regret(target: str, best_rate: float) -> Callable[[float], float]:
-    """What a rate loses by the paper's own numbers, as a fraction.
+    """Regret of a rate by the paper's own numbers, as a fraction.
 
     Straight lines in log rate through the four errors of Table 2 and, at the best rate of Table 4,
     the error of Table 8, which the search reached with the best momentum and decay; beyond the

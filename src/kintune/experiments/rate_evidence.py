@@ -35,7 +35,7 @@ from kintune.reference import (
 
 Study = Literal["published", "measured"]
 MEASURED: Study = "measured"
-"""What a new training belongs to."""
+"""Study of a new training."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class RateExample:
 
     @property
     def inputs(self) -> tuple[float, float]:
-        """What the model is given: `inputs_of`."""
+        """Inputs of the model: `inputs_of`."""
         return inputs_of(self.rank, self.row.images_seen)
 
     @property

@@ -68,7 +68,7 @@ class Guess(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """What is known of n fine-tunings whose best rate was measured."""
+    """Facts about n fine-tunings whose best rate was measured."""
 
     inputs: Floats
     """(n, k), any unit; k may be 0."""
@@ -270,7 +270,7 @@ def _covariance(kernels: Mapping[Part, Floats], amplitudes: Mapping[Part, float]
 
 
 def _kernels(parts: Iterable[Part], one: Examples, other: Examples) -> dict[Part, Floats]:
-    """What each part's squared amplitude is multiplied with, (n, m) each, and the level's."""
+    """Kernel of each part at unit amplitude, (n, m) each, and the level's."""
     return {part: _kernel(part, one, other) for part in ("level", *parts)}
 
 

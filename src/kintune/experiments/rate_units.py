@@ -1,4 +1,4 @@
-"""What a rate could be divided by so that those of different networks compare.
+"""Units by which a rate could be divided so that those of different networks compare.
 
 `kintune.backbones.trust_ratio` is one of these; the reference study says what each is worth.
 """

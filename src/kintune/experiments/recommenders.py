@@ -41,7 +41,7 @@ class Case:
     architecture: str = ""
     """Architecture of the network: what is alike in several."""
     inputs: Mapping[str, float]
-    """What is known before training, by name."""
+    """Inputs known before training, by name."""
     log_rate: float
     """log10 of the best rate."""
     noise: float
@@ -52,7 +52,7 @@ class Case:
     budget: str = ""
     """Which of several trainings of the same network on the same target."""
     regret: Callable[[float], float] | None = None
-    """What a rate loses in top-1 error, by which models are chosen; None where only the best rate
+    """Regret of a rate in top-1 error, by which models are chosen; None where only the best rate
     is known."""
     final_regret: Callable[[float], float] | None = None
     """The same on images that nothing was chosen on, by which they are reported."""
@@ -81,7 +81,7 @@ class Candidate(NamedTuple):
 
 
 SHIPPED = Candidate("studies", ("rank", "log_images_seen"))
-"""What `kintune.recommend` is made of (`kintune.experiments.rate_evidence`)."""
+"""Candidate that `kintune.recommend` uses (`kintune.experiments.rate_evidence`)."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def regret(case: Case, guess: Guess) -> float:
 
 
 def final_regret(case: Case, guess: Guess) -> float:
-    """What a guess loses on images that nothing was chosen on, top-1 error as a fraction.
+    """Regret of a guess on images that nothing was chosen on, top-1 error as a fraction.
 
     Raises:
         ValueError: the case has none.
@@ -217,7 +217,7 @@ def prospective_outcomes(
     by: LeftOut,
     support: Sequence[Case] = (),
 ) -> list[Outcome]:
-    """What `SHIPPED`, fitted to earlier cases, says of later ones; what is left out with each of
+    """Outcomes of `SHIPPED`, fitted to earlier cases, on later ones; what is left out with each of
     these is taken out of the earlier ones too.
 
     Args:

@@ -60,7 +60,7 @@ def reproduce(options: ReproduceOptions) -> Reproduction:
 
 
 def work_of(options: ReproduceOptions) -> Work:
-    """What the options ask for.
+    """Work that the options ask for.
 
     Raises:
         OptionError: an unknown name.
@@ -111,7 +111,7 @@ def _named(name: str) -> list[Experiment]:
 
 
 def state_of(work: Work, options: ReproduceOptions) -> Reproduction:
-    """What is done and what is missing, with hours."""
+    """Return the finished and the missing runs, with hours."""
     works = [work]
     if options.list and not options.sets:
         works = [_work_under(name, work, options) for name in PROTOCOLS]

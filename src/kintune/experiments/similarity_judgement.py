@@ -1,4 +1,4 @@
-"""What the similarity study found, held against what is known, as Markdown tables."""
+"""Results of the similarity study, compared with known facts, as Markdown tables."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations

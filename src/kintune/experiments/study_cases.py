@@ -37,12 +37,12 @@ class StudyCurve:
 
     @cached_property
     def validation(self) -> ErrorCurve:
-        """What may decide."""
+        """Error that may decide."""
         return error_curve(self._errors(lambda run: run.validation_error), self.counts["val"])
 
     @cached_property
     def test(self) -> ErrorCurve:
-        """What scores."""
+        """Error that scores."""
         return error_curve(self._errors(lambda run: run.test_error), self.counts["test"])
 
     @property

@@ -49,7 +49,7 @@ class NetworkFile(NamedTuple):
 
 @dataclass
 class StudyContext:
-    """What the runs of a study need, in memory from its first use on."""
+    """Networks and image sets of a study, in memory from their first use on."""
 
     root: Path
     """Where runs are computed: `ID/` of each, `targets/`, `claims/`."""
@@ -92,7 +92,7 @@ class StudyContext:
         return self.models / name
 
     def missing_weights(self, file: NetworkFile) -> str:
-        """What is wrong with the place of a network, in words; empty where it is there."""
+        """Fault of the file of a network, in words; empty where it is there."""
         if file.weights is None:
             return ""
         if self.models is None:
@@ -128,7 +128,7 @@ class StudyContext:
         return self.places.get(target) or place_of(self.data, target)
 
     def missing_set(self, target: str) -> str:
-        """What is wrong with the place of a set, in words; empty where it is there."""
+        """Fault of the folder of a set, in words; empty where it is there."""
         if (self.root / "targets" / target / ".complete").exists():
             return ""
         if not self.is_official:

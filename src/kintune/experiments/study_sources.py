@@ -64,7 +64,7 @@ class Source(NamedTuple):
         return tuple(dict.fromkeys(t for budget in self.epochs for t in self.targets_of(budget)))
 
     def targets_of(self, budget: BudgetName) -> tuple[str, ...]:
-        """What is trained on for so long."""
+        """Targets that are trained on for so long."""
         if budget != "whole":
             return self.targets
         return tuple(whole(name) for name in self.targets if name not in NOT_WHOLE)
@@ -114,7 +114,7 @@ TARGETS = tuple(dict.fromkeys(name for plan in SOURCES.values() for name in plan
 
 
 def core_hours(source: SourceName, budget: BudgetName) -> float:
-    """What a run takes, roughly, on one core of a processor."""
+    """Time of a run, roughly, on one core of a processor."""
     plan = SOURCES[source]
     images = plan.epochs[budget] * (WHOLE_IMAGES if budget == "whole" else TRAIN_IMAGES)
     return images / IMAGES_PER_SECOND[plan.image_size] / 3600

@@ -1,4 +1,4 @@
-"""What the reference study measured, as rows: for a page, and for the recommendation to use."""
+"""Results of the reference study, as rows: for a page, and for the recommendation to use."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

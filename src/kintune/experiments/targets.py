@@ -17,7 +17,7 @@ MAX_CLASSES = 80
 VALIDATES_ONE_OF = 5
 """So many images of a class, at least."""
 WHOLE = "-whole"
-"""What the name of a set gets where all of its images are used."""
+"""Suffix of the name of a set where all of its images are used."""
 SPLITS = ("train", "test")
 
 Files = Mapping[str, Sequence[Path]]
@@ -162,7 +162,7 @@ def place_of(data: Path | None, name: str) -> Path | None:
 
 
 def what_is_missing(place: Path | None, name: str) -> str:
-    """What is wrong with the place of a set, in words; empty where it is there."""
+    """Fault of the folder of a set, in words; empty where it is there."""
     name = set_of(name)
     if name == DIGITS:
         return ""

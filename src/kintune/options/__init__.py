@@ -1,4 +1,4 @@
-"""What a person can set, as records: the command line's flags and the Python API's keywords.
+"""Options, as records: the command line's flags and the Python API's keywords.
 
 Each record checks its values when it is made, and all its faults are reported together.
 """

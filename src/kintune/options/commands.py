@@ -74,7 +74,7 @@ class SimilarityOptions(ComputeOptions, InputOptions, ImageOptions):
     gamma: Gamma = defaults.GAMMA
     """γ of the paper's similarity exp(-γ d)."""
     by: Literal["relative_distance", "distance"] = "relative_distance"
-    """What orders several sources; distance only where one network measured them all."""
+    """Order of several sources; distance only where one network measured them all."""
 
     @field_validator("model", "weights", "source", mode="before")
     @classmethod
@@ -167,7 +167,7 @@ class SearchOptions(TuneOptions):
     runs_at_most: Runs | None = None
     """Instead of --runs: end before where the engine expects nothing of another run."""
     engine: EngineName = "recipes"
-    """What proposes the next setting."""
+    """Engine that proposes the next setting."""
     no_recommendation: Flag = False
     """Measure and recommend nothing; search the rates of the paper's grid."""
     repeats: Repeats = 1
@@ -252,7 +252,7 @@ class CacheOptions(Options):
 
 
 class ReferenceOptions(ComputeOptions):
-    """What recommendations rest on: list it, add the best rate of your own search, or build
+    """References of recommendations: list them, add the best rate of your own search, or build
     references for a network by searching on several data sets.
 
     Example: kintune reference add runs/photos-resnet50

@@ -1,4 +1,4 @@
-"""What commands have in common: images, network, training, where to write, with what to run."""
+"""Options that commands share: images, network, training, where to write, with what to run."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -107,7 +107,7 @@ class ModelOptions(InputOptions):
 
 
 class SourceOptions(Options):
-    """What stands for the source domain."""
+    """Images or prototypes of the source domain."""
 
     source: Path | None = None
     """The source domain's images (a folder) or saved prototypes (a file); else the network itself
@@ -130,7 +130,7 @@ class TrainingOptions(Options):
     weight_decay: Decay = defaults.WEIGHT_DECAY
     """Weight decay λ."""
     regularizer: RegularizerName = "l2"
-    """What weight decay pulls towards: zero (l2) or the pretrained weights (l2-sp)."""
+    """Target of the weight decay: zero (l2) or the pretrained weights (l2-sp)."""
     new_part_decay: Decay | None = None
     """Decay of the new head; by default --weight-decay with l2 and 0.01 with l2-sp."""
     exempt_bias_and_norm: Flag = False
@@ -196,4 +196,4 @@ class ComputeOptions(DecodeOptions):
 
 
 class TaskOptions(ComputeOptions, ModelOptions, DataOptions):
-    """What every command that loads images and a network knows."""
+    """Options of every command that loads images and a network."""

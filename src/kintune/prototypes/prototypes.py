@@ -32,11 +32,11 @@ class Prototypes:
     """From `images` with labels, from k-means `clusters` of images without, or from the rows of the
     source `head`."""
     domain: str
-    """What it stands for, e.g. `ImageNet-1k`."""
+    """Domain that it stands for, e.g. `ImageNet-1k`."""
     min_images: int = 1
     """Classes with fewer images were left out."""
     notes: tuple[str, ...] = ()
-    """What a person should know about how they were made."""
+    """Notes on how they were made."""
 
     def with_min_images(self, min_images: int) -> "Prototypes":
         """Without the classes that stand on fewer images; the others keep their proportions.

@@ -1,4 +1,4 @@
-"""What stands for a network's source domain, wherever it comes from."""
+"""Prototypes of a network's source domain, wherever it comes from."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,7 +62,7 @@ def source_prototypes(
 
 
 def _own(backbone: Backbone, spec: SourceSpec) -> Prototypes:
-    """What the network brings along."""
+    """Prototypes that ship with the network."""
     if spec.origin == "auto" and backbone.name == "pocket" and POCKET_PROTOTYPES.exists():
         shipped = load_prototypes(POCKET_PROTOTYPES)
         if shipped.extractor == backbone.extractor:

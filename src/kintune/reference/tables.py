@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 from kintune.records import Record
 
 Origin = Literal["images", "head"]
-"""What a source's prototypes were made from: each has a scale of known targets."""
+"""Origin of a source's prototypes: each has a scale of known targets."""
 BROAD_SOURCES: Mapping[Origin, str] = {"head": "ImageNet-1k", "images": "CIFAR-100, 80 classes"}
 FOLDER = Path(__file__).parent
 

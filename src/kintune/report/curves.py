@@ -15,7 +15,7 @@ _LABEL_HEIGHT = 14
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """What a figure shows of each epoch."""
+    """Quantity that a figure shows of each epoch."""
 
     title: str
     of: Callable[[EpochMetrics], float | None]
@@ -116,7 +116,7 @@ def _values(epochs: Sequence[EpochMetrics], quantity: Quantity) -> list[tuple[in
 
 
 def _deciding_values(series: _Series) -> list[float]:
-    """What the axis must hold: a run that diverged must not flatten the others."""
+    """Values that the axis must hold: a run that diverged must not flatten the others."""
     sound = [values for run, values in series.items() if run.validation_top1_error is not None]
     return [value for values in sound or series.values() for _, value in values]
 

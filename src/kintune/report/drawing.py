@@ -57,7 +57,7 @@ class Drawing:
     height: float
     shapes: tuple[Path | Text, ...]
     title: str = ""
-    """What a person hears who cannot see it."""
+    """Text for a screen reader."""
 
 
 def as_svg(drawing: Drawing) -> str:

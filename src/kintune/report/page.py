@@ -40,7 +40,7 @@ class Neighbors:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What the winner made of the evaluated images."""
+    """Predictions of the winner for the evaluated images."""
 
     right: list[Sample]
     wrong: list[Sample]

@@ -88,7 +88,7 @@ class ModelFacts(Part):
 
 
 class Facts(Part):
-    """What a tuning worked on."""
+    """Images and network of a tuning."""
 
     data: DataFacts | None = None
     model: ModelFacts | None = None
@@ -189,7 +189,7 @@ class EvidenceRow(Part):
 
 
 class RecipeRow(Part):
-    """What one recipe was expected to reach."""
+    """Expected result of one recipe."""
 
     mode: str
     expected_top1_error: float

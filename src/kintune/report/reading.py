@@ -1,4 +1,4 @@
-"""What the report knows: the parts of an output folder, absent ones as None."""
+"""Parts of an output folder for the report, absent ones as None."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ PartType = TypeVar("PartType", bound=Part)
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What an output folder holds."""
+    """Contents of an output folder."""
 
     is_going: bool
     """Whether runs, or the choice among them, are still to come."""
@@ -53,7 +53,7 @@ class Output:
         return tuple(dict.fromkeys(("momentum", "freeze_bn_stats", *self.varied)))
 
     def name_of(self, run: Run) -> str:
-        """What sets a run apart: its label, and whether it is selected; mostly nothing."""
+        """Name of a run: its label, and whether it is selected; mostly nothing."""
         selected = "best so far" if self.is_going else "selected"
         names = (selected if run == self.winner else "", self.summary.labels.get(run.id, ""))
         return ", ".join(name for name in names if name)

@@ -31,7 +31,7 @@ class LearningCurve(Record):
 
 
 class StopRule(Record):
-    """What the finished runs say about one that is going on. Without any, nothing is lost."""
+    """Decide from the finished runs whether one that is going on is lost; without any, none is."""
 
     curves: tuple[LearningCurve, ...] = ()
     epochs: int

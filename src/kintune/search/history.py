@@ -1,4 +1,4 @@
-"""What engines see and say: one ask/tell interface, without state.
+"""Inputs and outputs of engines: one ask/tell interface, without state.
 
 An engine is asked with a history and answers with a proposal; telling it a result is adding an
 observation to the history. A proposal is a function of the space and the history alone, so a search
@@ -74,7 +74,7 @@ class History(Record):
 
 
 class Proposal(Record):
-    """What to try next, and why."""
+    """Point to try next, and the reason."""
 
     point: Point
     reason: str

@@ -1,4 +1,4 @@
-"""What a person watches while a search goes on: a table of its settings, the best so far marked."""
+"""Live view of a search: a table of its settings, the best so far marked."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from kintune.setting_text import describe_fields, differing_fields
 
 
 def live_table(display: Display | None) -> tuple[Watcher, ...]:
-    """What keeps the table of a display up to date; nothing where there is no display."""
+    """Watchers that keep the table of a display up to date; none where there is no display."""
     if display is None:
         return ()
 

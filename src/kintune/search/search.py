@@ -42,7 +42,7 @@ Watcher = Callable[[Sequence[Trial]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan:
-    """What is searched, by whom, for how long."""
+    """Space, engine and budget of a search."""
 
     store: TrialStore
     engine: EngineName
@@ -101,7 +101,7 @@ class _Loop:
         self.changed()
 
     def configs(self) -> Iterator[RunConfig | None]:
-        """What to run next: first what was begun, then what the engine proposes."""
+        """Runs to do next: first those that were begun, then those that the engine proposes."""
         here = replicas()
         for trial in tuple(self.trials):
             yield from trial.missing
@@ -228,7 +228,7 @@ class _Loop:
         return f"; about {left * self.plan.store.repeats * seconds:.0f} s of training to go"
 
     def stop_rule(self, config: RunConfig) -> StopRule | None:
-        """What the finished runs of its augmentation say about the next: harder augmentations fall
+        """Rule from the finished runs of its augmentation for the next: harder augmentations fall
         late, by more than others foretell (`results/LOG.md`)."""
         space, root = self.plan.store.space, self.plan.store.root
         if not self.plan.stops_early or space.validation_images is None:

@@ -44,7 +44,7 @@ class Point(Record):
 
 
 class Choices(Record):
-    """What may be chosen beside the rate; empty keeps the base's value."""
+    """Values to choose from beside the rate; empty keeps the base's value."""
 
     momentum: tuple[float, ...] = ()
     weight_decay: tuple[float, ...] = ()
@@ -63,7 +63,7 @@ class SearchSpace(Record):
     """Effective learning rates and variants to try, and everything that stays the same."""
 
     base: Hyperparameters
-    """What is not searched. Its rate is replaced."""
+    """Settings that are not searched. The rate is replaced."""
     prior: RateRange | None = None
     """Where the best is expected; None leaves engines without an expectation."""
     highest_rate: float | None = Field(default=None, gt=0)
@@ -72,7 +72,7 @@ class SearchSpace(Record):
     validation_images: int | None = Field(default=None, ge=1)
     """How many images an error was measured on: the noise of a comparison."""
     task: RecipeTask | None = None
-    """What the recipe model knows of the task; None without a recommendation."""
+    """Facts about the task for the recipe model; None without a recommendation."""
 
     @property
     def variants(self) -> tuple[Hyperparameters, ...]:

@@ -46,7 +46,7 @@ class Trial:
 
     @property
     def missing(self) -> tuple[RunConfig, ...]:
-        """What is still to be run."""
+        """Runs that are still to do."""
         pairs = zip(self.configs, self.results, strict=True)
         return tuple(config for config, result in pairs if result is None)
 
@@ -130,7 +130,7 @@ class TrialStore:
     root: Path
     space: SearchSpace
     template: RunConfig
-    """What every run shares; hyperparameters and seed are replaced."""
+    """Configuration that every run shares; hyperparameters and seed are replaced."""
     repeats: int = 1
 
     def config_at(self, setting: Hyperparameters) -> RunConfig:

@@ -30,7 +30,7 @@ NORMAL_95 = 1.645
 
 
 class Similarity(Record):
-    """What was measured between a network's source domain and a target data set."""
+    """Similarity measured between a network's source domain and a target data set."""
 
     model: str
     extractor: str

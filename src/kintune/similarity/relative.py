@@ -75,8 +75,8 @@ def class_costs(source: Prototypes, target: Prototypes) -> CostArray:
 
 
 def target_center(center: CenterArray, mean: np.ndarray) -> CenterArray:
-    """What the target's directions are seen from: the source's center c, as long as the target's
-    mean feature m reaches along it, c (m . c) / |c|².
+    """Point from which the target's directions are seen: the source's center c, as long as the
+    target's mean feature m reaches along it, c (m . c) / |c|².
 
     Images of another size or sharpness make all features longer or shorter. Seen from the source's
     own center, they would all lie in the direction of that difference.

@@ -27,7 +27,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """What resampled images give, one value a draw."""
+    """Values of resampled images, one a draw."""
 
     relative_distance: DrawArray
     distance: DrawArray | None
@@ -102,7 +102,7 @@ class _Resample:
         return np.clip(cosine, -1.0, 1.0).astype(np.float64)
 
     def work(self, source: np.ndarray, flow: CostArray, column: int) -> DrawArray:
-        """What the plan's flow into this class costs, for each draw."""
+        """Cost of the plan's flow into this class, for each draw."""
         senders = np.flatnonzero(flow[:, column])
         squared = (source[senders] ** 2).sum(axis=1)[:, None] + (self.offsets**2).sum(axis=1)
         squared = squared - 2 * source[senders] @ self.offsets.T

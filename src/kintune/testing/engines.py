@@ -1,4 +1,4 @@
-"""What every search engine must pass. Give the fixture `engine`."""
+"""Tests that every search engine must pass. Give the fixture `engine`."""
 
 import math
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def told(engine: SearchEngine, space: SearchSpace, runs: int, seed: int = 0) -> 
 
 
 def settings(space: SearchSpace, points: Sequence[Point]) -> set[str]:
-    """What tells the points' settings apart."""
+    """Settings of the points, to tell them apart."""
     return {space.at(point).model_dump_json() for point in points}
 
 

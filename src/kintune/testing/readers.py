@@ -1,4 +1,4 @@
-"""What every reader of image sets must pass. Give the fixture `source`."""
+"""Tests that every reader of image sets must pass. Give the fixture `source`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What every runner must pass. Give the fixtures `runner` and `configs`."""
+"""Tests that every runner must pass. Give the fixtures `runner` and `configs`."""
 
 from collections.abc import Iterator
 from pathlib import Path

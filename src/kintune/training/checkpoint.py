@@ -53,7 +53,7 @@ class TrainingState:
     seconds: float = 0.0
     """Wall-clock time spent on the start and the steps so far, pauses left out."""
     notes: tuple[str, ...] = ()
-    """What happened on the way that the result should say."""
+    """Events on the way that the result should name."""
 
 
 def save_checkpoint(folder: Path, state: TrainingState) -> None:

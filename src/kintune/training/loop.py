@@ -37,7 +37,7 @@ VALIDATION_SHARE = 0.1
 """Validation is rarer than every epoch where it would take more than this share of the time."""
 
 GO_ON, SAVE, STOP = range(3)
-"""What a replica asks for; the most urgent counts for all."""
+"""Requests of a replica; the most urgent counts for all."""
 
 Watch = Callable[[Sequence[EpochMetrics]], str | None]
 """Looks at the epochs so far after each of them; a reason ends the run as `stopped`."""
@@ -255,7 +255,7 @@ def tensorboard(
 
 
 def how_to_go_on(folder: Path, epoch: int, epochs: int) -> str:
-    """What a person who stopped a run should know."""
+    """Message for a person who stopped a run."""
     return (
         f"Stopped in epoch {epoch + 1} of {epochs}. The same command goes on from there ({folder})."
     )

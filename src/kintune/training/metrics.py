@@ -1,4 +1,4 @@
-"""What is written of every epoch: `metrics.csv`, which is the truth, and TensorBoard beside it."""
+"""Metrics of every epoch: `metrics.csv`, which is the truth, and TensorBoard beside it."""
 
 import csv
 import io
@@ -88,7 +88,7 @@ def csv_rows(path: Path) -> list[dict[str, str]]:
 
 
 def damaged(path: Path, why: str) -> OptionError:
-    """What is told of a `metrics.csv` that cannot be used."""
+    """Error about a `metrics.csv` that cannot be used."""
     return OptionError(
         f"{path}: damaged ({why}). Restore the file, or delete the folder {path.parent} to train "
         "this run again."

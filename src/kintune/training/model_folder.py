@@ -28,7 +28,7 @@ SIDECAR = "model.json"
 KEPT_IN = ("best", "model")
 """Subfolders in which `tune` and `finetune` leave their model."""
 REQUIRED = ("architecture", "labels", "mean", "std", "input_size", "crop_pct", "interpolation")
-"""What predictions depend on: nothing of it is taken from the architecture's defaults."""
+"""Facts that predictions depend on: nothing of it is taken from the architecture's defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)

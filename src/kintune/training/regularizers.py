@@ -1,4 +1,4 @@
-"""What the weights are pulled towards: the R(θ) whose gradient stands in equation (2)."""
+"""Regularizers: the R(θ) whose gradient stands in equation (2)."""
 
 # pyright: reportPrivateImportUsage=false
 # torch's own optimizers are written in these functions over lists, and there are no public ones.

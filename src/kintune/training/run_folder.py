@@ -54,7 +54,7 @@ class Environment(Record):
     """UTC, ISO 8601."""
 
     def differences(self, later: "Environment") -> tuple[str, ...]:
-        """What changed of that on which last bits depend."""
+        """Changes of that on which last bits depend."""
         before, after = self._deciding(), later._deciding()
         return tuple(
             f"{key} {before.get(key)} -> {value}"

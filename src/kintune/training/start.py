@@ -36,7 +36,7 @@ class Start(TypedDict):
 
 
 def start_of(backbone: Backbone, dataset: ImageDataset) -> Start:
-    """What a configuration says of the network and the images that a run starts with.
+    """Part of a configuration about the network and the images that a run starts with.
 
     Example: `RunConfig(**start_of(backbone, dataset), hyperparameters=settings, seed=1)`.
     """

@@ -1,4 +1,4 @@
-"""What is recorded of the weights through training: norms, penalties, how far a rate turns them."""
+"""Record of the weights through training: norms, penalties, how far a rate turns them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

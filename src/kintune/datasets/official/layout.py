@@ -1,4 +1,4 @@
-"""What the readers of official sets share: folders and lists found, and said where they are not."""
+"""Helpers of the readers of official sets: folders and lists found, and said where they are not."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a reader finds below a set's folder."""
+    """Images that a reader finds below a set's folder."""
 
     entries: Sequence[ImageEntry]
     notes: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
 
 
 def looked_up(known: Mapping[Key, Value], key: Key, path: Path) -> Value:
-    """What a list says of the number that another file names.
+    """Look up the number that another file names in a list.
 
     Raises:
         DataError: it says nothing.

@@ -13,7 +13,7 @@ _BROKEN = (
     NotImplementedError,  # scipy's answer to a version that it does not read, MATLAB 7.3
     zlib.error,  # broken compression
 )
-"""What scipy raises, as found by damaging files."""
+"""Errors that scipy raises, as found by damaging files."""
 
 
 def read_strings(path: Path, variable: str) -> list[str]:
@@ -78,7 +78,7 @@ def _plain(cell: Any, path: Path, what: str) -> str | int:
 
 
 def _item(cell: Any, path: Path, what: str) -> Any:
-    """What the one element of a cell is; MATLAB knows no scalars."""
+    """The one element of a cell; MATLAB knows no scalars."""
     array = np.asarray(cell)
     if array.size != 1:
         raise DataError(f"{path}: its {what} has {array.size} values where one is expected.")

@@ -40,7 +40,7 @@ class OfficialSet:
     page: str
     """Where its makers offer it."""
     files: str
-    """What to fetch there and to extract into one folder."""
+    """Files to fetch there and to extract into one folder."""
     read: LayoutReader
 
 

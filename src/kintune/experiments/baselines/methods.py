@@ -1,4 +1,4 @@
-"""What each method trains with: hyperparameters, and an optimizer where it has its own."""
+"""Settings of each method: hyperparameters, and an optimizer where it has its own."""
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +84,7 @@ OPTIMIZERS: Mapping[MethodName, OwnOptimizer] = {
 
 
 def settings_of(method: MethodName, study: Hyperparameters) -> Hyperparameters:
-    """What a method trains with in the place of a run of the study.
+    """Settings of a method in the place of a run of the study.
 
     The range test and the usual rate keep the study's settings, the rate of the former to be found.
     A learning rate of 1 is a factor of what Prodigy and DoG find.

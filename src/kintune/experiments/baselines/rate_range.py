@@ -32,7 +32,7 @@ SKIPPED_FIRST, SKIPPED_LAST = 10, 1
 
 
 class RangeTest(Record):
-    """What a test saw, and the rate that it picks."""
+    """Losses of a test, and the rate that it picks."""
 
     lr: float
     lrs: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""What is kept of the runs of the baselines: one JSON file a source and target."""
+"""Records of the runs of the baselines: one JSON file a source and target."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ class BaselineRun(Record):
     versions: dict[str, str]
     processor: str
     device: str = "cpu"
-    """What trained it, as `RunRecord` names it."""
+    """Device that trained it, as `RunRecord` names it."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""What each method loses on the study's curves, beside what a recommendation loses on the same."""
+"""Regret of each method on the study's curves, beside what a recommendation loses on the same."""
 
 from collections.abc import Sequence
 from statistics import mean
@@ -14,7 +14,7 @@ from kintune.experiments.targets import set_of
 
 
 class Regret(NamedTuple):
-    """What a method lost on one curve, top-1 error as a fraction."""
+    """Regret of a method on one curve, top-1 error as a fraction."""
 
     target: str
     regret: float

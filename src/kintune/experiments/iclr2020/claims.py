@@ -117,7 +117,7 @@ def _differences(
 
 
 def _at_the_largest_rate(protocol: Protocol, target: str, known: KnownRuns) -> str:
-    """What the mean at equal η' is made of: below the largest rate, and at it."""
+    """Parts of the mean at equal η': below the largest rate, and at it."""
     found = _differences(protocol, target, known, at_equal_rate=True)
     largest = max(rate for rate, _ in found)
     below = [difference for rate, difference in found if rate < largest]

@@ -22,7 +22,7 @@ SETTINGS = ("m", "η", "λ", "λ1")
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What the page is made of."""
+    """Parts of the page."""
 
     protocol: Protocol
     known: KnownRuns

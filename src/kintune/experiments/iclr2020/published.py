@@ -23,7 +23,7 @@ class Conflict(Record):
 
 
 class Published(Record):
-    """What the paper printed as one table or figure."""
+    """One table or figure as the paper printed it."""
 
     model_config = ConfigDict(strict=False)
 

@@ -28,7 +28,7 @@ from kintune.experiments.reproduction.declaration import (
 )
 
 Chooser = Callable[[Protocol, str, str], Choice]
-"""What a cell of a source and a set chooses from."""
+"""Candidates for a cell of a source and a set."""
 SOURCES = {
     "small": ("pocket", "in1k", "inat_birds", "inat_insects"),
     "paper": ("resnet101v2", "resnet101v2.inat2017", "resnet101v2.places365"),

@@ -118,7 +118,7 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
-    """What a reader should know of this protocol."""
+    """Notes on this protocol."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ class Panel:
     x_log: bool = False
     """Likewise."""
     course: CourseKind = "errors"
-    """What lines with a `course` show."""
+    """Kind of the learning curves of lines with a `course`."""
 
     @property
     def choosing(self) -> CellKind:
@@ -190,11 +190,11 @@ class SourceNetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What is the same for all experiments of one scale."""
+    """Settings shared by all experiments of one scale."""
 
     name: ProtocolName
     hours_of: str
-    """What hours are counted of: `core` or `GPU`."""
+    """Unit of the hours: `core` or `GPU`."""
     networks: Mapping[str, SourceNetwork]
     main: str
     """The network of most experiments: ImageNet's ResNet-101-V2 in the paper."""
@@ -260,7 +260,7 @@ class Experiment:
     """`table1` ... `figure13`."""
     title: str
     printed: str
-    """What the paper printed, in a sentence."""
+    """Result in the paper, in a sentence."""
     declare: Callable[[Protocol], View]
     differs: str = ""
     """How `small` differs from the paper beyond network, sets and length."""

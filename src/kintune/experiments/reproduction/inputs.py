@@ -31,7 +31,7 @@ def refuse_missing(work: Work) -> None:
 
 
 def _network_fault(work: Work, name: str) -> str:
-    """What is wrong with a network; nothing of one that these experiments make themselves."""
+    """Fault of a network; empty for one that these experiments make themselves."""
     network = work.protocol.networks[name]
     fault = work.context.missing_weights(network.file)
     if not fault or not network.made_by:

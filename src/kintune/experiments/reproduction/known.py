@@ -94,7 +94,7 @@ class KnownRuns:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a choice came to: the runs of the best setting, one a seed."""
+    """Result of a choice: the runs of the best setting, one a seed."""
 
     runs: tuple[RunRecord, ...]
     found: int

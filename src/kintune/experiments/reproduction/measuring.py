@@ -1,4 +1,4 @@
-"""What is measured beside runs of training: image counts, similarities, the loss over a plane."""
+"""Measurements beside runs of training: image counts, similarities, the loss over a plane."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ from kintune.training import evaluate
 
 
 class Measured(Record):
-    """What a measurement gave."""
+    """Result of a measurement."""
 
     name: str
     values: dict[str, Any]
@@ -60,7 +60,7 @@ class MeasurementArchive:
         return self.path(measurement).exists()
 
     def read(self, measurement: Measurement) -> dict[str, Any] | None:
-        """What was found; None where nothing was measured yet.
+        """Result; None where nothing was measured yet.
 
         Raises:
             OptionError: the file is not one of a measurement.

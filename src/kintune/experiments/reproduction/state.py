@@ -1,4 +1,4 @@
-"""What `kintune reproduce` hands back, and how a person reads it."""
+"""Result of `kintune reproduce`, and its table."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,7 +13,7 @@ class ExperimentState(Record):
     title: str
     protocol: str
     hours_of: str
-    """What hours are counted of: `core` or `GPU`."""
+    """Unit of the hours: `core` or `GPU`."""
     runs: int
     """Number of runs; several experiments may need the same ones."""
     missing: int
@@ -21,7 +21,7 @@ class ExperimentState(Record):
     """Estimate for all runs, those that others share counted here too."""
     missing_hours: float
     measurements: int
-    """What is measured without a run of training, or from finished ones."""
+    """Quantities that are measured without a run of training, or from finished ones."""
     missing_measurements: int
     state: Literal["complete", "begun", "not begun"]
 
@@ -36,7 +36,7 @@ class StageState(Record):
 
 
 class Reproduction(Record):
-    """What `reproduce` returns."""
+    """Result of `reproduce`."""
 
     protocol: str
     experiments: tuple[ExperimentState, ...]

@@ -35,7 +35,7 @@ THREADS = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What is to be done, where, and where its results go."""
+    """Runs to do, their folders, and the place of the results."""
 
     protocol: Protocol
     experiments: Sequence[Experiment]
@@ -136,7 +136,7 @@ def _prepare(work: Work) -> bool:
 
 
 def _due(work: Work, failed: set[str]) -> list[tuple[DeclaredRun | Variation, DeclaredRun]]:
-    """What is missing and can be run now, with the run that it comes to."""
+    """Missing runs that can be run now, with the run that it comes to."""
     pairs = [(run, work.known.resolved(run)) for run in missing(work.runs, work.known)]
     return [
         (declared, run)
