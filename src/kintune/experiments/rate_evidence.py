@@ -130,24 +130,3 @@ def examples_of(found: Sequence[RateExample]) -> Examples:
 def fit_rates(found: Sequence[RateExample]) -> AveragedFit:
     """The model of the best rate, given the references."""
     return fit_gaussian(examples_of(found), STUDY_PARTS)
-
-
-def left_out_coverage(found: Sequence[RateExample], share: float) -> float:
-    """Share of the measured references whose best rate lies in the range that the others give. All
-    references of the same target are left out, and the model is fitted anew without them.
-
-    Args:
-        found: the references, of at least two targets.
-        share: of best rates that ranges are meant to hold.
-    """
-    held: list[bool] = []
-    for target in sorted({each.row.target for each in found if each.study == MEASURED}):
-        fit = fit_rates([each for each in found if each.row.target != target])
-        held += [
-            fit(each.inputs, each.network, each.study).holds(
-                each.log_rate, each.row.rate_noise, share
-            )
-            for each in found
-            if each.study == MEASURED and each.row.target == target
-        ]
-    return sum(held) / len(held)

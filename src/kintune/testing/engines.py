@@ -13,11 +13,11 @@ BASE = Hyperparameters.as_in_paper(lr=0.01, batch_size=32, epochs=4)
 RUNS = 9
 
 
-def u_shaped(point: Point, floor: float = 0.05) -> float:
+def u_shaped(point: Point, lowest: float = 0.05) -> float:
     """An error with its lowest value at 0.2, and no end of training above 2."""
     if point.effective_lr > 2:
         return 1.0
-    return min(1.0, floor + 0.1 * (point.log_rate - math.log10(0.2)) ** 2)
+    return min(1.0, lowest + 0.1 * (point.log_rate - math.log10(0.2)) ** 2)
 
 
 def proposed(engine: SearchEngine, space: SearchSpace, history: History) -> Proposal:
@@ -100,7 +100,7 @@ class EngineSuite:
         assert len(settings(wider, points)) == 12
         assert len({point.variant for point in points}) > 1
 
-    def test_it_finds_the_floor(self, engine: SearchEngine, space: SearchSpace) -> None:
+    def test_it_finds_the_minimum(self, engine: SearchEngine, space: SearchSpace) -> None:
         best = told(engine, space, 12).best
         assert best is not None
         assert best.error < 0.05 + 0.1
