@@ -32,8 +32,13 @@ def test_a_field_that_is_added_leaves_the_identity_of_earlier_runs_alone():
 
 
 def test_the_identity_of_a_run_does_not_change_with_a_default():
-    product = Hyperparameters(lr=0.01, batch_size=32, epochs=10)
-    assert config(hyperparameters=product).id == "0e3942ccd765"
+    """The id was written down before the defaults of `Hyperparameters` were those of commands."""
+    settings = config().hyperparameters.replace(
+        augmentation="flip", head_start="probe", clip_grad_norm=1.0, freeze_bn_stats=True
+    )
+    assert config(hyperparameters=settings).id == "0e3942ccd765"
+    default = Hyperparameters(lr=0.01, batch_size=32, epochs=10)
+    assert config(hyperparameters=default).id != config().id
 
 
 def test_a_file_of_a_time_before_a_field_is_of_a_run_as_in_the_paper(tmp_path):
