@@ -15,6 +15,8 @@ ScheduleName = Literal["step", "cosine", "constant"]
 AugmentationName = Literal["random_resized_crop", "random_crop", "flip", "none"]
 HeadStart = Literal["probe", "random"]
 UpdateConvention = Literal["paper", "torch"]
+BatchStatistics = Literal["frozen", "batch"]
+"""Those of the source network, or those of each batch."""
 
 LEAST_STEP, MOST_STEP = 0.3, 0.7
 """Decades."""
