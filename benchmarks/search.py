@@ -42,7 +42,7 @@ from kintune.experiment import at_rates
 from kintune.experiments.few_runs import kept_point
 from kintune.hyperparameters import Hyperparameters, RateRange
 from kintune.recipe_model import RecipeReference
-from kintune.recommend import Given, Recommendation, TaskFacts, recommend
+from kintune.recommend import Recommendation, TaskFacts, recommend
 from kintune.reference import load_recipe_references
 from kintune.runners import LocalRunner
 from kintune.runs import RunConfig, write_json
@@ -55,6 +55,9 @@ GRIDS = ROOT / "results/search_grids"
 SETS = ("sign-digits", "fsdd-spectrograms", "clothing10")
 IMAGES, VAL_FRACTION, EPOCHS, BATCH_SIZE = 400, 0.5, 10, 16
 RATES = tuple(round(10 ** (-3 + 0.2 * step), 6) for step in range(20))
+SETTINGS = Hyperparameters.as_in_paper(
+    lr=RATES[0], batch_size=BATCH_SIZE, epochs=EPOCHS, augmentation="flip"
+)
 SEEDS = (0, 1, 2)
 LEAST = 8
 """Rates that make a grid."""
@@ -94,10 +97,7 @@ def main() -> None:
 def run_grid(folder: Path, runs: Path, scratch: Path, threads: int) -> None:
     backbone = load_backbone("pocket")
     dataset = load_dataset(subset(folder, scratch), backbone.input, val_fraction=VAL_FRACTION)
-    settings = Hyperparameters.as_in_paper(
-        lr=RATES[0], batch_size=BATCH_SIZE, epochs=EPOCHS, augmentation="flip"
-    )
-    template = RunConfig(**start_of(backbone, dataset), hyperparameters=settings)
+    template = RunConfig(**start_of(backbone, dataset), hyperparameters=SETTINGS)
     torch.set_num_threads(threads)
     configs = at_rates(template, RATES, SEEDS)
     results = []
@@ -159,9 +159,8 @@ def recommended(backbone: Backbone, dataset: ImageDataset, name: str) -> Recomme
         )
 
     # The grids were run with the statistics of each batch.
-    given = Given(freeze_bn_stats=False)
     with patch.object(recommender, "load_recipe_references", others):
-        return recommend(measure(task), facts, probe(task), given)
+        return recommend(measure(task), facts, probe(task), SETTINGS, "batch")
 
 
 # The replay

@@ -17,9 +17,9 @@ import argparse
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from scipy.optimize import minimize
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
+from kintune.defaults import SCHEDULE, WARMUP_SHARE
 from kintune.features import extract_features
 from kintune.hyperparameters import Hyperparameters, lr_for
 from kintune.probe import probe_error
@@ -38,6 +39,7 @@ from kintune.recipe_model import (
     RecipeRun,
     RecipeTask,
 )
+from kintune.recommend import LITTLE_LOSS, RANGE
 from kintune.reference import Quality, ShippedReferences, rank_among, reference_distances
 from kintune.runs import RunConfig, write_json
 from kintune.training import fine_tune, start_of
@@ -56,54 +58,69 @@ NETWORKS = {
 SOURCE = {"pocket": "CIFAR-100, 80 classes"}
 IMAGENET = "ImageNet-1k"
 IMAGES, VALIDATION_IMAGES, MAX_CLASSES = 320, 400, 50
-CONSTANT_RATE = 0.1
 COMMON: dict[str, Any] = {
     "momentum": 0.9,
     "weight_decay": 1e-4,
     "batch_size": 32,
     "augmentation": "flip",
     "head_start": "probe",
-    "schedule": "step",
+    "schedule": SCHEDULE,
     "clip_grad_norm": 1.0,
 }
 
 
 def cases() -> Iterator[dict[str, Any]]:
     """The declared runs, the most informative first."""
+    lite, mobile = "efficientnet_lite0", "mobilenetv2_trunk"
+    for rate in (0.3, 1.0, 0.1):
+        yield from _each(lite, "frozen", rate)
+    yield from _each(mobile, "frozen", 0.3)
+    for rate in (0.3, 1.0, 3.0):
+        yield from _each("pocket", "frozen", rate)
+        yield from _each("pocket", "batch", rate)
+    yield from _each(mobile, "frozen", 0.1)
+    yield from _each(lite, "batch", 0.3)
+    for images in (100, 1000):
+        for rate in (0.3, 0.1):
+            yield from _each(lite, "frozen", rate, images=images)
+    for rate in (0.3, 0.1):
+        yield from _each(lite, "frozen", rate, epochs=40)
+        yield from _each(mobile, "batch", rate)
+    yield from _with_steps()
 
-    def each(network: str, statistics: str, rate: float, **more: Any) -> Iterator[dict[str, Any]]:
-        size = 32 if network == "pocket" else 96
-        for name in SETS:
-            yield {
-                "network": network,
-                "set": name,
-                "images": IMAGES,
-                "image_size": size,
-                "seed": 0,
-                "batch_statistics": statistics,
-                "effective_lr": rate,
-                "epochs": 12,
-                **COMMON,
-                **more,
-            }
 
-    yield from each("efficientnet_lite0", "frozen", 0.1)
-    yield from each("efficientnet_lite0", "frozen", 0.03)
-    yield from each("efficientnet_lite0", "batch", 0.1, clip_grad_norm=None)
-    for rate in (0.1, 0.3, 0.03, 1.0):
-        yield from each("pocket", "frozen", rate)
-        yield from each("pocket", "batch", rate)
-    yield from each("efficientnet_lite0", "frozen", 0.3)
-    yield from each("mobilenetv2_trunk", "frozen", 0.1)
-    yield from each("mobilenetv2_trunk", "frozen", 0.03)
-    yield from each("mobilenetv2_trunk", "frozen", 0.3)
-    for rate in (0.1, 0.3):
-        yield from each("pocket", "frozen", rate, epochs=40)
-        yield from each("pocket", "batch", rate, epochs=40)
-    yield from each("efficientnet_lite0", "frozen", 0.01)
-    yield from each("mobilenetv2_trunk", "batch", 0.1)
-    yield from each("efficientnet_lite0", "batch", 0.03)
-    yield from each("efficientnet_lite0", "batch", 0.3)
+def _with_steps() -> Iterator[dict[str, Any]]:
+    """The first runs of the study, with the `step` schedule: at the full rate from the first step,
+    then with a warm-up."""
+    steps: dict[str, Any] = {"schedule": "step", "warmup_epochs": 0}
+    for rate in (0.03, 0.1, 0.3):
+        yield from _each("efficientnet_lite0", "frozen", rate, **steps)
+        yield from _each("mobilenetv2_trunk", "frozen", rate, **steps)
+    yield from _each("efficientnet_lite0", "batch", 0.1, clip_grad_norm=None, **steps)
+    for rate in (0.03, 0.1, 0.3, 1.0):
+        yield from _each("pocket", "frozen", rate, **steps)
+        yield from _each("pocket", "batch", rate, **steps)
+    for network in ("efficientnet_lite0", "mobilenetv2_trunk"):
+        yield from _each(network, "frozen", 0.3, schedule="step")
+
+
+def _each(network: str, statistics: str, rate: float, **more: Any) -> Iterator[dict[str, Any]]:
+    """A recipe on each set."""
+    epochs = more.get("epochs", 12)
+    for name in SETS:
+        yield {
+            "network": network,
+            "set": name,
+            "images": IMAGES,
+            "image_size": 32 if network == "pocket" else 96,
+            "seed": 0,
+            "batch_statistics": statistics,
+            "effective_lr": rate,
+            "epochs": epochs,
+            "warmup_epochs": round(WARMUP_SHARE * epochs, 4),
+            **COMMON,
+            **more,
+        }
 
 
 def key_of(record: dict[str, Any]) -> str:
@@ -116,7 +133,8 @@ def records() -> list[dict[str, Any]]:
     """The runs so far; a last line that a kill cut short is not there."""
     path = RESULTS / "runs.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    cold = {"warmup_epochs": 0}
+    return [cold | json.loads(line) for line in lines if line.endswith("}")]
 
 
 def subset(data: Path, name: str, images: int, root: Path) -> Path:
@@ -169,7 +187,7 @@ class Workspace:
     def run(self, case: dict[str, Any]) -> dict[str, Any]:
         """The record of a case."""
         backbone, dataset = self.backbone(case["network"], case["image_size"]), self.dataset(case)
-        names = (*COMMON, "epochs")
+        names = (*COMMON, "epochs", "warmup_epochs")
         settings = Hyperparameters(
             **{name: case[name] for name in names},
             lr=lr_for(case["effective_lr"], case["momentum"]),
@@ -223,13 +241,16 @@ def place_of(record: dict[str, Any]) -> tuple[str, str, int, int]:
     return record["network"], record["set"], record["images"], record["image_size"]
 
 
-def measure(workspace: Workspace) -> None:
-    """Run what is missing, and write each record as it comes."""
+def measure(workspace: Workspace, networks: Sequence[str]) -> None:
+    """Run what is missing of some networks, and write each record as it comes."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     known, done = facts(), {key_of(record) for record in records()}
     for case in cases():
+        if case["network"] not in networks:
+            continue
         if place_of(case) not in known:
             known[place_of(case)] = workspace.facts(case)
+            known = facts() | known  # another process may measure other networks
             write_json(RESULTS / "facts.json", list(known.values()))
         if key_of(case) not in done:
             record = workspace.run(case)
@@ -261,7 +282,7 @@ def _reference(group: Sequence[dict[str, Any]], known: dict[str, Any]) -> Recipe
         RecipeRun(
             mode=each["batch_statistics"],
             effective_lr=each["effective_lr"],
-            setting=each["augmentation"],
+            setting=_setting(each),
             top1_error=_error(each),
             images=each["validation_images"],
         )
@@ -289,6 +310,14 @@ def _reference(group: Sequence[dict[str, Any]], known: dict[str, Any]) -> Recipe
     )
 
 
+def _setting(record: dict[str, Any]) -> str:
+    """As the product names it where it does as the product does."""
+    found = [record["augmentation"]]
+    found += [] if record["schedule"] == SCHEDULE else [record["schedule"]]
+    found += [] if record["warmup_epochs"] else ["no warm-up"]
+    return ", ".join(found)
+
+
 def _error(record: dict[str, Any]) -> float:
     """Guessing, for a run that diverged."""
     guess = 1 - 1 / record["classes"]
@@ -297,7 +326,8 @@ def _error(record: dict[str, Any]) -> float:
 
 
 def fitted(found: Sequence[RecipeReference]) -> Deviations:
-    """The deviations with the largest marginal likelihood, each with a weak pull to its default."""
+    """The deviations with the largest marginal likelihood, each with a weak pull to its default,
+    and the widening with which 80 % intervals hold 80 % of the errors of sets left out."""
     names = [name for name in Deviations.model_fields if name != "widening"]
     start = np.log([getattr(Deviations(), name) for name in names])
 
@@ -308,63 +338,90 @@ def fitted(found: Sequence[RecipeReference]) -> Deviations:
 
     best = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 600, "xatol": 0.05})
     values = [float(f"{value:.3g}") for value in np.exp(best.x)]
-    found_deviations = Deviations(**dict(zip(names, values, strict=True)))
-    return found_deviations.replace(widening=widening(found, found_deviations))
+    deviations = Deviations(**dict(zip(names, values, strict=True)))
+    while _quality(left_out(found, set_of, deviations)).coverage < RANGE:
+        deviations = deviations.replace(widening=round(deviations.widening + 0.05, 2))
+    return deviations
 
 
-def widening(found: Sequence[RecipeReference], deviations: Deviations) -> float:
-    """The smallest factor, in steps of 0.05, with which 80 % intervals hold 80 % of the errors."""
-    factor = 1.0
-    while quality(found, deviations.replace(widening=factor)).coverage < 0.8:
-        factor = round(factor + 0.05, 2)
-    return factor
+class Judged(NamedTuple):
+    """A reference that was left out, and what was expected of it."""
+
+    reference: RecipeReference
+    chosen: RecipeRun
+    """The run that was expected to err least."""
+    sure: float
+    """Expected probability that it loses no more than a point."""
+    rows: list[tuple[RecipeRun, float, float, float]]
+    """Each run with its expected error and 80 % interval."""
+
+    @property
+    def loss(self) -> float:
+        """Of the chosen run against the best that was measured, a fraction."""
+        return self.chosen.top1_error - min(run.top1_error for run in self.reference.runs)
+
+
+def set_of(reference: RecipeReference) -> str:
+    """Name of the image set."""
+    return reference.task.target.split(",")[0]
+
+
+def network_of(reference: RecipeReference) -> str:
+    """Hash of the weights."""
+    return reference.task.network
 
 
 def left_out(
-    found: Sequence[RecipeReference], deviations: Deviations
-) -> Iterator[
-    tuple[RecipeReference, RecipeRun, float, list[tuple[RecipeRun, float, float, float]]]
-]:
-    """For each reference, all of its set left out: the run that is expected to err least, the
-    probability that it loses less than a point, and for each run the expected error and interval.
+    found: Sequence[RecipeReference],
+    group: Callable[[RecipeReference], str] = set_of,
+    deviations: Deviations | None = None,
+) -> list[Judged]:
+    """What is expected of each reference by those of other groups (sets or networks).
+
+    Args:
+        found: the references.
+        group: name of the group of a reference.
+        deviations: of the model; None fits them to the other groups alone, each time anew.
     """
-    for reference in found:
-        name = reference.task.target.split(",")[0]
-        others = [each for each in found if each.task.target.split(",")[0] != name]
-        task = reference.task.replace(target="left out")
-        model = RecipeModel(others, deviations)
-        asked = [run.point for run in reference.runs]
-        draws = model.posterior(task, asked).draws()
-        means = draws.mean(0)
-        best = int(means.argmin())
-        sure = float((draws[:, best] - draws.min(1) <= 0.01).mean())
-        rows = [
-            (run, float(means[i]), *np.quantile(draws[:, i], [0.1, 0.9]).tolist())
-            for i, run in enumerate(reference.runs)
-        ]
-        yield reference, reference.runs[best], sure, rows
+    judged: list[Judged] = []
+    for name in dict.fromkeys(map(group, found)):
+        others = [each for each in found if group(each) != name]
+        model = RecipeModel(others, deviations or fitted(others))
+        judged += [_judged(model, each) for each in found if group(each) == name]
+    return judged
 
 
-def quality(found: Sequence[RecipeReference], deviations: Deviations) -> Quality:
-    """How the model does on sets that it has not seen."""
-    held: list[bool] = []
-    losses: list[float] = []
-    for reference, chosen, _, rows in left_out(found, deviations):
-        held += [low <= run.top1_error <= high for run, _, low, high in rows]
-        losses.append(chosen.top1_error - min(run.top1_error for run in reference.runs))
+def _judged(model: RecipeModel, reference: RecipeReference) -> Judged:
+    task = reference.task.replace(target="left out")
+    draws = model.posterior(task, [run.point for run in reference.runs]).draws()
+    means = draws.mean(0)
+    best = int(means.argmin())
+    tails = [(1 - RANGE) / 2, (1 + RANGE) / 2]
+    rows = [
+        (run, float(means[i]), *np.quantile(draws[:, i], tails).tolist())
+        for i, run in enumerate(reference.runs)
+    ]
+    sure = float((draws[:, best] - draws.min(1) <= LITTLE_LOSS).mean())
+    return Judged(reference, reference.runs[best], sure, rows)
+
+
+def _quality(judged: Sequence[Judged]) -> Quality:
+    held = [low <= run.top1_error <= high for each in judged for run, _, low, high in each.rows]
     return Quality(
-        coverage=float(np.mean(held)), mean_loss=float(np.mean(losses)), tasks=len(losses)
+        coverage=float(np.mean(held)),
+        mean_loss=float(np.mean([each.loss for each in judged])),
+        tasks=len(judged),
     )
 
 
-def constant_loss(found: Sequence[RecipeReference]) -> tuple[float, int]:
-    """Mean loss of frozen statistics at `CONSTANT_RATE` against the best measured run, a fraction,
-    and over how many tasks: the simplest rule that a recommendation has to beat."""
+def constant_loss(found: Sequence[RecipeReference], mode: Mode, rate: float) -> tuple[float, int]:
+    """Mean loss of one mode at one rate against the best measured run, a fraction, and over how
+    many tasks: the simplest rule that a recommendation has to beat."""
     losses = [
         run.top1_error - min(each.top1_error for each in reference.runs)
         for reference in found
         for run in reference.runs
-        if run.mode == "frozen" and run.effective_lr == CONSTANT_RATE
+        if run.mode == mode and run.effective_lr == rate
     ]
     return float(np.mean(losses)), len(losses)
 
@@ -372,35 +429,47 @@ def constant_loss(found: Sequence[RecipeReference]) -> tuple[float, int]:
 def show() -> None:
     """Tables in Markdown."""
     found = references()
-    deviations = fitted(found)
-    print(deviations)
+    judged = left_out(found)
     modes: tuple[tuple[Mode, float | None], ...] = tuple(
         sorted({(r.mode, r.effective_lr) for ref in found for r in ref.runs}, key=str)
     )
-    for name in dict.fromkeys((ref.network_name, ref.epochs) for ref in found):
-        print(f"\n{name[0]}, {name[1]} epochs\n")
-        print("| set | probe | " + " | ".join(f"{m} {r or ''}" for m, r in modes) + " | chosen |")
-        print("|---" * (3 + len(modes)) + "|")
-        for reference, chosen, sure, _ in left_out(found, deviations):
-            if (reference.network_name, reference.epochs) != name:
-                continue
-            errors = {(r.mode, r.effective_lr): f"{100 * r.top1_error:.1f}" for r in reference.runs}
-            cells = [errors.get(mode, "") for mode in modes]
+    kinds = dict.fromkeys(map(_kind, found))
+    for kind in kinds:
+        print("\n{}, {} images, {} epochs\n".format(*kind))
+        own = [each for each in judged if _kind(each.reference) == kind]
+        shown = [m for m in modes if any(m in _errors(each.reference) for each in own)]
+        print("| set | probe | " + " | ".join(f"{m} {r or ''}" for m, r in shown) + " | chosen |")
+        print("|---" * (3 + len(shown)) + "|")
+        for reference, chosen, sure, _ in own:
+            errors = _errors(reference)
+            cells = [f"{100 * errors[m]:.1f}" if m in errors else "" for m in shown]
             probe = f"{100 * reference.task.probe_top1_error:.1f}"
             best = f"{chosen.mode} {chosen.effective_lr or ''} ({sure:.0%})"
-            name_of_set = reference.task.target.split(",")[0]
-            print(f"| {name_of_set} | {probe} | {' | '.join(cells)} | {best} |")
-    print(f"\n{quality(found, deviations)}")
-    loss, tasks = constant_loss(found)
-    print(f"always frozen {CONSTANT_RATE}: mean_loss={loss} tasks={tasks}")
+            print(f"| {set_of(reference)} | {probe} | {' | '.join(cells)} | {best} |")
+    print(f"\nsets left out: {_quality(judged)}")
+    print(f"networks left out: {_quality(left_out(found, network_of))}")
+    for low, high in ((0.0, 0.7), (0.7, 0.9), (0.9, 1.01)):
+        some = [each.loss <= LITTLE_LOSS for each in judged if low <= each.sure < high]
+        print(f"sure {low:.0%} to {min(high, 1):.0%}: {sum(some)} of {len(some)} lost little")
+    for mode, rate in modes:
+        if rate is not None:
+            loss, tasks = constant_loss(found, mode, rate)
+            print(f"always {mode} {rate}: mean loss {loss:.4f} over {tasks} tasks")
+
+
+def _kind(reference: RecipeReference) -> tuple[str, str, int]:
+    return reference.network_name, reference.task.target.split(", ")[1].split()[0], reference.epochs
+
+
+def _errors(reference: RecipeReference) -> dict[tuple[Mode, float | None], float]:
+    return {(run.mode, run.effective_lr): run.top1_error for run in reference.runs}
 
 
 def ship() -> None:
     """Write the file that the package reads."""
     found = references()
-    deviations = fitted(found)
     shipped = ShippedReferences(
-        quality=quality(found, deviations), deviations=deviations, references=found
+        quality=_quality(left_out(found)), deviations=fitted(found), references=found
     )
     write_json(SHIPPED, shipped.to_json())
 
@@ -411,13 +480,15 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="folder of image sets")
     parser.add_argument("--models", type=Path, help="folder of networks")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--scratch", type=Path, default=Path("runs/recipe_study"))
     parser.add_argument("--show", action="store_true", help="print the tables")
     parser.add_argument("--ship", action="store_true", help=f"write {SHIPPED}")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.data and options.models:
-        measure(Workspace(options.data.resolve(), options.models.resolve(), options.scratch))
+        workspace = Workspace(options.data.resolve(), options.models.resolve(), options.scratch)
+        measure(workspace, options.networks)
     elif not (options.show or options.ship):
         parser.error("give --data and --models to measure, or --show, or --ship")
     if options.show:

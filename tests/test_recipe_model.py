@@ -39,6 +39,13 @@ def error_at(model, where, point, observed=()):
     return float(1 / (1 + np.exp(-model.posterior(where, [point], observed).mean[0])))
 
 
+def test_rates_grow_with_the_batch_and_shrink_with_very_few_steps():
+    usual = grid_of_rates(task())
+    assert grid_of_rates(task(batch_size=128)) == pytest.approx(2 * usual)
+    assert grid_of_rates(task(steps=400)) == pytest.approx(usual)
+    assert grid_of_rates(task(steps=4)) == pytest.approx(0.1 * usual)
+
+
 def test_without_evidence_every_recipe_is_as_good_as_the_probe():
     model = RecipeModel([], Deviations())
     for point in (RecipePoint("head"), RecipePoint("frozen", 0.1), RecipePoint("batch", 0.1)):

@@ -1,7 +1,9 @@
 import pytest
 
+import kintune.recommend
 from kintune.errors import IncomparableError
-from kintune.recommend import Given, TaskFacts, recommend
+from kintune.hyperparameters import Hyperparameters
+from kintune.recommend import TaskFacts
 from kintune.reference import load_recipe_references, rank_of, recipe_quality, reference_distances
 from kintune.similarity import Similarity
 
@@ -24,6 +26,12 @@ def similarity(relative_distance, prototypes_from="head"):
 
 def facts(epochs=12, images=320, **changes):
     return TaskFacts(images=images, classes=10, batch_size=32, epochs=epochs, **changes)
+
+
+def recommend(measured, known, probe, batch_statistics=None, **settings):
+    size = {"batch_size": known.batch_size, "epochs": known.epochs}
+    settings = Hyperparameters(lr=1, **size, **settings)
+    return kintune.recommend.recommend(measured, known, probe, settings, batch_statistics)
 
 
 def known_network():
@@ -52,8 +60,8 @@ def test_on_a_network_of_the_references_frozen_statistics_are_expected_to_win():
 
 
 def test_lr_follows_the_momentum():
-    plain = recommend(similarity(0.7), facts(), 0.2, Given(momentum=0.0))
-    usual = recommend(similarity(0.7), facts(), 0.2, Given(momentum=0.9))
+    plain = recommend(similarity(0.7), facts(), 0.2, momentum=0.0)
+    usual = recommend(similarity(0.7), facts(), 0.2, momentum=0.9)
     assert usual.effective_lr == plain.effective_lr
     assert plain.lr == pytest.approx(plain.effective_lr.best)
     assert usual.lr == pytest.approx(plain.lr / 10)
@@ -70,11 +78,16 @@ def test_a_worse_probe_raises_every_expected_error():
         assert one < other
 
 
-@pytest.mark.parametrize(("frozen", "mode"), [(True, "frozen"), (False, "batch")])
-def test_given_batch_statistics_are_kept(frozen, mode):
-    advice = recommend(similarity(0.7), facts(), 0.2, Given(freeze_bn_stats=frozen))
-    assert {each.mode for each in advice.recipes} == {"head", mode}
-    assert advice.freeze_bn_stats is frozen
+@pytest.mark.parametrize("statistics", ["frozen", "batch"])
+def test_given_batch_statistics_are_kept(statistics):
+    advice = recommend(similarity(0.7), facts(), 0.2, batch_statistics=statistics)
+    assert {each.mode for each in advice.recipes} == {"head", statistics}
+    assert advice.freeze_bn_stats is (statistics == "frozen")
+
+
+def test_what_else_is_chosen_is_kept():
+    advice = recommend(None, facts(), 0.2, warmup_epochs=3, schedule="cosine", clip_grad_norm=None)
+    assert (advice.warmup_epochs, advice.schedule, advice.clip_grad_norm) == (3, "cosine", None)
 
 
 def test_without_batch_normalization_there_is_nothing_to_freeze():

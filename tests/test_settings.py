@@ -17,7 +17,7 @@ def settings(facts=FACTS, **flags):
 def test_without_flags_statistics_are_frozen_and_gradients_clipped():
     found = settings()
 
-    assert (found.milestones, found.warmup_epochs) == ((1 / 2, 5 / 6), 0)
+    assert (found.milestones, found.warmup_epochs) == ((1 / 2, 5 / 6), 50)
     assert (found.convention, found.exempt_bias_and_norm) == ("paper", False)
     assert (found.head_lr_factor, found.bn_momentum, found.freeze_bn_stats) == (1, None, True)
     assert (found.head_start, found.clip_grad_norm) == ("probe", 1.0)

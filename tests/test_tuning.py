@@ -202,7 +202,6 @@ def test_the_training_flags_of_finetune_and_the_choices_reach_the_runs(words, ca
 
 
 def test_the_winner_is_trained_once_more_on_all_images_on_request(words, tmp_path, capsys):
-    words = (*words, "--no-recommendation")  # at a rate at which nothing diverges
     _, plain, _ = call(capsys, *words, "--runs", "1", "--no-retrain")
     assert plain["best"]["retrained"] is False
     code, answer, _ = call(capsys, *words, "--runs", "1", "--retrain")
@@ -217,7 +216,6 @@ def test_the_winner_is_trained_once_more_on_all_images_on_request(words, tmp_pat
 
 
 def test_few_images_are_all_trained_on_by_default(words, capsys, monkeypatch):
-    words = (*words, "--no-recommendation")
     assert call(capsys, *words, "--runs", "1")[1]["best"]["retrained"] is True
     monkeypatch.setattr("kintune.defaults.MAX_RETRAIN_IMAGES", 1)
     assert call(capsys, *words, "--runs", "1")[1]["best"]["retrained"] is False

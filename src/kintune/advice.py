@@ -129,6 +129,11 @@ def reasons(
             "the head starts as a linear classifier of the frozen features, so that the first "
             "steps do not distort them (Kumar et al. 2022)."
         )
+    if settings.warmup_epochs:
+        found["warmup_epochs"] = (
+            "at the full rate from the first step the networks of the references broke at rates "
+            "that are best with a warm-up."
+        )
     if settings.clip_grad_norm is not None:
         found["clip_grad_norm"] = (
             "with frozen batch statistics nothing bounds the activations, and single long "

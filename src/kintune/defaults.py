@@ -39,7 +39,9 @@ DECODE_GIGABYTES = 1.0
 """Memory for decoding images over all threads, 10^9 bytes: at least 200 million pixels of a JPEG,
 120 million of a PNG."""
 REGULARIZER: RegularizerName = "l2"
-SCHEDULE: ScheduleName = "step"
+SCHEDULE: ScheduleName = "cosine"
+"""After a warm-up its errors were lower by 1.1 points on average than those of the paper's `step`,
+in four pairs of runs at an effective rate of 0.3 (`results/recipe_study`)."""
 AUGMENTATION: AugmentationName = "flip"
 """Central crops, mirrored at random: see `augmentations_for`."""
 HEAD_START: HeadStart = "probe"
@@ -50,6 +52,10 @@ CLIP_GRAD_NORM = 1.0
 """With frozen batch statistics nothing bounds the activations: EfficientNet-Lite0 at an effective
 rate of 0.1 ended at chance on two of three sets (96 pixels, 12 epochs), with this bound at the best
 errors measured (`scripts/recipe_study.py`)."""
+WARMUP_SHARE = 1 / 6
+"""Of the training. At the full rate from the first step, MobileNetV2 with frozen batch statistics
+and clipped gradients ended at 66 % validation error at an effective rate of 0.3 on spectrograms (96
+pixels, 12 epochs), with this warm-up at 16 %, with half of it at 26 %."""
 MAX_RETRAIN_IMAGES = 2000
 """Up to so many images, validation images that were drawn from them are worth training on: the
 winner is trained once more on all."""

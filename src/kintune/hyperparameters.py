@@ -15,6 +15,8 @@ from kintune.defaults import AugmentationName, HeadStart, RegularizerName, Sched
 from kintune.records import Record
 
 UpdateConvention = Literal["paper", "torch"]
+BatchStatistics = Literal["frozen", "batch"]
+"""Those of the source network, or those of each batch."""
 
 MIN_STEP, MAX_STEP = 0.3, 0.7
 """Decades."""

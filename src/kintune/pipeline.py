@@ -35,7 +35,7 @@ from kintune.outputs import (
 from kintune.plan import plan_runs, plan_search, say_plan
 from kintune.predict import Predictions, predict, unreadable_lines
 from kintune.progress import announce, live_display
-from kintune.recommend import Given, Recommendation, recommend
+from kintune.recommend import Recommendation, recommend
 from kintune.repeat import repeated, say_repeated
 from kintune.report import write_report
 from kintune.results import (
@@ -50,8 +50,7 @@ from kintune.runs import RunConfig, read_result, write_json
 from kintune.search import SearchPlan, StudyView, describe, live_table
 from kintune.search import search as run_search
 from kintune.settings import (
-    asked_frozen_statistics,
-    asked_head_start,
+    asked_batch_statistics,
     run_config,
     task_facts,
     training_settings,
@@ -275,21 +274,9 @@ def _recommendation(
     similarity: Similarity | None,
     options: RecommendOptions | TuneOptions | FinetuneOptions,
 ) -> Recommendation:
-    return recommend(
-        similarity,
-        task_facts(task, options),
-        probe(task),
-        Given(
-            momentum=options.momentum,
-            weight_decay=options.weight_decay,
-            regularizer=options.regularizer,
-            schedule=options.schedule,
-            augmentation=options.augmentation,
-            head_start=asked_head_start(options),
-            clip_grad_norm=options.clip_grad_norm or None,
-            freeze_bn_stats=asked_frozen_statistics(options),
-        ),
-    )
+    facts = task_facts(task, options)
+    settings = training_settings(options, facts, defaults.USUAL_LR)
+    return recommend(similarity, facts, probe(task), settings, asked_batch_statistics(options))
 
 
 class Tried(NamedTuple):

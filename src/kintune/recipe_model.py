@@ -5,13 +5,14 @@ learning rate. The log odds of its error are modeled as one linear regression wi
 a Gaussian process in closed form::
 
     logit(error) = β_mode · φ(x, task) + effects of network, task and setting + noise
-    φ = (1, p, r, s, x, x r, x s, x²),   x = log10(η' / 0.1) - log10(batch size / 32) / 2
+    φ = (1, p, r, s, x, x r, x s, x²),   x = log10(η' / η'₀)
 
-with p the log odds of the linear probe's error, r the rank of the target's distance from the source
-(the paper's finding is the sign of the x r term: far targets want larger rates) and s = log10(steps
-/ 100). The head on frozen features has no rate: x = 0. Networks and tasks shift the level and the
-slope of each mode; runs of the task itself are further observations, so that the same posterior
-recommends before a search, guides it, and chooses after it.
+with η'₀ = 0.1 √(batch size / 32), less where there are very few steps, p the log odds of the linear
+probe's error, r the rank of the target's distance from the source (the paper's finding is the sign
+of the x r term: far targets want larger rates) and s = log10(steps / 100). The head on
+frozen features has no rate: x = 0. Networks and tasks shift the level and the slope of each mode;
+runs of the task itself are further observations, so that the same posterior recommends before a
+search, guides it, and chooses after it.
 
 The references are in `reference/recipes.json`, measured by `scripts/recipe_study.py`, which also
 fits the deviations of the effects by marginal likelihood.
@@ -44,6 +45,9 @@ GRID: Floats = np.linspace(-1.75, 0.75, 51)
 BATCH_POWER = 0.5
 """Rates grow with this power of the batch size: between none and proportion (Goyal et al. 2017,
 arXiv:1706.02677). The references, all with batches of 32, do not tell."""
+FEW_STEPS = 40
+"""Half of the least that the references have. With fewer the rates shrink in proportion: there is
+no time for a warm-up, and trainings of 6 steps broke at the usual rates."""
 DRAWS = 2000
 """Samples from the posterior, for what has no closed form: the best rate, the best mode."""
 
@@ -68,12 +72,13 @@ class RecipeTask(Record):
 
 
 def grid_of_rates(task: RecipeTask) -> Floats:
-    """Effective rates of `GRID` for the batch size of a task."""
+    """Effective rates of `GRID` for the batch size and the steps of a task."""
     return _unit_rate(task) * 10**GRID
 
 
 def _unit_rate(task: RecipeTask) -> float:
-    return UNIT_RATE * (task.batch_size / UNIT_BATCH) ** BATCH_POWER
+    shrunk = min(1.0, task.steps / FEW_STEPS)
+    return UNIT_RATE * shrunk * (task.batch_size / UNIT_BATCH) ** BATCH_POWER
 
 
 class RecipePoint(NamedTuple):

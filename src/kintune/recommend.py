@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kintune import defaults
 from kintune.advice import Expected, explanation, reasons
 from kintune.hyperparameters import (
+    BatchStatistics,
     Hyperparameters,
     RateRange,
     lr_for,
@@ -32,7 +32,6 @@ from kintune.recommendation import (
     SETTINGS,
     Confidence,
     Evidence,
-    Given,
     RecipeAdvice,
     Recommendation,
     TaskFacts,
@@ -58,14 +57,15 @@ WIDE_INTERVAL = 0.1
 EVIDENCE = 8
 """References that are shown, those of the largest influence."""
 
-__all__ = ["Given", "Recommendation", "TaskFacts", "recipe_task", "recommend"]
+__all__ = ["Recommendation", "TaskFacts", "recipe_task", "recommend"]
 
 
 def recommend(
     similarity: Similarity | None,
     facts: TaskFacts,
     probe_top1_error: float,
-    given: Given | None = None,
+    settings: Hyperparameters,
+    batch_statistics: BatchStatistics | None = None,
 ) -> Recommendation:
     """A recipe for a task, what it and the others are expected to reach, and the evidence.
 
@@ -74,32 +74,23 @@ def recommend(
             known, which makes the expectations less certain.
         facts: size and budget of the fine-tuning.
         probe_top1_error: of a linear probe on the frozen features (`kintune.probe`), a fraction.
-        given: what is kept as given.
+        settings: what else is chosen, which is kept; of these the learning rate and the batch
+            statistics are recommended.
+        batch_statistics: those that are to be used; None leaves them to the recommendation.
 
     Raises:
         IncomparableError: the similarity was measured with prototypes no reference scale knows.
     """
-    given = given or Given()
     references = load_recipe_references()
     model = RecipeModel(references, recipe_deviations())
     task = recipe_task(similarity, facts, probe_top1_error)
-    modes = _modes(facts, given)
-    recipes, probability = _ranked(model, task, modes)
+    recipes, probability = _ranked(model, task, _modes(facts, batch_statistics))
     best = next(each for each in recipes if each.effective_lr is not None)
     rates = best.effective_lr
     assert rates is not None
     confidence = _confidence(probability, _extrapolations(references, task))
-    settings = Hyperparameters(
-        lr=lr_for(rates.best, given.momentum),
-        momentum=given.momentum,
-        weight_decay=given.weight_decay,
-        batch_size=facts.batch_size,
-        epochs=facts.epochs,
-        regularizer=given.regularizer,
-        schedule=given.schedule,
-        augmentation=given.augmentation or defaults.augmentations_for(facts.steps)[0],
-        head_start=given.head_start,
-        clip_grad_norm=given.clip_grad_norm,
+    settings = settings.replace(
+        lr=lr_for(rates.best, settings.momentum),
         freeze_bn_stats=best.mode == "frozen" and facts.has_batch_norm,
     )
     return Recommendation(
@@ -115,7 +106,7 @@ def recommend(
             similarity,
             [Expected(each.mode, each.expected_top1_error, each.interval) for each in recipes],
             rates,
-            momentum=given.momentum,
+            momentum=settings.momentum,
             confidence=confidence,
             has_batch_norm=facts.has_batch_norm,
         ),
@@ -152,10 +143,10 @@ def recipe_task(
     )
 
 
-def _modes(facts: TaskFacts, given: Given) -> tuple[Mode, ...]:
-    if not facts.has_batch_norm or given.freeze_bn_stats:
-        return ("head", "frozen")
-    return ("head", "batch") if given.freeze_bn_stats is False else ("head", "frozen", "batch")
+def _modes(facts: TaskFacts, batch_statistics: BatchStatistics | None) -> list[Mode]:
+    if not facts.has_batch_norm:
+        return ["head", "frozen"]
+    return ["head", batch_statistics] if batch_statistics else ["head", "frozen", "batch"]
 
 
 def _ranked(

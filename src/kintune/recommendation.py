@@ -5,7 +5,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from kintune import defaults
 from kintune.hyperparameters import (
     AugmentationName,
     HeadStart,
@@ -30,6 +29,7 @@ SETTINGS = (
     "epochs",
     "regularizer",
     "schedule",
+    "warmup_epochs",
     "augmentation",
     "head_start",
     "clip_grad_norm",
@@ -57,22 +57,6 @@ class TaskFacts(Record):
     def steps(self) -> int:
         """Optimization steps."""
         return self.iterations or self.epochs * math.ceil(self.images / self.batch_size)
-
-
-class Given(Record):
-    """Settings that the person gives while the rest is recommended."""
-
-    momentum: float = Field(default=defaults.MOMENTUM, ge=0, lt=1)
-    """Any value serves at the same effective rate (section 3.3); `lr` follows it."""
-    weight_decay: float = Field(default=defaults.WEIGHT_DECAY, ge=0)
-    regularizer: RegularizerName = "l2"
-    schedule: ScheduleName = defaults.SCHEDULE
-    augmentation: AugmentationName | None = None
-    """None leaves it to `kintune.defaults.augmentations_for`."""
-    head_start: HeadStart = defaults.HEAD_START
-    clip_grad_norm: float | None = defaults.CLIP_GRAD_NORM
-    freeze_bn_stats: bool | None = None
-    """None leaves it to the recommendation."""
 
 
 class RecipeAdvice(Record):
@@ -124,6 +108,7 @@ class Recommendation(Record):
     epochs: int
     regularizer: RegularizerName
     schedule: ScheduleName
+    warmup_epochs: float
     augmentation: AugmentationName
     head_start: HeadStart
     clip_grad_norm: float | None

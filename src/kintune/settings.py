@@ -6,6 +6,7 @@ from kintune import defaults
 from kintune.errors import OptionError
 from kintune.hyperparameters import (
     MILESTONES,
+    BatchStatistics,
     HeadStart,
     Hyperparameters,
     bn_momentum_for,
@@ -75,7 +76,7 @@ def training_settings(options: TrainingOptions, facts: TaskFacts, lr: float) -> 
         regularizer=options.regularizer,
         schedule=options.schedule,
         milestones=_milestones(options, facts.epochs),
-        warmup_epochs=options.warmup_epochs,
+        warmup_epochs=warmup_epochs(options, facts.epochs),
         iterations=options.iterations,
         augmentation=options.augmentation or defaults.augmentations_for(facts.steps)[0],
         convention=options.convention,
@@ -86,7 +87,7 @@ def training_settings(options: TrainingOptions, facts: TaskFacts, lr: float) -> 
         bn_momentum=bn_momentum,
         clip_grad_norm=options.clip_grad_norm or None,
         freeze_bn_stats=facts.has_batch_norm
-        and asked_frozen_statistics(options) in (True, None)
+        and asked_batch_statistics(options) != "batch"
         and not from_scratch(options),
     )
 
@@ -97,13 +98,18 @@ def asked_head_start(options: TrainingOptions) -> HeadStart:
     return options.head_start or default
 
 
-def asked_frozen_statistics(options: TrainingOptions) -> bool | None:
-    """Whether the options ask for the source's batch statistics; None where they leave it open."""
-    if options.batch_statistics is not None:
-        return options.batch_statistics == "frozen"
-    if options.freeze_bn_stats:
-        return True
-    return False if options.bn_momentum is not None or from_scratch(options) else None
+def asked_batch_statistics(options: TrainingOptions) -> BatchStatistics | None:
+    """The batch statistics that the options ask for; None where they leave it open."""
+    if options.batch_statistics is not None or options.freeze_bn_stats:
+        return options.batch_statistics or "frozen"
+    return "batch" if options.bn_momentum is not None or from_scratch(options) else None
+
+
+def warmup_epochs(options: TrainingOptions, epochs: int) -> float:
+    """Epochs of warm-up: those asked for, else a share of a training that starts from a network."""
+    if options.warmup_epochs is not None:
+        return options.warmup_epochs
+    return 0 if from_scratch(options) else round(defaults.WARMUP_SHARE * epochs, 4)
 
 
 def will_retrain(task: Task, options: TuneOptions) -> bool:
@@ -141,8 +147,8 @@ def _refuse_contradictions(options: TrainingOptions, epochs: int) -> None:
     frozen = options.freeze_bn_stats or options.batch_statistics == "frozen"
     head_only = isinstance(options, FinetuneOptions | SearchOptions) and options.head_only
     rules = {
-        f"--warmup-epochs {options.warmup_epochs:g}: training ends after {epochs} epochs, before "
-        "the rate is reached. Give fewer.": options.warmup_epochs >= epochs,
+        f"--warmup-epochs {options.warmup_epochs}: training ends after {epochs} epochs, before "
+        "the rate is reached. Give fewer.": (options.warmup_epochs or 0) >= epochs,
         f"--decay-milestones: the {options.schedule} schedule has none. Use --schedule step or "
         "omit it.": bool(options.decay_milestones) and options.schedule != "step",
         "--new-part-decay: --regularizer none decays nothing. Use l2 or l2-sp, or omit it.": (

@@ -173,7 +173,7 @@ def _setting_table(advice: "Recommendation") -> str:
         ("weight decay", f"{advice.weight_decay:g} ({advice.regularizer})"),
         ("batch size", str(advice.batch_size)),
         ("epochs", str(advice.epochs)),
-        ("schedule", advice.schedule),
+        ("schedule", f"{advice.schedule}, warm-up of {advice.warmup_epochs:.3g} epochs"),
         ("augmentation", advice.augmentation),
         ("head start", advice.head_start),
         ("gradient norm", clip),

@@ -25,7 +25,7 @@ from kintune.search import (
     TrialStore,
     explain_outcomes,
 )
-from kintune.settings import asked_frozen_statistics, run_config, task_facts, training_settings
+from kintune.settings import asked_batch_statistics, run_config, task_facts, training_settings
 from kintune.task import Task, threads
 
 
@@ -82,7 +82,7 @@ def _choices(
         return named
     first = recommendation is None or recommendation.freeze_bn_stats  # there is none in a dry run
     statistics = (first, not first)
-    is_chosen = not facts.has_batch_norm or asked_frozen_statistics(options) is not None
+    is_chosen = not facts.has_batch_norm or asked_batch_statistics(options) is not None
     return Choices(
         augmentation=() if options.augmentation else defaults.augmentations_for(facts.steps),
         freeze_bn_stats=() if is_chosen else statistics,
@@ -198,6 +198,7 @@ def usual_default(config: RunConfig) -> RunConfig:
         "head_start": "random",
         "freeze_bn_stats": False,
         "clip_grad_norm": None,
+        "warmup_epochs": 0,
         "lr": defaults.USUAL_LR,
         "momentum": defaults.MOMENTUM,
         "weight_decay": defaults.WEIGHT_DECAY,

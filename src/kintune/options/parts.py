@@ -10,6 +10,7 @@ from kintune import defaults
 from kintune.errors import OptionError
 from kintune.hyperparameters import (
     AugmentationName,
+    BatchStatistics,
     HeadStart,
     RegularizerName,
     ScheduleName,
@@ -140,8 +141,9 @@ class TrainingOptions(Options):
     decay_milestones: tuple[Milestone, ...] = ()
     """Epochs (iterations with --iterations), or shares of training below 1; by default 1/2 and
     5/6."""
-    warmup_epochs: Warmup = 0
-    """Epochs over which the rate grows linearly at the start."""
+    warmup_epochs: Warmup | None = None
+    """Epochs over which the rate grows linearly at the start; by default a sixth of the training,
+    and none with --from-scratch."""
     head_start: HeadStart | None = None
     """The new head starts as a classifier of the frozen features (probe) or from random weights; by
     default probe, and random with --from-scratch."""
@@ -153,7 +155,7 @@ class TrainingOptions(Options):
     bn_momentum: Annotated[float, Field(ge=0, lt=1)] | Literal["rule"] | None = None
     """Share of the batch statistics kept in each step, as in the paper (1 minus torch's and timm's
     number); rule is max(1 - 10 / steps an epoch, 0.9). By default the network's own."""
-    batch_statistics: Literal["frozen", "batch"] | None = None
+    batch_statistics: BatchStatistics | None = None
     """Batch normalization uses the source's running statistics (frozen) or those of each batch; by
     default what is recommended, frozen where nothing is."""
     freeze_bn_stats: Flag = False

@@ -213,6 +213,7 @@ class Recommendation(Part):
     epochs: int
     regularizer: str | None = None
     schedule: str = ""
+    warmup_epochs: float = 0
     augmentation: str = ""
     head_start: str = ""
     confidence: Literal["low", "medium", "high"] | None = None
