@@ -84,7 +84,8 @@ def test_a_long_training_tries_the_second_augmentation_where_the_first_fails(
         return result.replace(validation_top1_error=1.0, validation_mistakes=mistakes)
 
     monkeypatch.setattr(local, "fine_tune", fail_with_flip)
-    code, answer, err = call(capsys, *words, "--runs", "4", "--batch-statistics", "frozen")
+    flags = ("--runs", "4", "--batch-statistics", "frozen", "--no-retrain")
+    code, answer, err = call(capsys, *words, *flags)
     assert code == 0
     assert "flip or random_resized_crop" in err
     tried = [augmentation_of(run) for run in answer["runs"]]
@@ -107,7 +108,7 @@ def test_the_head_on_the_frozen_features_runs_first_and_is_not_one_of_the_runs(
 
 def test_the_head_is_delivered_where_every_run_is_worse(words, tmp_path, capsys):
     """A weight decay with which no training survives."""
-    flags = ("--runs", "1", "--no-recommendation", "--weight-decay", "1e6")
+    flags = ("--runs", "1", "--no-recommendation", "--weight-decay", "1e6", "--no-retrain")
     code, answer, _ = call(capsys, *words, *flags)
     assert code == 0
     assert [run["status"] for run in answer["runs"]] == ["diverged"]
