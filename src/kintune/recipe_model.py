@@ -9,9 +9,10 @@ a Gaussian process in closed form::
 
 with η'₀ = 0.1 √(batch size / 32), less where there are very few steps, p the log odds of the linear
 probe's error, r the rank of the target's distance from the source (the paper's finding is the sign
-of the x r term: far targets want larger rates) and s = log10(steps / 100). The head on frozen features has no rate: x = 0. Networks and tasks shift the level and the
-slope of each mode; runs of the task itself are further observations, so that the same posterior
-recommends before a search, guides it, and chooses after it.
+of the x r term: far targets want larger rates) and s = log10(steps / 100). The head on frozen
+features has no rate: x = 0. Networks and tasks shift the level and the slope of each mode; runs of
+the task itself are further observations, so that the same posterior recommends before a search,
+guides it, and chooses after it.
 
 The references are in `reference/recipes.json`, measured by `scripts/recipe_study.py`, which also
 fits the deviations of the effects by marginal likelihood.
