@@ -50,7 +50,7 @@ def test_milestones_in_epochs_in_iterations_and_as_shares_are_one_thing():
     facts = FACTS.replace(epochs=450)
     in_iterations = settings(facts, decay_milestones=(6000,), iterations=9000)
 
-    assert in_epochs == settings(decay_milestones=(0.5, 250 / 300)) == settings()
+    assert in_epochs == settings(decay_milestones=(0.5, 250 / 300)) == settings(schedule="step")
     assert in_iterations.milestones == (2 / 3,)
 
 

@@ -1,7 +1,7 @@
 """Every default that is not a fact of the data or the network, in one place."""
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 RegularizerName = Literal["l2", "l2-sp", "none"]
 ScheduleName = Literal["step", "cosine", "constant"]
@@ -10,6 +10,7 @@ HeadStart = Literal["probe", "random"]
 EngineName = Literal["recipes", "bracket", "tpe", "gp", "random", "grid"]
 """Engine that proposes the next setting: `kintune.search.ENGINES`."""
 RunnerName = Literal["local", "ray"]
+PresetName = Literal["quick", "standard", "thorough"]
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
@@ -20,8 +21,6 @@ GAMMA = 0.01
 """γ of equation (4), Appendix B."""
 
 VAL_FRACTION = 0.2
-RUNS = 3
-SEARCH_RUNS = 6
 SEED = 0
 
 MAX_BATCH_SIZE = 256
@@ -31,8 +30,23 @@ values, errs by 6 to 9 points more on three of four sets (`results/LOG.md`)."""
 TINY_BATCH_SIZE, FEW_STEPS_PER_EPOCH = 16, 10
 """Where 32 images a step leave fewer steps than these, an epoch is too few of them."""
 MIN_STEPS_PER_EPOCH = 40
-STEP_BUDGET = 2000
 MAX_EPOCHS = 100
+
+
+class Budget(NamedTuple):
+    """What a preset spends."""
+
+    runs: int
+    steps: int
+    """Of one run, where neither epochs nor iterations are given."""
+
+
+PRESETS: dict[PresetName, Budget] = {
+    "quick": Budget(runs=1, steps=500),
+    "standard": Budget(runs=3, steps=2000),
+    "thorough": Budget(runs=8, steps=4000),
+}
+PRESET: PresetName = "standard"
 SHORT_STEPS = 1500
 """Below it the paper's augmentation leaves too few looks at each image: see `augmentations_for`."""
 DECODE_GIGABYTES = 1.0
@@ -76,14 +90,14 @@ def batch_size_for(images: int) -> int:
     return size if images / size >= FEW_STEPS_PER_EPOCH else TINY_BATCH_SIZE
 
 
-def epochs_for(images: int, batch_size: int) -> int:
-    """Epochs that fill the step budget, at least 1 and at most 100.
+def epochs_for(images: int, batch_size: int, preset: PresetName = PRESET) -> int:
+    """Epochs that fill a preset's steps, at least 1 and at most 100.
 
-    >>> epochs_for(1600, 32)
-    40
+    >>> epochs_for(1600, 32), epochs_for(1600, 32, "quick")
+    (40, 10)
     """
     steps_per_epoch = math.ceil(images / batch_size)
-    return min(MAX_EPOCHS, max(1, round(STEP_BUDGET / steps_per_epoch)))
+    return min(MAX_EPOCHS, max(1, round(PRESETS[preset].steps / steps_per_epoch)))
 
 
 def augmentations_for(steps: int) -> tuple[AugmentationName, ...]:

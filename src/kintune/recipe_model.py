@@ -9,10 +9,10 @@ a Gaussian process in closed form::
 
 with η'₀ = 0.1 √(batch size / 32), less where there are very few steps, p the log odds of the linear
 probe's error, r the rank of the target's distance from the source (the paper's finding is the sign
-of the x r term: far targets want larger rates) and s = log10(steps / 100). The head on
-frozen features has no rate: x = 0. Networks and tasks shift the level and the slope of each mode;
-runs of the task itself are further observations, so that the same posterior recommends before a
-search, guides it, and chooses after it.
+of the x r term: far targets want larger rates) and s = log10(steps / 100). The head on frozen
+features has no rate: x = 0. Networks and tasks shift the level and the slope of each mode; runs of
+the task itself are further observations, so that the same posterior recommends before a search,
+guides it, and chooses after it.
 
 The references are in `reference/recipes.json`, measured by `scripts/recipe_study.py`, which also
 fits the deviations of the effects by marginal likelihood.
@@ -60,11 +60,11 @@ class RecipeTask(Record):
     target: str
     """References of the same network and target share the effects of a task."""
     probe_top1_error: float = Field(ge=0, le=1)
-    """Error of the linear probe (`kintune.probe`)."""
+    """Of the linear probe (`kintune.probe`)."""
     images: int = Field(ge=1)
     """Training images: how well the probe's error is known."""
     rank: float = Field(ge=0, le=1)
-    """Rank of the distance from the source among known targets: 0 nearest, 1 farthest."""
+    """Of the distance from the source among known targets: 0 nearest, 1 farthest."""
     steps: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=1)
     has_batch_norm: bool = True
@@ -133,7 +133,7 @@ class Deviations(Record):
     task_level: float = 0.2
     """Shared by all modes but `head`."""
     mode_level: float = 0.2
-    """Deviation of the level of a mode of a task, beside `task_level`."""
+    """Of a task, beside `task_level`."""
     task_slope: float = 0.3
     setting_level: float = 0.15
     noise: float = 0.15

@@ -36,7 +36,7 @@ def task_facts(task: Task, options: TrainingOptions) -> TaskFacts:
         )
     if options.epochs and options.iterations:
         raise OptionError("--epochs and --iterations exclude each other: give one of them.")
-    epochs = options.epochs or defaults.epochs_for(images, batch_size)
+    epochs = options.epochs or defaults.epochs_for(images, batch_size, options.preset)
     if options.iterations:
         steps_per_epoch = len(batch_bounds(images, batch_size, replicas().count))
         epochs = math.ceil(options.iterations / steps_per_epoch)
@@ -74,7 +74,7 @@ def training_settings(options: TrainingOptions, facts: TaskFacts, lr: float) -> 
         batch_size=facts.batch_size,
         epochs=facts.epochs,
         regularizer=options.regularizer,
-        schedule=options.schedule,
+        schedule=options.schedule or ("step" if options.decay_milestones else defaults.SCHEDULE),
         milestones=_milestones(options, facts.epochs),
         warmup_epochs=warmup_epochs(options, facts.epochs),
         iterations=options.iterations,
@@ -150,7 +150,7 @@ def _refuse_contradictions(options: TrainingOptions, epochs: int) -> None:
         f"--warmup-epochs {options.warmup_epochs}: training ends after {epochs} epochs, before "
         "the rate is reached. Give fewer.": (options.warmup_epochs or 0) >= epochs,
         f"--decay-milestones: the {options.schedule} schedule has none. Use --schedule step or "
-        "omit it.": bool(options.decay_milestones) and options.schedule != "step",
+        "omit it.": (bool(options.decay_milestones) and options.schedule not in (None, "step")),
         "--new-part-decay: --regularizer none decays nothing. Use l2 or l2-sp, or omit it.": (
             options.new_part_decay is not None and options.regularizer == "none"
         ),

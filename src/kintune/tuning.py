@@ -78,7 +78,7 @@ def _choices(
         augmentation=options.augmentations,
     )
     is_open = named == Choices() and options.engine == "recipes" and not options.no_recommendation
-    if not is_open or (options.runs_at_most or options.runs) == 1:
+    if not is_open or run_count(options) == 1:
         return named
     first = recommendation is None or recommendation.freeze_bn_stats  # there is none in a dry run
     statistics = (first, not first)
@@ -87,6 +87,11 @@ def _choices(
         augmentation=() if options.augmentation else defaults.augmentations_for(facts.steps),
         freeze_bn_stats=() if is_chosen else statistics,
     )
+
+
+def run_count(options: SearchOptions) -> int:
+    """Runs that the options allow."""
+    return options.runs_at_most or options.runs or defaults.PRESETS[options.preset].runs
 
 
 def search_plan(task: Task, options: SearchOptions, space: SearchSpace, folder: Path) -> SearchPlan:
@@ -100,7 +105,7 @@ def search_plan(task: Task, options: SearchOptions, space: SearchSpace, folder: 
         ),
         engine=options.engine,
         budget=Budget(
-            runs=options.runs_at_most or options.runs,
+            runs=run_count(options),
             is_at_most=options.runs_at_most is not None,
             max_seconds=None if options.max_minutes is None else 60 * options.max_minutes,
             max_epochs=options.max_epochs,

@@ -140,8 +140,8 @@ class TuneOptions(OutputOptions, TrainingOptions, SourceOptions, TaskOptions):
     Example: kintune tune photos/ --model resnet50 --runs 3
     """
 
-    runs: Runs = defaults.RUNS
-    """Configurations to train; 1 trains the recommendation alone."""
+    runs: Runs | None = None
+    """Configurations to train, by default those of --preset; 1 trains the recommendation alone."""
     max_minutes: Minutes | None = None
     """Begin no run that would probably end later than this after the start of the command."""
     retrain: Flag = False
@@ -162,8 +162,8 @@ class SearchOptions(TuneOptions):
     Example: kintune search photos/ --model resnet50 --runs 8 --engine bracket --workers 2
     """
 
-    runs: Runs = defaults.SEARCH_RUNS
-    """Settings to train: exactly so many that differ."""
+    runs: Runs | None = None
+    """Settings to train: exactly so many that differ; by default those of --preset."""
     runs_at_most: Runs | None = None
     """Instead of --runs: end before where the engine expects nothing of another run."""
     engine: EngineName = "recipes"

@@ -7,6 +7,7 @@ import tyro
 from pydantic import Field, ValidationError, field_validator
 
 from kintune import defaults
+from kintune.defaults import PresetName
 from kintune.errors import OptionError
 from kintune.hyperparameters import (
     AugmentationName,
@@ -120,10 +121,13 @@ class SourceOptions(Options):
 class TrainingOptions(Options):
     """How to train, apart from the rate."""
 
+    preset: PresetName = defaults.PRESET
+    """How much to spend: quick (one run of 500 steps), standard (3 of 2000), thorough (8 of 4000);
+    --runs, --epochs and --iterations go first."""
     batch_size: BatchSize | None = None
     """Images a step; by default at most 256 with at least 40 steps an epoch."""
     epochs: Epochs | None = None
-    """Passes over the training images; by default 2000 steps in all."""
+    """Passes over the training images; by default the steps of --preset."""
     iterations: Count | None = None
     """Steps in all, instead of --epochs."""
     momentum: Momentum = defaults.MOMENTUM
@@ -136,8 +140,9 @@ class TrainingOptions(Options):
     """Decay of the new head; by default --weight-decay with l2 and 0.01 with l2-sp."""
     exempt_bias_and_norm: Flag = False
     """No decay of biases and of the parameters of normalization."""
-    schedule: ScheduleName = defaults.SCHEDULE
-    """Shape of the learning rate: step divides by 10 at each of --decay-milestones."""
+    schedule: ScheduleName | None = None
+    """Shape of the learning rate: step divides by 10 at each of --decay-milestones; by default
+    cosine, and step where milestones are given."""
     decay_milestones: tuple[Milestone, ...] = ()
     """Epochs (iterations with --iterations), or shares of training below 1; by default 1/2 and
     5/6."""
