@@ -18,7 +18,6 @@ from kintune.hyperparameters import Hyperparameters
 from kintune.options import SearchOptions
 from kintune.pipeline import command as repeating_command
 from kintune.results import TrainingSummary
-from kintune.runners import local
 from kintune.runs import RunResult, read_result
 from kintune.search import Asked
 from kintune.tables import summary_table
@@ -68,29 +67,6 @@ def test_a_setting_that_was_drawn_is_not_called_recommended(words, capsys):
     code, answer, _ = call(capsys, *words, "--runs", "2", "--engine", "random")
     assert code == 0
     assert answer["labels"] == {}
-
-
-def test_a_long_training_tries_the_second_augmentation_where_the_first_fails(
-    words, capsys, monkeypatch
-):
-    monkeypatch.setattr("kintune.defaults.SHORT_STEPS", 1)
-    train = local.fine_tune
-
-    def fail_with_flip(*args, **flags):
-        result = train(*args, **flags)
-        if result.hyperparameters.augmentation != "flip":
-            return result
-        mistakes = tuple(range(result.validation_images))
-        return result.replace(validation_top1_error=1.0, validation_mistakes=mistakes)
-
-    monkeypatch.setattr(local, "fine_tune", fail_with_flip)
-    flags = ("--runs", "4", "--batch-statistics", "frozen", "--no-retrain")
-    code, answer, err = call(capsys, *words, *flags)
-    assert code == 0
-    assert "flip or random_resized_crop" in err
-    tried = [augmentation_of(run) for run in answer["runs"]]
-    assert tried[0] == "flip"
-    assert "random_resized_crop" in tried
 
 
 def test_the_head_on_the_frozen_features_runs_first_and_is_not_one_of_the_runs(

@@ -34,11 +34,11 @@ MAX_EPOCHS = 100
 
 
 class Budget(NamedTuple):
-    """What a preset spends."""
+    """Budget of a preset."""
 
     runs: int
     steps: int
-    """Of one run, where neither epochs nor iterations are given."""
+    """Steps of one run, where neither epochs nor iterations are given."""
 
 
 PRESETS: dict[PresetName, Budget] = {
@@ -67,9 +67,9 @@ CLIP_GRAD_NORM = 1.0
 rate of 0.1 ended at chance on two of three sets (96 pixels, 12 epochs), with this bound at the best
 errors measured (`scripts/recipe_study.py`)."""
 WARMUP_SHARE = 1 / 6
-"""Of the training. At the full rate from the first step, MobileNetV2 with frozen batch statistics
-and clipped gradients ended at 66 % validation error at an effective rate of 0.3 on spectrograms (96
-pixels, 12 epochs), with this warm-up at 16 %, with half of it at 26 %."""
+"""Share of the training with a growing rate. At the full rate from the first step, MobileNetV2 with
+frozen batch statistics and clipped gradients ended at 66 % validation error at an effective rate of
+0.3 on spectrograms (96 pixels, 12 epochs), with this warm-up at 16 %, with half of it at 26 %."""
 MAX_RETRAIN_IMAGES = 2000
 """Up to so many images, validation images that were drawn from them are worth training on: the
 winner is trained once more on all."""

@@ -60,11 +60,11 @@ class RecipeTask(Record):
     target: str
     """References of the same network and target share the effects of a task."""
     probe_top1_error: float = Field(ge=0, le=1)
-    """Of the linear probe (`kintune.probe`)."""
+    """Error of the linear probe (`kintune.probe`)."""
     images: int = Field(ge=1)
     """Training images: how well the probe's error is known."""
     rank: float = Field(ge=0, le=1)
-    """Of the distance from the source among known targets: 0 nearest, 1 farthest."""
+    """Rank of the distance from the source among known targets: 0 nearest, 1 farthest."""
     steps: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=1)
     has_batch_norm: bool = True
@@ -133,7 +133,7 @@ class Deviations(Record):
     task_level: float = 0.2
     """Shared by all modes but `head`."""
     mode_level: float = 0.2
-    """Of a task, beside `task_level`."""
+    """Deviation of the level of a mode of a task, beside `task_level`."""
     task_slope: float = 0.3
     setting_level: float = 0.15
     noise: float = 0.15
