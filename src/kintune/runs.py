@@ -10,23 +10,24 @@ The folder holds::
     model/                   the fine-tuned network (`kintune.training.model_folder`)
     result.json              RunResult, written last
     traceback.txt            where a run that failed did so
-    .kintune-output          says that Kintune wrote the folder, which may lie among images
+    kintune-output.txt       says that Kintune wrote the folder, which may lie among images
 """
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from pydantic import Field, JsonValue, ValidationInfo, model_validator
 
-from kintune.files import write_atomically
+from kintune.files import read_regular, write_atomically
 from kintune.hyperparameters import Hyperparameters
 from kintune.inputs import InputSpec
 from kintune.records import Record, content_id
 
-OUTPUT_MARK = ".kintune-output"
+OUTPUT_MARK = "kintune-output.txt"
 
 RunStatus = Literal["complete", "diverged", "failed", "stopped"]
 Precision = Literal["float32", "bfloat16"]
@@ -207,7 +208,9 @@ def mark_output(folder: Path) -> None:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / OUTPUT_MARK).touch()
+    # A link of this name is not followed.
+    with suppress(FileExistsError), (folder / OUTPUT_MARK).open("x", encoding="utf-8") as mark:
+        mark.write("Kintune wrote this folder. Where it lies among images, it is no class.\n")
 
 
 def is_output(folder: Path) -> bool:
@@ -215,7 +218,7 @@ def is_output(folder: Path) -> bool:
     if os.path.lexists(folder / OUTPUT_MARK):
         return True
     try:  # of a version that left no mark
-        return b'"data_sha256"' in (folder / "config.json").read_bytes()
+        return b'"data_sha256"' in read_regular(folder / "config.json")
     except OSError:
         return False
 

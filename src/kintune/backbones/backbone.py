@@ -15,6 +15,7 @@ from kintune.backbones.architectures import (
     find_loader,
     other_model_of,
     require_trainable,
+    split_revision,
 )
 from kintune.backbones.facts import (
     BackboneOverrides,
@@ -25,6 +26,8 @@ from kintune.backbones.facts import (
 )
 from kintune.backbones.heads import find_head, head_rows, replaced_head, require_finite_outputs
 from kintune.backbones.weights import (
+    NOT_PLAIN,
+    is_plain,
     load_weights,
     storage_notes,
     weights_sha256,
@@ -91,8 +94,9 @@ def load_backbone(
     the head's rows in the file.
 
     Args:
-        model: a timm name, `torchvision:NAME` or `pocket`; or a file of weights that names its own
-            architecture, in its sidecar or header.
+        model: a timm name, also with a commit of its weights' repository (`NAME@COMMIT`),
+            `torchvision:NAME` or `pocket`; or a file of weights that names its own architecture, in
+            its sidecar or header.
         weights: a local file; None takes the published weights, out of the cache where they are.
         overrides: what the person says.
         pretrained: False gives random weights where `weights` is None.
@@ -101,7 +105,13 @@ def load_backbone(
         ModelError: unknown model, unusable weights, no network, or a transformer.
         OptionError: a model argument that is not `key=value`.
     """
-    model, weights = named_architecture(model, weights)
+    asked, weights = named_architecture(model, weights)
+    model, revision = split_revision(asked)
+    if revision is not None and (weights is not None or not pretrained or model == "pocket"):
+        raise ModelError(
+            f"--model {asked}: a revision is of published weights of timm, which are "
+            "not loaded here. Omit @ and what follows."
+        )
     if model == "pocket" and weights is None and pretrained:
         weights = POCKET_WEIGHTS
     file = None if weights is None else read_weights(weights)
@@ -115,8 +125,12 @@ def load_backbone(
             network, head_name, file = _from_file(model, model_kwargs, file, spec.image_size)
             has_head = f"{head_name}.weight" in file.tensors
         else:
-            build = build_pretrained if pretrained else build_network
-            network, has_head = build(model, model_kwargs), pretrained
+            network = (
+                build_pretrained(model, model_kwargs, revision)
+                if pretrained
+                else build_network(model, model_kwargs)
+            )
+            has_head = pretrained
             head_name = find_head(network, model, spec.image_size)
     rows, width = head_rows(network, head_name).shape
     if has_head:
@@ -132,7 +146,7 @@ def load_backbone(
         num_source_classes=rows if has_head else None,
         source_labels=_labels(merged, rows) if has_head else (),
         weights_sha256=weights_sha256(network) if file is not None or pretrained else "",
-        notes=_notes(model, file, merged, rows if has_head else None, pretrained),
+        notes=_notes(asked, file, merged, rows if has_head else None, pretrained),
         weights_path=None if weights in (None, POCKET_WEIGHTS) else weights.absolute(),
     )
 
@@ -190,6 +204,8 @@ def _from_file(
     given, file = file, with_names_of(network, file, head_name)
     head = file.tensors.get(f"{head_name}.weight")
     rows = len(head) if head is not None and head.ndim > 1 else 0
+    if head is not None and not is_plain(head):  # a small file could ask for a head of any size
+        raise ModelError(f"{file.path}: {head_name}.weight is {NOT_PLAIN}.")
     if rows and rows != len(head_rows(network, head_name)):
         network = build_network(model, model_kwargs, num_classes=rows)
     try:
@@ -287,8 +303,9 @@ def _notes(
 
 
 def _published_origin(model: str) -> str:
-    loader, name = find_loader(model)
-    origin = loader.origin(name)
+    name, revision = split_revision(model)
+    loader, name = find_loader(name)
+    origin = loader.origin(name, revision)
     return f" ({origin})" if origin else ""
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from kintune.errors import OptionError
+from kintune.files import read_regular
 from kintune.records import faults
 from kintune.report.parts import (
     Configuration,
@@ -104,7 +105,7 @@ def _run_id(run_folder: Path) -> str:
 
 def _configuration(run_folder: Path) -> Configuration:
     path = run_folder / "config.json"
-    return _parse(path, path.read_bytes(), Configuration)
+    return _parse(path, read_regular(path), Configuration)
 
 
 def _runs(summary: Summary, configurations: Mapping[Path, Configuration]) -> tuple[Run, ...]:
@@ -139,7 +140,7 @@ def _model_name(summary: Summary, configurations: Mapping[Path, Configuration]) 
 
 
 def _read(path: Path, kind: type[PartType]) -> PartType | None:
-    return _parse(path, path.read_bytes(), kind) if path.exists() else None
+    return _parse(path, read_regular(path), kind) if path.exists() else None
 
 
 def _parse(path: Path, content: bytes, kind: type[PartType]) -> PartType:
