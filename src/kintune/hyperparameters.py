@@ -99,7 +99,7 @@ class Hyperparameters(Record):
     def _fill_in(cls, value: Any, info: ValidationInfo) -> Any:
         if info.mode == "json" and isinstance(value, dict):
             return {**PAPER, **cast("dict[str, Any]", value)}
-        return cast("Any", value)
+        return value
 
     @classmethod
     def as_in_paper(cls, **values: Any) -> Self:
