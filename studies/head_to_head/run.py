@@ -195,7 +195,9 @@ def by_kintune(
     """The error of the model that `kintune tune` delivers, as its own summary has it."""
     output = scratch / "-".join(str(value) for value in key_of(case))
     shutil.rmtree(output, ignore_errors=True)
-    command = [sys.executable, "-m", "kintune", "tune", str(folder), "--output", str(output)]
+    tune_without = Path(__file__).with_name("tune_without.py")
+    command = [sys.executable, str(tune_without), case["set"]]
+    command += ["tune", str(folder), "--output", str(output)]
     command += ["--runs", str(task.runs), "--epochs", str(case["epochs"]), *flags]
     command += ["--batch-size", str(task.batch_size), "--seed", str(task.seed), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)

@@ -35,18 +35,19 @@ class ShippedReferences(Record):
 
 
 @cache
-def _shipped() -> ShippedReferences:
+def shipped_references() -> ShippedReferences:
+    """What `recipes.json` holds."""
     return ShippedReferences.read(FOLDER / "recipes.json")
 
 
 def recipe_quality() -> Quality:
     """How recommendations did on the references, each target left out in turn."""
-    return _shipped().quality
+    return shipped_references().quality
 
 
 def recipe_deviations() -> Deviations:
     """Deviations of the random effects, fitted to the shipped references."""
-    return _shipped().deviations
+    return shipped_references().deviations
 
 
 def load_recipe_references() -> tuple[RecipeReference, ...]:
@@ -55,7 +56,7 @@ def load_recipe_references() -> tuple[RecipeReference, ...]:
     Raises:
         OptionError: the file of the person's own is damaged.
     """
-    return _shipped().references + own_references()
+    return shipped_references().references + own_references()
 
 
 def own_references_path() -> Path:
