@@ -1,3 +1,4 @@
+import hashlib
 import socket
 import threading
 import time
@@ -82,6 +83,54 @@ def test_weights_in_the_hubs_cache_are_used_without_a_network(empty_caches, monk
     assert backbone.num_source_classes == 1000
     assert backbone.source_labels[0] == "tench, Tinca tinca"
     assert not any("Warning" in note for note in backbone.notes)
+
+
+def test_a_revision_names_the_commit_that_is_loaded(empty_caches, monkeypatch):
+    monkeypatch.setattr(downloads, "is_reachable", lambda _url: pytest.fail("asked the network"))
+    folder = empty_caches / "hub/models--timm--mobilenetv2_050.lamb_in1k"
+    (folder / "refs").mkdir(parents=True)
+    newest, older = "a" * 40, "b" * 40
+    (folder / "refs/main").write_text(newest)
+    published = build_network("mobilenetv2_050", {}, 1000)
+    for commit in (newest, older):
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        file = folder / "snapshots" / commit / "model.safetensors"
+        save_file(published.state_dict(), file)
+        published = build_network("mobilenetv2_050", {}, 1000)
+    backbone = load_backbone(f"mobilenetv2_050@{older}")
+    assert backbone.weights_sha256 != load_backbone("mobilenetv2_050").weights_sha256
+    assert backbone.name == "mobilenetv2_050"
+    assert f"at commit {older}" in backbone.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained"),
+    [("torchvision:resnet18@abc", True), ("pocket@abc", True), ("mobilenetv2_050@abc", False)],
+)
+def test_a_revision_of_what_has_none_is_refused(model, pretrained):
+    with pytest.raises(ModelError, match=f"--model {model}: .*Omit @ and what follows"):
+        load_backbone(model, pretrained=pretrained)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_download_is_compared_with_the_checksum_of_its_repository(
+    empty_caches, monkeypatch, is_whole
+):
+    content = b"weights"
+    blob = empty_caches / "blobs" / hashlib.sha256(content).hexdigest()
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(content if is_whole else b"others")
+    (empty_caches / "snapshots/abc").mkdir(parents=True)
+    link = empty_caches / "snapshots/abc/model.safetensors"
+    link.symlink_to(blob)
+    monkeypatch.setattr(downloads, "is_reachable", lambda _url: True)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(link))
+    if is_whole:
+        assert downloads.hub_weights("timm/some") == link
+        return
+    with pytest.raises(ModelError, match="as its repository states"):
+        downloads.hub_weights("timm/some")
+    assert not blob.exists()
 
 
 @pytest.mark.usefixtures("empty_caches")

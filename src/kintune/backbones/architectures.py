@@ -115,8 +115,20 @@ def _like_names(model: str) -> list[str]:
     return [name for name in found if name != model]
 
 
-def build_pretrained(model: str, model_kwargs: dict[str, Any]) -> nn.Module:
-    """An architecture with its published weights.
+def split_revision(model: str) -> tuple[str, str | None]:
+    """Name and revision of `NAME@REVISION`; None where there is no revision.
+
+    >>> split_revision("resnet50.a1_in1k@767268603ca0"), split_revision("pocket")
+    (('resnet50.a1_in1k', '767268603ca0'), ('pocket', None))
+    """
+    name, at, revision = model.partition("@")
+    return name, revision if at else None
+
+
+def build_pretrained(
+    model: str, model_kwargs: dict[str, Any], revision: str | None = None
+) -> nn.Module:
+    """An architecture with its published weights, of the newest revision unless one is named.
 
     Raises:
         ModelError: an unknown model or argument, no such weights, no network, or a kind that is not
@@ -125,7 +137,7 @@ def build_pretrained(model: str, model_kwargs: dict[str, Any]) -> nn.Module:
     door, name = find_door(model)
     refuse_uncovered(build_network(model, model_kwargs), model)
     try:
-        return door.pretrained(name, model_kwargs)
+        return door.pretrained(name, model_kwargs, revision)
     except ModelError:
         raise
     except Exception as error:  # noqa: BLE001 - architectures fail on arguments in any way

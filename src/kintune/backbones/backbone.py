@@ -15,6 +15,7 @@ from kintune.backbones.architectures import (
     find_door,
     other_model_of,
     require_trainable,
+    split_revision,
 )
 from kintune.backbones.facts import (
     BackboneOverrides,
@@ -91,8 +92,9 @@ def load_backbone(
     the head's rows in the file.
 
     Args:
-        model: a timm name, `torchvision:NAME` or `pocket`; or a file of weights that names its own
-            architecture, in its sidecar or header.
+        model: a timm name, also with a commit of its weights' repository (`NAME@COMMIT`),
+            `torchvision:NAME` or `pocket`; or a file of weights that names its own architecture, in
+            its sidecar or header.
         weights: a local file; None takes the published weights, out of the cache where they are.
         overrides: what the person says.
         pretrained: False gives random weights where `weights` is None.
@@ -101,7 +103,13 @@ def load_backbone(
         ModelError: unknown model, unusable weights, no network, or a transformer.
         OptionError: a model argument that is not `key=value`.
     """
-    model, weights = named_architecture(model, weights)
+    asked, weights = named_architecture(model, weights)
+    model, revision = split_revision(asked)
+    if revision is not None and (weights is not None or not pretrained or model == "pocket"):
+        raise ModelError(
+            f"--model {asked}: a revision is of published weights of timm, which are "
+            "not loaded here. Omit @ and what follows."
+        )
     if model == "pocket" and weights is None and pretrained:
         weights = POCKET_WEIGHTS
     file = None if weights is None else read_weights(weights)
@@ -115,8 +123,12 @@ def load_backbone(
             network, head_name, file = _from_file(model, model_kwargs, file, spec.image_size)
             has_head = f"{head_name}.weight" in file.tensors
         else:
-            build = build_pretrained if pretrained else build_network
-            network, has_head = build(model, model_kwargs), pretrained
+            network = (
+                build_pretrained(model, model_kwargs, revision)
+                if pretrained
+                else build_network(model, model_kwargs)
+            )
+            has_head = pretrained
             head_name = find_head(network, model, spec.image_size)
     rows, width = head_rows(network, head_name).shape
     if has_head:
@@ -132,7 +144,7 @@ def load_backbone(
         num_source_classes=rows if has_head else None,
         source_labels=_labels(testimony, rows) if has_head else (),
         weights_sha256=weights_sha256(network) if file is not None or pretrained else "",
-        notes=_notes(model, file, testimony, rows if has_head else None, pretrained),
+        notes=_notes(asked, file, testimony, rows if has_head else None, pretrained),
         weights_path=None if weights in (None, POCKET_WEIGHTS) else weights.absolute(),
     )
 
@@ -287,8 +299,9 @@ def _notes(
 
 
 def _published_origin(model: str) -> str:
-    door, name = find_door(model)
-    origin = door.origin(name)
+    name, revision = split_revision(model)
+    door, name = find_door(name)
+    origin = door.origin(name, revision)
     return f" ({origin})" if origin else ""
 
 

@@ -32,15 +32,18 @@ class Door(ABC):
         """
 
     @abstractmethod
-    def pretrained(self, name: str, model_kwargs: dict[str, Any]) -> nn.Module:
-        """The network with its published weights.
+    def pretrained(
+        self, name: str, model_kwargs: dict[str, Any], revision: str | None
+    ) -> nn.Module:
+        """The network with its published weights, of a commit of their repository; None takes the
+        newest.
 
         Raises:
             ModelError: there are none, or they are not available.
             TypeError: an argument that the architecture does not take.
         """
 
-    def origin(self, name: str) -> str:  # noqa: ARG002 - for those that know
+    def origin(self, name: str, revision: str | None) -> str:  # noqa: ARG002 - for those that know
         """Where the published weights on this machine are from, exactly; empty where not known."""
         return ""
 
@@ -63,7 +66,9 @@ class PocketDoor(Door):
         return PocketNet(num_classes or POCKET_CLASSES, **model_kwargs)
 
     @override
-    def pretrained(self, name: str, model_kwargs: dict[str, Any]) -> nn.Module:
+    def pretrained(
+        self, name: str, model_kwargs: dict[str, Any], revision: str | None
+    ) -> nn.Module:
         raise ModelError(f"{name}: its weights come with the package, as a file.")
 
     @override

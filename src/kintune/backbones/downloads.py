@@ -1,6 +1,8 @@
 """Published weights: from the hub's or torch's own cache, else from the network, tried briefly."""
 
+import hashlib
 import logging
+import re
 import sys
 import threading
 import urllib.error
@@ -13,7 +15,7 @@ from urllib.parse import urlparse
 import huggingface_hub
 import torch
 from huggingface_hub import constants
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from kintune.errors import ModelError, one_line
@@ -27,33 +29,56 @@ WITHOUT_A_NETWORK = (
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-def hub_weights(repository: str, filename: str | None = None) -> Path:
+def hub_weights(repository: str, filename: str | None = None, revision: str | None = None) -> Path:
     """The weights file of a Hugging Face repository: out of the cache, else downloaded.
 
-    The download takes the newest revision, and the cache keeps to it; `hub_commit` tells which it
-    is. What is downloaded, and the way without a network, is said before it starts.
+    Without a `revision` the download takes the newest one, and the cache keeps to it; `hub_commit`
+    tells which it is. What is downloaded, and the way without a network, is said before it starts.
 
     Raises:
-        ModelError: not in the cache, and no network within about five seconds.
+        ModelError: not in the cache, and no network within about five seconds; no such revision; or
+            what was downloaded has not the checksum that the repository states.
     """
     filenames = (filename,) if filename else HUB_FILES
     for candidate in filenames:
-        cached = huggingface_hub.try_to_load_from_cache(repository, candidate)
+        cached = huggingface_hub.try_to_load_from_cache(repository, candidate, revision=revision)
         if isinstance(cached, str):
             return Path(cached)
     address = f"{constants.ENDPOINT}/{repository}"
     if constants.HF_HUB_OFFLINE or not is_reachable(constants.ENDPOINT):
         raise ModelError(_no_network(address))
-    announce(f"- Downloading the newest weights from {address}. {WITHOUT_A_NETWORK}")
+    which = f"revision {revision} of the weights" if revision else "the newest weights"
+    announce(f"- Downloading {which} from {address}. {WITHOUT_A_NETWORK}")
     with _quiet_hub():
         for candidate in filenames:
             try:
-                return Path(huggingface_hub.hf_hub_download(repository, candidate))
+                path = huggingface_hub.hf_hub_download(repository, candidate, revision=revision)
             except EntryNotFoundError:
                 continue
+            except RevisionNotFoundError:
+                raise ModelError(
+                    f"{address}: has no revision {revision}. Name a commit, as the notes on the "
+                    "weights and the repository's history give it."
+                ) from None
             except (OSError, RuntimeError) as error:
                 raise ModelError(_no_network(address, error)) from None
+            return _verified(Path(path))
     raise ModelError(f"{address}: holds none of {', '.join(filenames)}. Pass --weights FILE.")
+
+
+def _verified(path: Path) -> Path:
+    """A download, compared with its checksum, which names the file in the hub's cache."""
+    file = path.resolve()
+    if re.fullmatch("[0-9a-f]{64}", file.name):
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != file.name:
+            file.unlink()
+            raise ModelError(
+                f"{path}: the download has the SHA-256 {found} and not {file.name}, as its "
+                "repository states. It was removed: give the same command again."
+            )
+    return path
 
 
 def hub_commit(path: Path) -> str | None:

@@ -31,16 +31,18 @@ class TimmDoor(Door):
         return timm.create_model(name, pretrained=False, **classes, **model_kwargs)
 
     @override
-    def pretrained(self, name: str, model_kwargs: dict[str, Any]) -> nn.Module:
+    def pretrained(
+        self, name: str, model_kwargs: dict[str, Any], revision: str | None
+    ) -> nn.Module:
         # The file is fetched here, because timm would try for 46 s where there is no network.
-        overlay = {"file": str(_published_weights(name)), "custom_load": False}
+        overlay = {"file": str(_published_weights(name, revision)), "custom_load": False}
         return timm.create_model(
             name, pretrained=True, pretrained_cfg_overlay=overlay, **model_kwargs
         )
 
     @override
-    def origin(self, name: str) -> str:
-        commit = hub_commit(_published_weights(name))
+    def origin(self, name: str, revision: str | None) -> str:
+        commit = hub_commit(_published_weights(name, revision))
         return f"{_config(name).hf_hub_id} at commit {commit}" if commit else ""
 
     @override
@@ -63,11 +65,11 @@ def _names() -> tuple[str, ...]:
     return (*timm.list_models(), *timm.list_pretrained())
 
 
-def _published_weights(name: str) -> Path:
+def _published_weights(name: str, revision: str | None) -> Path:
     config = _config(name)
     if config.hf_hub_id:
-        return hub_weights(config.hf_hub_id, config.hf_hub_filename)
-    if config.url:
+        return hub_weights(config.hf_hub_id, config.hf_hub_filename, revision)
+    if config.url and revision is None:
         return url_weights(config.url)
     raise ModelError(f"--model {name}: timm has no weights for it. Pass --weights FILE.")
 

@@ -10,6 +10,7 @@ from kintune.backbones.doors import Door
 from kintune.backbones.downloads import url_weights
 from kintune.backbones.facts import WeightsFacts
 from kintune.backbones.weights_file import read_weights
+from kintune.errors import ModelError
 
 
 class TorchvisionDoor(Door):
@@ -28,7 +29,14 @@ class TorchvisionDoor(Door):
         return models.get_model(name, weights=None, **classes, **model_kwargs)
 
     @override
-    def pretrained(self, name: str, model_kwargs: dict[str, Any]) -> nn.Module:
+    def pretrained(
+        self, name: str, model_kwargs: dict[str, Any], revision: str | None
+    ) -> nn.Module:
+        if revision is not None:
+            raise ModelError(
+                f"--model torchvision:{name}@{revision}: torchvision's weights have a checksum in "
+                "their name and no revisions. Omit @ and what follows."
+            )
         weights = _published_weights(name)
         # torchvision unpickles what it finds in its cache: refuse here what is not plain tensors.
         read_weights(url_weights(weights.url))
