@@ -1,6 +1,7 @@
 """Parquet files of images become a listing like any other."""
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from kintune.datasets.catalog import list_images
+from kintune.datasets.load import load_dataset
 from kintune.errors import DataError
 from kintune.testing import ReaderSuite
 
@@ -141,3 +143,34 @@ def test_a_file_that_is_damaged_inside_leaves_nothing(write_parquet, cache):
     with pytest.raises(DataError, match=r"train\.parquet: is damaged"):
         list_images(folder)
     assert list((cache / "datasets").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["image", "classes.json"])
+def test_unpacked_images_that_are_damaged_are_unpacked_again(write_parquet, cache, capsys, damage):
+    folder = write_parquet("train.parquet", [0, 1], NAMES)
+    listing = list_images(folder)
+    if damage == "image":
+        Path(listing.entries[0].path).unlink()
+    else:
+        [names] = cache.glob("datasets/*/classes.json")
+        names.write_text(names.read_text().replace("dog", "dig"))
+    assert list_images(folder) == listing
+    assert Path(listing.entries[0].path).is_file()
+    assert "the images are unpacked again" in capsys.readouterr().err
+
+
+def test_changed_bytes_of_unpacked_images_are_seen_by_verifying(write_parquet, spec, capsys):
+    folder = write_parquet("train.parquet", [0, 1], NAMES)
+    dataset = load_dataset(folder, spec)
+    image = Path(dataset.paths[0])
+    image.write_bytes(Path(dataset.paths[-1]).read_bytes())
+    again = load_dataset(folder, spec, verify=True)
+    assert again.content_hash == dataset.content_hash
+    assert image.name in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_regular_is_named(write_parquet):
+    folder = write_parquet("train.parquet", [0, 1], NAMES)
+    os.mkfifo(folder / "test.parquet")
+    with pytest.raises(DataError, match=r"test\.parquet: is not a regular file"):
+        list_images(folder)

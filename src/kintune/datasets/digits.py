@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kintune.datasets.entries import building, cache_root
+from kintune.datasets.entries import unpacked
 from kintune.datasets.listing import Listing
 from kintune.datasets.readers import read_folder
 from kintune.datasets.splits import stratified_draw
@@ -22,11 +22,7 @@ def read_digits(source: str) -> Listing:
     Raises:
         DataError: scikit-learn is not installed, or the cache cannot be written.
     """
-    folder = cache_root() / "datasets" / "digits"
-    if not folder.exists():
-        with building(folder) as temporary:
-            _write_digits(temporary)
-    listing = read_folder(str(folder))
+    listing = read_folder(str(unpacked("digits", _write_digits)))
     return Listing(name="digits", source=source, entries=listing.entries, classes=listing.classes)
 
 

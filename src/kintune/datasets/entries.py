@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kintune.errors import DataError
+from kintune.progress import announce
 
 T = TypeVar("T")
 
@@ -139,6 +140,51 @@ def read_entry(entry: Path, read: Callable[[Path], T], complain: Callable[[str],
         return None
 
 
+def unpacked(name: str, fill: Callable[[Path], None]) -> Path:
+    """A folder of images, `<cache root>/datasets/<name>`, that `fill` writes where it is missing or
+    files of it are.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    entry = cache_root() / "datasets" / name
+    if read_entry(entry, _complete, _say_damage) is None:
+        with building(entry) as folder:
+            fill(folder)
+    return entry
+
+
+def remove_damaged_unpacked(path: str) -> bool:
+    """Remove the unpacked images that a file belongs to where one of them has changed.
+
+    Returns:
+        Whether they were removed.
+    """
+    root = cache_root() / "datasets"
+    if not Path(path).is_relative_to(root):
+        return False
+    entry = root / Path(path).relative_to(root).parts[0]
+
+    def read(folder: Path) -> bool:
+        verify(folder)
+        return True
+
+    return read_entry(entry, read, _say_damage) is None
+
+
+def _complete(entry: Path) -> Path:
+    names = _checksums(entry)
+    missing = [name for name in names if not (entry / name).is_file()]
+    if missing:
+        raise DamagedEntry(f"{len(missing)} files are missing, the first is {missing[0]}")
+    verify(entry, but=frozenset(name for name in names if "/" in name))
+    return entry
+
+
+def _say_damage(damage: str) -> None:
+    announce(f"- {damage}: the images are unpacked again.")
+
+
 def remove_entry(entry: Path) -> None:
     """Remove an entry that is no longer wanted, if it is there."""
     with suppress(OSError):
@@ -179,12 +225,12 @@ def _checksums(entry: Path) -> dict[str, str]:
 
 def _finish(folder: Path) -> None:
     """Write checksums, and all to disk: a power cut must not leave a named entry half written."""
-    files = [path for path in folder.iterdir() if path.name != MARK]
-    if any(path.is_dir() for path in files):  # an unpacked data set: waiting for each file is slow
-        os.sync()
-        return
-    sums = {path.name: sha256_of(path) for path in files}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != MARK]
+    sums = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
     (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1))
+    if any(path.parent != folder for path in files):
+        os.sync()  # an unpacked data set: waiting for each file is slow
+        return
     for path in (*files, folder / CHECKSUMS, folder):
         _to_disk(path)
 

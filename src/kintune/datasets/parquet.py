@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kintune.datasets.cache import files_key
-from kintune.datasets.entries import building, cache_root
+from kintune.datasets.entries import unpacked
 from kintune.datasets.images import SPLITS, Split
 from kintune.datasets.listing import ImageEntry, Listing, consistent, ordered, repeated, shown
 from kintune.datasets.split_names import split_named
@@ -36,11 +37,8 @@ def read_parquet(source: str) -> Listing:
     root = Path(source)
     files = sorted(root.glob("*.parquet"))
     key = files_key([str(path) for path in files], "parquet, numbered classes")[:12]
-    folder = cache_root() / "datasets" / f"{root.name[:100]}-{key}"
-    if not folder.exists():
-        with building(folder) as temporary:
-            _unpack_all(files, temporary)
-    names = _numbers(folder)
+    folder = unpacked(f"{root.name[:100]}-{key}", partial(_unpack_all, files))
+    names: dict[str, int] = json.loads((folder / _NAMES).read_bytes())
     entries = [
         ImageEntry(str(path), name, split)
         for split in SPLITS
@@ -65,13 +63,6 @@ def _unpack_all(files: Sequence[Path], folder: Path) -> None:
     for path, split in splits.items():
         _unpack(path, folder / split, numbers)
     (folder / _NAMES).write_text(json.dumps(numbers), encoding="utf-8")
-
-
-def _numbers(folder: Path) -> dict[str, int]:
-    try:
-        return json.loads((folder / _NAMES).read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: damaged cache ({error}). Delete this folder.") from None
 
 
 def _split_of(path: Path) -> Split:
@@ -101,6 +92,8 @@ def _opened(path: Path) -> "ParquetFile":
         raise DataError(
             f"{path}: reading it needs pyarrow. Install it: pip install 'kintune[parquet]'"
         ) from None
+    if not path.is_file():
+        raise DataError(f"{path}: is not a regular file. Take it out of the folder.")
     try:
         file = parquet.ParquetFile(path)
     except (ValueError, OSError) as error:
