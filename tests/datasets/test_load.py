@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kintune.datasets import UnreadableFile, load_dataset, load_unsplit
 from kintune.datasets.decode import ImageScale
@@ -70,6 +71,21 @@ def test_the_same_file_in_two_splits_is_said(photos, spec):
     note = load_dataset(photos, spec, val_fraction=None).notes[-1]
     assert note.startswith("warning: 2 of 5 images of test are the same as images of train")
     assert f"{photos}/test/dog/copy0.png (test) and {photos}/train/dog/0.png (train)" in note
+
+
+def test_the_same_image_in_another_format_is_said(photos, spec):
+    with Image.open(photos / "train/dog/0.png") as image:
+        image.save(photos / "test/dog/copy.bmp")
+    note = load_dataset(photos, spec, val_fraction=None).notes[-1]
+    assert note.startswith("warning: 1 of 4 images of test are the same as images of train")
+
+
+def test_different_images_of_16_bits_are_not_taken_for_the_same(photos, spec):
+    for split, value in (("train", 100), ("test", 101)):  # both 0 in 8 bits
+        levels = np.full((20, 24), value, np.uint16)
+        Image.fromarray(levels).save(photos / split / "dog/deep.png")
+    notes = load_dataset(photos, spec, val_fraction=None).notes
+    assert not any("warning" in note for note in notes)
 
 
 def test_the_same_file_twice_may_be_drawn_apart_which_is_said(photos, spec):

@@ -1,7 +1,8 @@
 """Images decoded once, on disk: later runs map them instead of decoding again.
 
     <cache root>/images/<key>/pixels.bin      uint8 RGB, image after image
-                              index.npz       offsets (n,), sizes (n, 2), sha256 (n, 32)
+                              index.npz       offsets (n,), sizes (n, 2), sha256 and
+                                              pixel_sha256 (n, 32)
                               manifest.json   what it was made from, and the unreadable files
 
 The key holds path, size and times of change of every file, the scale and the decoder's version,
@@ -35,7 +36,7 @@ from kintune.datasets.opening import file_sha256
 from kintune.progress import announce, megabytes
 from kintune.records import Record
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Of an entry; raise it when older ones cannot be read."""
 _PIXELS = "pixels.bin"
 
@@ -48,6 +49,8 @@ class CachedImages:
     """All n; an unreadable file's image is empty (0, 0, 3)."""
     sha256: tuple[str, ...]
     """Of each file's bytes, hexadecimal."""
+    pixel_sha256: tuple[str, ...]
+    """Of each image, as `DecodedFile` has it."""
     unreadable: Mapping[int, str]
     """Index of each file that does not load, and why."""
     value_ranges: Mapping[int, str]
@@ -57,10 +60,16 @@ class CachedImages:
 
     def select(self, readable: IndexArray) -> "CachedImages":
         """These files alone, in this order; all of them load."""
-        sha256 = tuple(self.sha256[index] for index in readable)
         at = {int(old): new for new, old in enumerate(readable)}
         ranges = {at[old]: words for old, words in self.value_ranges.items() if old in at}
-        return CachedImages(self.images.select(readable), sha256, {}, ranges, self.decode_seconds)
+        return CachedImages(
+            images=self.images.select(readable),
+            sha256=tuple(self.sha256[index] for index in readable),
+            pixel_sha256=tuple(self.pixel_sha256[index] for index in readable),
+            unreadable={},
+            value_ranges=ranges,
+            decode_seconds=self.decode_seconds,
+        )
 
 
 class CacheManifest(Record):
@@ -167,7 +176,7 @@ def _stamp(path: str) -> str:
 
 def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
     sizes = np.zeros((len(paths), 2), np.int64)
-    sha256 = np.zeros((len(paths), 32), np.uint8)
+    sha256, pixel_sha256 = np.zeros((2, len(paths), 32), np.uint8)
     unreadable: dict[int, str] = {}
     value_ranges: dict[int, str] = {}
     decode = functools.partial(decode_file, scale=scale)
@@ -177,12 +186,19 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
             if decoded.pixels is None:
                 unreadable[index] = decoded.reason
                 continue
+            pixel_sha256[index] = np.frombuffer(decoded.pixel_sha256, np.uint8)
             sizes[index] = decoded.pixels.shape[:2]
             blob.write(decoded.pixels.data)
             if decoded.value_range:
                 value_ranges[index] = decoded.value_range
     lengths = sizes.prod(axis=1) * 3
-    np.savez(folder / "index.npz", offsets=lengths.cumsum() - lengths, sizes=sizes, sha256=sha256)
+    np.savez(
+        folder / "index.npz",
+        offsets=lengths.cumsum() - lengths,
+        sizes=sizes,
+        sha256=sha256,
+        pixel_sha256=pixel_sha256,
+    )
     manifest = CacheManifest(
         decoder_version=DECODER_VERSION,
         shorter_side=scale.shorter_side,
@@ -203,7 +219,8 @@ def _read(entry: Path, scale: ImageScale, verify_all: bool) -> CachedImages:
 def _open(entry: Path, scale: ImageScale) -> CachedImages:
     manifest = CacheManifest.model_validate_json((entry / "manifest.json").read_bytes())
     with np.load(entry / "index.npz") as index:
-        offsets, sizes, sha256 = index["offsets"], index["sizes"], index["sha256"]
+        offsets, sizes = index["offsets"], index["sizes"]
+        sha256, pixel_sha256 = _texts(index["sha256"]), _texts(index["pixel_sha256"])
     length = int(sizes.prod(axis=1).sum()) * 3
     blob = entry / _PIXELS
     if blob.stat().st_size != length:
@@ -213,5 +230,14 @@ def _open(entry: Path, scale: ImageScale) -> CachedImages:
     images = DecodedImages(
         pixels=pixels, offsets=offsets, sizes=sizes, shorter_side=scale.shorter_side
     )
-    digests = tuple(digest.tobytes().hex() for digest in sha256)
-    return CachedImages(images, digests, manifest.unreadable, manifest.value_ranges)
+    return CachedImages(
+        images=images,
+        sha256=sha256,
+        pixel_sha256=pixel_sha256,
+        unreadable=manifest.unreadable,
+        value_ranges=manifest.value_ranges,
+    )
+
+
+def _texts(digests: np.ndarray) -> tuple[str, ...]:
+    return tuple(digest.tobytes().hex() for digest in digests)

@@ -74,6 +74,9 @@ class DecodedFile:
     """Why it does not load."""
     value_range: str = ""
     """In words, that its values fill only a small part of the range that is read, or exceed it."""
+    pixel_sha256: bytes = b""
+    """Of the pixels; of the file where it holds more than 8 bits, for different images of that kind
+    may look the same in 8."""
 
 
 class PixelDigest(NamedTuple):
@@ -107,10 +110,11 @@ def decode_file(path: str, scale: ImageScale | None) -> DecodedFile:
                 values = describe_values(loaded.image) if loaded.is_deep else ""
                 rgb = _upright(loaded.image, to_rgb(loaded.image))
                 pixels = np.asarray(rgb if scale is None else _scaled(rgb, scale))
+                look = sha256 if loaded.is_deep else _pixel_sha256(pixels)
     # SyntaxError, struct.error, zlib.error, ...: a bad file is named and does not end the reading.
     except Exception as error:  # noqa: BLE001 - Pillow's plugins raise whatever parsing meets
         return DecodedFile(sha256, None, reason(path, error))
-    return DecodedFile(sha256, pixels, value_range=values)
+    return DecodedFile(sha256, pixels, value_range=values, pixel_sha256=look)
 
 
 def pixel_digest(path: str) -> PixelDigest:
@@ -163,15 +167,16 @@ def in_threads(
 
 
 def _digest(image: Image.Image) -> str:
-    digest = hashlib.sha256()
     if image.width * image.height <= _WHOLE_PIXELS:
-        pixels = np.asarray(_upright(image, to_rgb(image)))
-        digest.update(repr(pixels.shape).encode() + pixels.tobytes())
-    else:
-        digest.update(f"{image.size} {_orientation(image)}".encode())
-        for part in tiles(image):
-            digest.update(to_rgb(part).tobytes())
+        return _pixel_sha256(np.asarray(_upright(image, to_rgb(image)))).hex()
+    digest = hashlib.sha256(f"{image.size} {_orientation(image)}".encode())
+    for part in tiles(image):
+        digest.update(to_rgb(part).tobytes())
     return digest.hexdigest()
+
+
+def _pixel_sha256(pixels: ImageArray) -> bytes:
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
 
 
 def _upright(image: Image.Image, rgb: Image.Image) -> Image.Image:

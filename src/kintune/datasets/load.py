@@ -12,6 +12,7 @@ from kintune.arrays import IndexArray, LabelArray
 from kintune.datasets.cache import CachedImages, cached_images
 from kintune.datasets.catalog import list_images
 from kintune.datasets.decode import DECODER_VERSION, ImageScale
+from kintune.datasets.entries import remove_damaged_unpacked
 from kintune.datasets.images import SPLITS, ImageDataset, Split, UnreadableFile
 from kintune.datasets.listing import ImageEntry, Listing, refuse_small_classes
 from kintune.datasets.sample import sampled_images
@@ -51,7 +52,7 @@ def load_dataset(
         OptionError: `val_fraction` is not between 0 and 1.
     """
     checks = _Checks(skip_unreadable=skip_unreadable, verify=verify)
-    return _read(list_images(source), input, checks, val_fraction, seed)
+    return _read(_listing(source, verify=verify), input, checks, val_fraction, seed)
 
 
 def sample_dataset(
@@ -85,9 +86,17 @@ def load_unsplit(
     Raises:
         DataError: the source cannot be used; the text says why and what to do.
     """
-    listing = list_images(source, for_training=False)
+    listing = _listing(source, verify=verify, for_training=False)
     checks = _Checks(skip_unreadable=skip_unreadable, verify=verify)
     return _read(listing, input, checks, None, 0)
+
+
+def _listing(source: str | Path, *, verify: bool, for_training: bool = True) -> Listing:
+    """The images of a source; what was unpacked from it is unpacked again where it is damaged."""
+    listing = list_images(source, for_training=for_training)
+    if verify and remove_damaged_unpacked(listing.entries[0].path):
+        listing = list_images(source, for_training=for_training)
+    return listing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +152,7 @@ def _dataset(
         notes=(
             *listing.notes,
             *filter(None, [validation]),
-            *_leak_notes(listing.entries, cached.sha256, splits),
+            *_leak_notes(listing.entries, cached.pixel_sha256, splits),
         ),
         val_fraction=val_fraction,
         split_seed=seed,
@@ -202,10 +211,7 @@ def _splits(
 def _leak_notes(
     entries: Sequence[ImageEntry], digests: Sequence[str], splits: Mapping[Split, IndexArray]
 ) -> tuple[str, ...]:
-    """Files of val and test whose bytes are those of an image of an earlier split.
-
-    `kintune check` also finds images that are the same in another encoding.
-    """
+    """Images of val and test whose pixels are those of an image of an earlier split."""
     notes: list[str] = []
     seen: dict[str, tuple[Split, int]] = {}
     for split in SPLITS:

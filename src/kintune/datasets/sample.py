@@ -50,9 +50,11 @@ def sampled_images(paths: Sequence[str], scale: ImageScale) -> CachedImages:
         f"- decoded a sample of {len(decoded)} of {len(paths):,} images; all take "
         f"{duration(seconds)}"
     )
+    placeholders = tuple(f"{index:064x}" for index in range(len(paths)))
     return CachedImages(
         images=_spread(decoded, readable, len(paths), scale),
-        sha256=tuple(f"{index:064x}" for index in range(len(paths))),
+        sha256=placeholders,
+        pixel_sha256=placeholders,
         unreadable={i: file.reason for i, file in decoded.items() if file.pixels is None},
         value_ranges={i: file.value_range for i, file in decoded.items() if file.value_range},
         decode_seconds=seconds,
