@@ -96,6 +96,28 @@ def test_takes_folders_and_patterns(model_folder, images, tmp_path):
         assert not found.unreadable
 
 
+def test_a_folder_is_read_as_a_data_set_is_and_what_is_left_out_is_said(
+    model_folder, images, tmp_path, capsys
+):
+    folder = tmp_path / "folder"
+    (folder / "test").mkdir(parents=True)
+    (folder / "train").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    for image in images[:2]:
+        image.rename(tmp_path / "elsewhere" / image.name)
+    images[2].rename(folder / "test/2.png")
+    (folder / "lost").symlink_to(tmp_path / "missing")
+    os.mkfifo(folder / "fifo.png")
+    (folder / "photo.heic").touch()
+
+    found = predict(model_folder, [folder])
+
+    names = [Path(each.path).relative_to(folder).as_posix() for each in found.predictions]
+    assert names == ["test/2.png", "train/0.png", "train/1.png"]
+    assert {Path(each.path).name for each in found.unreadable} == {"lost", "fifo.png"}
+    assert ".heic" in capsys.readouterr().err
+
+
 def test_without_any_image_all_that_was_tried_is_listed(model_folder, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.jpg").write_text("no image")

@@ -1,7 +1,7 @@
 """A fine-tuned model on new images."""
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from kintune.datasets import DecodedImages
 from kintune.datasets.decode import ImageScale, decode_file, in_threads
 from kintune.datasets.transforms import centre_crops
 from kintune.datasets.values import value_range_note
-from kintune.datasets.walk import IMAGE_EXTENSIONS, is_visible
+from kintune.datasets.walk import Walk
 from kintune.errors import DataError, ModelError
 from kintune.progress import announce, printable
 from kintune.records import Record
@@ -116,26 +116,24 @@ def _image_files(given: Sequence[Path]) -> tuple[list[str], list[Unreadable]]:
     unreadable: list[Unreadable] = []
     for each in given:
         path = each.absolute()
-        found, reason = [path], ""
+        found, reason = [str(path)], ""
         if path.is_dir():
-            found, reason = sorted(_images_below(path)), "no images in this folder"
+            walk = Walk(path)
+            found, reason = sorted(walk.all_images(path)), "no images in this folder"
+            lost = walk.unreadable | dict.fromkeys(walk.broken, "a symbolic link to nothing")
+            unreadable += [Unreadable(path=name, reason=why) for name, why in lost.items()]
+            for note in walk.notes():
+                announce(f"- {path}: {note}")
         elif not path.exists():
             is_pattern = glob.has_magic(str(each))
-            found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - Path.glob wants a root
+            found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob wants a root
             reason = "no file matches this pattern" if is_pattern else "no such file"
         elif not path.is_file():
             found, reason = [], "not a file"
-        paths += [str(file) for file in found]
+        paths += found
         if not found:
             unreadable.append(Unreadable(path=str(path), reason=reason))
     return paths, unreadable
-
-
-def _images_below(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        visible = all(is_visible(part) for part in path.relative_to(folder).parts)
-        if visible and path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file():
-            yield path
 
 
 @torch.inference_mode()

@@ -245,7 +245,7 @@ def _inner(folder: Path, split: Split, walk: Walk) -> Path:
 
 
 def _image_count(folder: Path) -> str:
-    count = Walk(folder).image_count(folder)
+    count = sum(1 for _ in Walk(folder).all_images(folder))
     return f"{count} images" if count != 1 else "1 image"
 
 

@@ -45,7 +45,7 @@ class Walk:
     """Links to a folder that holds them."""
     broken: list[str] = field(default_factory=list[str])
     """Links to nothing."""
-    unreadable: list[str] = field(default_factory=list[str])
+    unreadable: dict[str, str] = field(default_factory=dict[str, str])
     """Folders that cannot be listed, each with the reason."""
 
     def folders(self, folder: Path) -> list[Path]:
@@ -66,9 +66,10 @@ class Walk:
             _refuse_splits_inside(place, folders)
             yield from self._images(files)
 
-    def image_count(self, folder: Path) -> int:
-        """Number of images at any depth."""
-        return sum(len(self._images(files)) for _, _, files in self._places(folder))
+    def all_images(self, folder: Path) -> Iterator[str]:
+        """Images at any depth, whatever the folders are called."""
+        for _, _, files in self._places(folder):
+            yield from self._images(files)
 
     def notes_beside(self, files: Iterable[Path]) -> tuple[str, ...]:
         """What else lies in the root, beside the files that are read."""
@@ -87,7 +88,7 @@ class Walk:
         refuse_paths(
             self.root,
             "and folders cannot be read; change their permissions or move them elsewhere",
-            list(dict.fromkeys(self.unreadable)),
+            [f"{path}: {reason}" for path, reason in self.unreadable.items()],
         )
         refuse_paths(
             self.root,
@@ -131,7 +132,7 @@ class Walk:
                     elif self._is_wanted(path, ancestors):
                         folders.append(path)
         except OSError as error:
-            self.unreadable.append(f"{error.filename or place}: {error.strerror}")
+            self.unreadable[error.filename or place] = error.strerror or str(error)
         return folders, files
 
     def _is_wanted(self, folder: str, ancestors: frozenset[_FileId]) -> bool:
