@@ -6,6 +6,8 @@ import pytest
 from kintune.errors import OptionError
 from kintune.files import is_temporary, locked, remove_temporaries, write_atomically
 from kintune.outputs import keep_model
+from kintune.runs import RunConfig, is_output
+from kintune.training.metrics import csv_rows
 from kintune.training.run_folder import exclusive
 
 
@@ -25,6 +27,16 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
     write_atomically(tmp_path / "link", b"new")
     assert (tmp_path / "target").read_text() == "kept"
     assert (tmp_path / "link").read_text() == "new"
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_in_place_of_a_file_of_a_run_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    assert not is_output(tmp_path)
+    with pytest.raises(OptionError, match=r"config\.json: cannot be read \(not a regular file"):
+        RunConfig.read(tmp_path / "config.json")
+    with pytest.raises(OSError, match="not a regular file"):
+        csv_rows(tmp_path / "config.json")
 
 
 def test_a_lock_that_is_a_link_is_refused_and_its_target_kept(tmp_path):

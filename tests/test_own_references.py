@@ -5,7 +5,7 @@ import pytest
 from kintune.errors import OptionError
 from kintune.own_references import add_reference, list_references, reference_of
 from kintune.recommend import TaskFacts, recommend
-from kintune.reference import own_references_path
+from kintune.reference import own_references, own_references_path
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,20 @@ def recommended_search(finished_search, make_similarity):
         return folder
 
     return write
+
+
+def test_without_a_home_directory_there_are_none_and_none_can_be_added(
+    recommended_search, monkeypatch
+):
+    def homeless(_path):
+        raise RuntimeError("Could not determine home directory.")
+
+    folder = recommended_search({0.01: 0.3, 0.05: 0.2})
+    monkeypatch.delenv("KINTUNE_REFERENCES")
+    monkeypatch.setattr("pathlib.Path.expanduser", homeless)
+    assert own_references() == ()
+    with pytest.raises(OptionError, match="KINTUNE_REFERENCES"):
+        add_reference(folder)
 
 
 def test_a_search_becomes_a_reference_of_its_network(recommended_search):

@@ -1,8 +1,10 @@
 """Files that a reader sees whole or not at all, and locks that die with their process."""
 
+import errno
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,27 @@ from kintune.errors import OptionError
 
 TEMPORARY = ".kintune-"
 """How the names of half-written files begin."""
+
+
+def absolute(path: str | Path) -> Path:
+    """An absolute path; `~` and `~user` stay as they are where there is no such home directory."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        return Path(path).absolute()
+
+
+def read_regular(path: Path) -> bytes:
+    """The content of a regular file: reading a FIFO or a device might never end.
+
+    Raises:
+        OSError: it cannot be read, or is of another kind.
+    """
+    # Without O_NONBLOCK, opening a FIFO waits for a writer.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

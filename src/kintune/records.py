@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kintune.errors import OptionError
+from kintune.files import read_regular
 
 
 class Record(BaseModel):
@@ -55,7 +56,7 @@ class Record(BaseModel):
             OptionError: the file is missing or is not this record; all its faults at once.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_regular(path))
         except OSError as error:
             raise OptionError(f"{path}: cannot be read ({error.strerror}).") from None
         except ValidationError as error:

@@ -21,7 +21,7 @@ from typing import Any, Literal, cast
 
 from pydantic import Field, JsonValue, ValidationInfo, model_validator
 
-from kintune.files import write_atomically
+from kintune.files import read_regular, write_atomically
 from kintune.hyperparameters import Hyperparameters
 from kintune.inputs import InputSpec
 from kintune.records import Record, content_id
@@ -207,7 +207,8 @@ def mark_output(folder: Path) -> None:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / OUTPUT_MARK).touch()
+    if not os.path.lexists(folder / OUTPUT_MARK):  # a link of this name is not followed
+        (folder / OUTPUT_MARK).touch(exist_ok=True)
 
 
 def is_output(folder: Path) -> bool:
@@ -215,7 +216,7 @@ def is_output(folder: Path) -> bool:
     if os.path.lexists(folder / OUTPUT_MARK):
         return True
     try:  # of a version that left no mark
-        return b'"data_sha256"' in (folder / "config.json").read_bytes()
+        return b'"data_sha256"' in read_regular(folder / "config.json")
     except OSError:
         return False
 

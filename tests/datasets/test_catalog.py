@@ -38,6 +38,7 @@ def test_relative_paths_become_absolute(tmp_path, write_images, monkeypatch):
         ("sklearn:digit", "no such folder. Did you mean sklearn:digits?"),
         ("quite/other", "no such folder. Known by name: sklearn:digits, paper:caltech256, "),
         ("empty", "empty: is empty."),
+        ("~no-such-user/photos", "~no-such-user/photos: no such folder."),
         ("image.jpg", "image.jpg: is a file, not a folder of class folders nor a .csv table"),
     ],
 )

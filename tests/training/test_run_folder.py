@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from kintune.errors import OptionError
+from kintune.runs import OUTPUT_MARK
 from kintune.training.run_folder import claim, exclusive, note_environment, this_environment
 
 HOLD = """
@@ -49,6 +50,26 @@ def test_death_frees_it(tmp_path):
 
     with exclusive(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("name", ["model", "runs", "runs/0123456789ab", "tensorboard"])
+def test_nothing_is_written_through_a_link_to_a_folder(tmp_path, name):
+    (tmp_path / "elsewhere").mkdir()
+    out = tmp_path / "out"
+    link = out / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OptionError, match=f"{link}: is a symbolic link"), exclusive(out):
+        pass
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_the_mark_of_an_output_folder_does_not_follow_a_link(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / OUTPUT_MARK).symlink_to(tmp_path / "elsewhere")
+    with exclusive(tmp_path / "out"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

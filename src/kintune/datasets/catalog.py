@@ -13,6 +13,7 @@ from kintune.datasets.readers import read_flat_folder, read_folder
 from kintune.datasets.split_names import split_named
 from kintune.datasets.walk import has_folders
 from kintune.errors import DataError
+from kintune.files import absolute
 
 CATALOG: Mapping[str, DatasetReader] = {
     "sklearn:digits": read_digits,
@@ -46,7 +47,7 @@ def absolute_source(source: str | Path) -> str:
     """
     if str(source).startswith(PREFIX):
         return absolute_official(str(source))
-    return str(source) if str(source) in CATALOG else str(Path(source).expanduser().absolute())
+    return str(source) if str(source) in CATALOG else str(absolute(source))
 
 
 def _listing(source: str | Path, for_training: bool) -> Listing:
@@ -54,7 +55,7 @@ def _listing(source: str | Path, for_training: bool) -> Listing:
         return CATALOG[str(source)](str(source))
     if str(source).startswith(PREFIX):
         return read_official(str(source))
-    path = Path(source).expanduser().absolute()
+    path = absolute(source)
     try:
         if path.is_dir():
             return _read_listable_folder(path, for_training)

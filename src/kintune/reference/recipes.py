@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, TypeAdapter, ValidationError
 
 from kintune.errors import OptionError
+from kintune.files import read_regular
 from kintune.recipe_model import Deviations, RecipeReference
 from kintune.records import Record, faults
 
@@ -58,9 +59,19 @@ def load_recipe_references() -> tuple[RecipeReference, ...]:
 
 
 def own_references_path() -> Path:
-    """`$KINTUNE_REFERENCES`, else `~/.local/share/kintune/references.json`; it need not exist."""
+    """`$KINTUNE_REFERENCES`, else `~/.local/share/kintune/references.json`; it need not exist.
+
+    Raises:
+        OptionError: the home directory is not known.
+    """
     named = os.environ.get("KINTUNE_REFERENCES") or "~/.local/share/kintune/references.json"
-    return Path(named).expanduser().absolute()
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:
+        raise OptionError(
+            f"{named}: there is no home directory here (HOME is not set). Set the environment "
+            "variable KINTUNE_REFERENCES to a file for references of your own."
+        ) from None
 
 
 def own_references() -> tuple[RecipeReference, ...]:
@@ -69,9 +80,12 @@ def own_references() -> tuple[RecipeReference, ...]:
     Raises:
         OptionError: the file does not hold references.
     """
-    path = own_references_path()
     try:
-        return _REFERENCES.validate_json(path.read_bytes()) if path.exists() else ()
+        path = own_references_path()
+    except OptionError:
+        return ()  # without a home directory there are none in it
+    try:
+        return _REFERENCES.validate_json(read_regular(path)) if path.exists() else ()
     except ValidationError as error:
         raise OptionError(
             f"{path}: not a file of references of this version. {faults(error)}. Move it away, and "

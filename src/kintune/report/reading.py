@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from kintune.errors import OptionError
+from kintune.files import read_regular
 from kintune.hyperparameters import Hyperparameters
 from kintune.records import Record, faults
 from kintune.training.metrics import csv_rows, damaged
@@ -350,7 +351,7 @@ def _run_id(run_folder: Path) -> str:
 
 def _configuration(run_folder: Path) -> Configuration:
     path = run_folder / "config.json"
-    return _parse(path, path.read_bytes(), Configuration)
+    return _parse(path, read_regular(path), Configuration)
 
 
 def _runs(summary: Summary, configurations: Mapping[Path, Configuration]) -> tuple[Run, ...]:
@@ -385,7 +386,7 @@ def _model_name(summary: Summary, configurations: Mapping[Path, Configuration]) 
 
 
 def _read(path: Path, kind: type[PartType]) -> PartType | None:
-    return _parse(path, path.read_bytes(), kind) if path.exists() else None
+    return _parse(path, read_regular(path), kind) if path.exists() else None
 
 
 def _parse(path: Path, content: bytes, kind: type[PartType]) -> PartType:

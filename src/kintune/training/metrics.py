@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch.utils.tensorboard import SummaryWriter
 
 from kintune.errors import OptionError
-from kintune.files import write_atomically
+from kintune.files import read_regular, write_atomically
 from kintune.records import Record, faults
 
 NAME = "metrics.csv"
@@ -78,7 +78,7 @@ def csv_rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     try:
-        text = path.read_bytes().decode()
+        text = read_regular(path).decode()
         if not text.isprintable() and any(not c.isprintable() and c not in "\r\n" for c in text):
             raise damaged(path, "it holds control characters")
         rows = list(csv.DictReader(io.StringIO(text), restkey="", strict=True))

@@ -119,11 +119,13 @@ def exclusive(folder: Path) -> Iterator[None]:
     The operating system frees it when the process dies.
 
     Raises:
-        OptionError: another process holds it, or the folder cannot be written.
+        OptionError: another process holds it, the folder cannot be written, or a link in it leads
+            to another folder.
     """
     with ExitStack() as stack:
         try:
             mark_output(folder)
+            _refuse_linked_folders(folder)
             handle = stack.enter_context(locked(folder / "lock", wait=False))
         except OSError as error:
             link = "; lock is a symbolic link" if error.errno == errno.ELOOP else ""
@@ -139,6 +141,21 @@ def exclusive(folder: Path) -> Iterator[None]:
         os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
         remove_temporaries(folder)
         yield
+
+
+def _refuse_linked_folders(folder: Path) -> None:
+    """Nothing is written through a link within an output folder, which may come from anyone. A link
+    in place of a file is replaced when the file is written."""
+    for place in (folder, folder / "runs"):
+        if not place.is_dir():
+            continue
+        for path in place.iterdir():
+            if path.is_symlink() and path.is_dir():
+                raise OptionError(
+                    f"{path}: is a symbolic link to a folder. Links within an output folder are "
+                    "not followed for writing: put a folder in its place, or choose another output "
+                    "folder."
+                )
 
 
 def _holder(folder: Path) -> str:

@@ -10,6 +10,7 @@ from kintune.datasets.listing import Listing, consistent, ordered, refuse_paths,
 from kintune.datasets.official.layout import missing_files
 from kintune.datasets.official.sets import OFFICIAL, PREFIX, Counts, OfficialSet
 from kintune.errors import DataError
+from kintune.files import absolute
 
 DATA_ROOT = "KINTUNE_DATA"
 """The environment variable with the folder in which `paper:NAME` looks for NAME."""
@@ -52,14 +53,14 @@ def _located(source: str) -> tuple[str, OfficialSet, Path]:
         known = f"Did you mean {near}?" if near else f"Known: {', '.join(OFFICIAL)}."
         raise DataError(f"{source}: no set of the paper is called {name}. {known}")
     if folder:
-        return name, OFFICIAL[name], Path(folder).expanduser().absolute()
+        return name, OFFICIAL[name], absolute(folder)
     root = os.environ.get(DATA_ROOT)
     if not root:
         raise DataError(
             f"{source}: say where it is, {PREFIX}{name}=FOLDER, or set the environment variable "
             f"{DATA_ROOT} to the folder that holds {name}/.\n{_offer(name, OFFICIAL[name])}"
         )
-    return name, OFFICIAL[name], Path(root).expanduser().absolute() / name
+    return name, OFFICIAL[name], absolute(root) / name
 
 
 def _listing(name: str, official: OfficialSet, folder: Path) -> Listing:
