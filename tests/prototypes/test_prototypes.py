@@ -1,11 +1,13 @@
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.numpy import save
 from safetensors.torch import save_file
 
 from kintune.backbones import Backbone, load_backbone
@@ -159,6 +161,41 @@ class TestFile:
         save_file({"w": torch.zeros(2)}, weights)
         with pytest.raises(DataError, match="not a prototype file"):
             load_prototypes(weights)
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (lambda arrays, _: arrays["means"].__setitem__((0, 0), 7), "checksum"),
+            (lambda arrays, header: None, None),  # as earlier versions wrote it
+            (lambda arrays, _: arrays["means"].__setitem__((0, 0), np.nan), "not finite"),
+            (lambda arrays, _: arrays.update(weights=np.ones(3)), "not of 2 classes"),
+            (lambda arrays, _: arrays.update(weights=np.ones(2)), "no shares"),
+            (lambda arrays, _: arrays.update(others=np.ones(2)), "others"),
+            (lambda _, header: header.update(classes="2"), "not iterable"),
+        ],
+    )
+    def test_damaged_files_are_refused(self, backbone, tmp_path, change, told):
+        path = tmp_path / "p.safetensors"
+        made = class_prototypes(features([[0, 0], [2, 4]], [0, 1], ("a", "b")))
+        save_prototypes(dataclasses.replace(made, extractor=backbone.extractor), path, backbone)
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118
+            header = dict(file.metadata())
+        if told != "checksum":
+            del header["sha256"]
+        change(arrays, header)
+        path.write_bytes(save(arrays, header))
+        if told is None:
+            assert load_prototypes(path).classes == ("a", "b")
+            return
+        with pytest.raises(DataError, match=f"not a prototype file .*{told}"):
+            load_prototypes(path)
+
+    @pytest.mark.timeout(20)
+    def test_a_fifo_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "p.safetensors")
+        with pytest.raises(DataError, match="not a regular file"):
+            load_prototypes(tmp_path / "p.safetensors")
 
     def test_a_missing_file(self, tmp_path):
         with pytest.raises(DataError, match="not a prototype file"):

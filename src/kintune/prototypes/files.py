@@ -1,17 +1,21 @@
 """Prototypes on disk: safetensors, all but the arrays in the header."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kintune.backbones import Backbone
-from kintune.errors import DataError, IncomparableError
+from kintune.errors import DataError, IncomparableError, one_line
 from kintune.files import write_atomically
 from kintune.prototypes.prototypes import Origin, Prototypes
 
+WEIGHTS_TOLERANCE = 1e-6
+"""Of their sum from 1."""
 ORIGINS: dict[str, Origin] = {"images": "images", "clusters": "clusters", "head": "head"}
 
 
@@ -49,6 +53,7 @@ def save_prototypes(prototypes: Prototypes, path: Path, backbone: Backbone) -> N
         "weights_sha256": backbone.weights_sha256,
         "input": json.dumps(backbone.input.to_json()),
     }
+    header["sha256"] = _checksum(arrays)
     write_atomically(path, save(arrays, header))
 
 
@@ -56,26 +61,57 @@ def load_prototypes(path: Path) -> Prototypes:
     """Read what `save_prototypes` wrote.
 
     Raises:
-        DataError: it is no prototype file.
+        DataError: it is no prototype file, or damaged.
     """
     try:
+        if path.exists() and not path.is_file():  # opening a FIFO would wait for ever
+            raise ValueError("not a regular file")
         with safe_open(path, framework="numpy") as file:
             names: list[str] = file.keys()  # the handle itself cannot be iterated
             arrays = {name: file.get_tensor(name) for name in names}
             return _from_parts(arrays, file.metadata() or {})
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: not a prototype file ({error!s}). Expected one that kintune wrote, or a "
-            "folder of source images."
+            f"{path}: not a prototype file ({one_line(error)}). Expected one that kintune wrote, "
+            "or a folder of source images."
         ) from None
 
 
+def _checksum(arrays: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
+
+
+def _refuse_damaged(arrays: dict[str, Any], header: dict[str, str], classes: int) -> None:
+    """Files of earlier versions have no checksum."""
+    if "sha256" in header and header["sha256"] != _checksum(arrays):
+        raise ValueError("damaged: its checksum does not fit its content")
+    width = arrays["means"].shape[-1]
+    kinds = {
+        "means": (np.float32, (classes, width)),
+        "weights": (np.float64, (classes,)),
+        "counts": (np.int64, (classes,)),
+        "centre": (np.float32, (width,)),
+    }
+    for name, array in arrays.items():
+        dtype, shape = kinds[name]
+        if array.dtype != dtype or array.shape != shape or not np.isfinite(array).all():
+            raise ValueError(f"damaged: {name} is not of {classes} classes, or not finite")
+    if arrays["weights"].min() < 0 or abs(arrays["weights"].sum() - 1) > WEIGHTS_TOLERANCE:
+        raise ValueError("damaged: its weights are no shares of a whole")
+
+
 def _from_parts(arrays: dict[str, Any], header: dict[str, str]) -> Prototypes:
+    classes = tuple(map(str, json.loads(header["classes"])))
+    _refuse_damaged(arrays, header, len(classes))
     return Prototypes(
         means=arrays["means"],
         weights=arrays["weights"],
         counts=arrays.get("counts"),
-        classes=tuple(json.loads(header["classes"])),
+        classes=classes,
         centre=arrays.get("centre"),
         extractor=header["extractor"],
         origin=ORIGINS[header["origin"]],
