@@ -43,6 +43,7 @@ def refusal(source):
     ("name", "split"),
     [
         *[("Training", "train"), ("dev", "val"), ("VALID", "val"), ("test-set", "test")],
+        ("Validate", "val"),
         *[("seg_train", "train"), ("test1", "test"), ("TrainImages", "train"), ("val2017", "val")],
         *[("invalid", None), ("latest", None), ("devices", None), ("train_test", None)],
     ],

@@ -183,6 +183,10 @@ def test_a_table_with_splits_other_columns_and_a_byte_order_mark(table):
             "usage looks like a split",
         ),
         (
+            "path,label,phase\nimages/0.png,a,train\nimages/1.png,b,holdout\n",
+            "phase looks like a split",
+        ),
+        (
             "path,label\n0.png,a\n1.png,b\n",
             "2 files that do not exist (did you mean images/0.png for the first?",
         ),

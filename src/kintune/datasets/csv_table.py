@@ -35,6 +35,9 @@ PATH_COLUMNS += ("image_name", "img_name", "image_file", "file", "image", "img",
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "label_name", "category", "target")
 """Names of the column with the classes; of several, "label" or none is taken."""
 
+SPLIT_COLUMNS = ("subset", "partition", "phase", "set", "usage", "dataset", "data_set", "fold")
+"""Names of columns that mean splits where one of their values is the name of a split."""
+
 _DELIMITERS = (",", ";", "\t", "|")
 _MAX_SPLITS = 5  # different values of a column that looks like a split
 _MAX_SEARCHED = 10_000  # folders in which a missing file is looked for
@@ -203,7 +206,10 @@ def _split_column(
     likely = certain if len(certain) > 1 else []
     for place, found in values.items():
         is_flag = split_named(columns[place]) is not None and folded[place] <= _TRUTH_VALUES
-        is_named = len(found) <= _MAX_SPLITS and all(split_named(value) for value in found)
+        are_named = [split_named(value) is not None for value in found]
+        is_named = len(found) <= _MAX_SPLITS and (
+            all(are_named) or (any(are_named) and place in _named(columns, SPLIT_COLUMNS))
+        )
         if place not in certain and (is_flag or is_named):
             likely.append(place)
     if likely:

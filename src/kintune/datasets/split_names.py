@@ -7,7 +7,7 @@ from kintune.datasets.images import Split
 
 SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "trainset"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "valset", "dev", "devset"), "val"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "valset", "dev", "devset"), "val"),
     **dict.fromkeys(("test", "testing", "testset"), "test"),
 }
 """Names of splits in lower case."""
