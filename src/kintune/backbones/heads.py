@@ -101,10 +101,10 @@ def replaced_head(network: nn.Module, head_name: str, num_classes: int, seed: in
     """
     network = copy.deepcopy(network)
     width = head_rows(network, head_name).shape[1]
-    if isinstance(network.get_submodule(head_name), nn.Linear):
-        head = torch.nn.utils.skip_init(nn.Linear, width, num_classes)
-    else:
-        head = torch.nn.utils.skip_init(nn.Conv2d, width, num_classes, kernel_size=1)
+    is_linear = isinstance(network.get_submodule(head_name), nn.Linear)
+    # torch.nn.utils.skip_init would not draw what is overwritten, but imports a second of torch.
+    with torch.random.fork_rng(devices=[]):
+        head = nn.Linear(width, num_classes) if is_linear else nn.Conv2d(width, num_classes, 1)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in head.parameters():
