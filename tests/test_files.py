@@ -30,12 +30,13 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
 
 
 @pytest.mark.timeout(20)
-def test_a_fifo_in_place_of_a_file_of_a_run_is_never_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "config.json")
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_fifo_or_a_folder_in_place_of_a_file_of_a_run_is_named(tmp_path, make):
+    make(tmp_path / "config.json")
     assert not is_output(tmp_path)
     with pytest.raises(OptionError, match=r"config\.json: cannot be read \(not a regular file"):
         RunConfig.read(tmp_path / "config.json")
-    with pytest.raises(OSError, match="not a regular file"):
+    with pytest.raises(OSError, match=r"not a regular file.*config\.json"):
         csv_rows(tmp_path / "config.json")
 
 

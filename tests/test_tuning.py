@@ -21,6 +21,7 @@ from kintune.results import TrainingSummary
 from kintune.runs import RunResult, read_result
 from kintune.search import Asked
 from kintune.tables import summary_table
+from kintune.training import exclusive
 from kintune.tuning import task_source
 
 
@@ -67,6 +68,23 @@ def test_a_setting_that_was_drawn_is_not_called_recommended(words, capsys):
     code, answer, _ = call(capsys, *words, "--runs", "2", "--engine", "random")
     assert code == 0
     assert answer["labels"] == {}
+
+
+def test_a_second_process_leaves_the_evidence_of_the_first_alone(words, tmp_path, capsys):
+    with exclusive(tmp_path / "out"):
+        for name in ("similarity.json", "recommendation.json"):
+            (tmp_path / "out" / name).write_text("of the first process")
+        code, _, err = call(capsys, *words, "--runs", "1")
+        assert (code, "is writing here" in err) == (1, True)
+    for name in ("similarity.json", "recommendation.json"):
+        assert (tmp_path / "out" / name).read_text() == "of the first process"
+
+
+def test_finetune_without_a_rate_trains_what_is_recommended(words, capsys):
+    recommended = call(capsys, "recommend", *words[1:-2])[1]
+    trained = call(capsys, "finetune", *words[1:])[1]["runs"][0]["hyperparameters"]
+    names = ("lr", "freeze_bn_stats", "clip_grad_norm", "head_start")
+    assert {name: trained[name] for name in names} == {name: recommended[name] for name in names}
 
 
 def test_a_long_training_may_try_both_augmentations(words, tmp_path, capsys, monkeypatch):

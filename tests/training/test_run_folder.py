@@ -64,6 +64,13 @@ def test_nothing_is_written_through_a_link_to_a_folder(tmp_path, name):
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_other_links_beside_the_output_are_left_alone(tmp_path):
+    (tmp_path / "photos").symlink_to(tmp_path.parent)
+    with exclusive(tmp_path):
+        pass
+    assert (tmp_path / "photos").is_symlink()
+
+
 def test_the_mark_of_an_output_folder_does_not_follow_a_link(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / OUTPUT_MARK).symlink_to(tmp_path / "elsewhere")

@@ -23,6 +23,8 @@ from kintune.records import Record, differences
 from kintune.runs import RunConfig, foreign_result, mark_output, write_json
 from kintune.training.replicas import replicas
 
+SUBFOLDERS = ("runs", "frozen_head", "retrained", "best", "model", "tensorboard", "workers")
+"""Of an output folder; those of them that are runs have some of the same."""
 PACKAGES = ("kintune", "torch", "timm", "numpy")
 
 
@@ -146,16 +148,12 @@ def exclusive(folder: Path) -> Iterator[None]:
 def _refuse_linked_folders(folder: Path) -> None:
     """Nothing is written through a link within an output folder, which may come from anyone. A link
     in place of a file is replaced when the file is written."""
-    for place in (folder, folder / "runs"):
-        if not place.is_dir():
-            continue
-        for path in place.iterdir():
-            if path.is_symlink() and path.is_dir():
-                raise OptionError(
-                    f"{path}: is a symbolic link to a folder. Links within an output folder are "
-                    "not followed for writing: put a folder in its place, or choose another output "
-                    "folder."
-                )
+    for path in (*(folder / name for name in SUBFOLDERS), *folder.glob("runs/*")):
+        if path.is_symlink() and path.is_dir():
+            raise OptionError(
+                f"{path}: is a symbolic link to a folder. Links within an output folder are not "
+                "followed for writing: put a folder in its place, or choose another output folder."
+            )
 
 
 def _holder(folder: Path) -> str:
