@@ -30,19 +30,19 @@ class Worker:
         self.base, self.cases = base, cases
         self.process = self._started()
         self.case: int | None = None
+        self.unread = b""
         self.heard = time.monotonic()
         self.next()
 
-    def _started(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.fuzz.worker", self.base, str(SEED)]
+    def _started(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            command,
+            worker_command(self.base),
             cwd=ROOT,
             env=environment(self.base),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
+            bufsize=0,  # a selector knows nothing of lines that wait in a buffer of Python
         )
 
     def next(self) -> None:
@@ -51,23 +51,28 @@ class Worker:
         if self.case is None:
             self.process.communicate()
         else:
-            print(self.case, file=self.process.stdin, flush=True)
+            self.process.stdin.write(f"{self.case}\n".encode())
 
     def listen(self) -> str | None:
-        """Take the answer that is there; what was wrong with a case."""
-        line = self.process.stdout.readline()
+        """Take what is there of an answer; what was wrong with a case."""
+        part = self.process.stdout.read(2**16)
         self.heard = time.monotonic()
-        if not line:
+        if not part:
             wrong = f"case {self.case}: the process ended with {self.process.wait()}"
-            self.process = self._started()
+            self.process, self.unread = self._started(), b""
             self.next()
             return wrong
-        answer = json.loads(line)
-        if "begin" in answer:
-            return None
-        self.next()
-        wrong = answer["wrong"]
-        return wrong and f"case {answer['end']}, {answer['case']}\n{wrong}"
+        *lines, self.unread = (self.unread + part).split(b"\n")
+        for answer in map(json.loads, lines):
+            if "end" in answer:  # the last line: there is one case at a time
+                self.next()
+                wrong = answer["wrong"]
+                return wrong and f"case {answer['end']}, {answer['case']}\n{wrong}"
+        return None
+
+
+def worker_command(base: Path) -> list[str]:
+    return [sys.executable, "-m", "tests.fuzz.worker", str(base), str(SEED)]
 
 
 def environment(base: Path) -> dict[str, str]:
@@ -106,3 +111,16 @@ def test_damage_depends_on_the_generator_alone():
     content = bytes(range(256))
     ends = [mutations.damaged(content, Random(5)) for _ in range(2)]
     assert ends[0] == ends[1] != content
+
+
+@pytest.mark.timeout(30)
+def test_an_answer_that_comes_in_one_piece_is_heard(tmp_path, monkeypatch):
+    answers = """
+import json, sys
+for number in map(int, sys.stdin):
+    begin, end = {"begin": number}, {"end": number, "case": "one", "wrong": "all"}
+    print(json.dumps(begin), json.dumps(end), sep=chr(10), flush=True)
+"""
+    command = [sys.executable, "-c", answers]
+    monkeypatch.setitem(globals(), "worker_command", lambda _base: command)
+    assert len(failures(tmp_path, 5)) == 5
