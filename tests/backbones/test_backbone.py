@@ -230,6 +230,22 @@ class TestHead:
         head = backbone.network.get_submodule(backbone.head_name)
         assert torch.equal(head.get_parameter("weight"), weights["fc.weight"])
 
+    @pytest.mark.parametrize("device", ["cpu", "meta"])
+    def test_a_head_larger_than_its_file_is_refused_before_it_is_built(
+        self, device, pocket_weights, tmp_path, monkeypatch
+    ):
+        row = pocket_weights["fc.weight"][:1].to(device)
+        head = {"fc.weight": row.expand(10**5, -1), "fc.bias": torch.zeros(10**5)}
+        torch.save({**pocket_weights, **head}, tmp_path / "w.pth")
+
+        def build(model, model_kwargs, num_classes=None):
+            assert num_classes is None
+            return build_network(model, model_kwargs)
+
+        monkeypatch.setattr("kintune.backbones.backbone.build_network", build)
+        with pytest.raises(ModelError, match=r"fc\.weight is not a plain tensor"):
+            load_backbone("pocket", weights=tmp_path / "w.pth")
+
     def test_a_missing_head_is_said(self, pocket_weights, tmp_path):
         body = {name: t for name, t in pocket_weights.items() if not name.startswith("fc.")}
         save_file(body, tmp_path / "body.safetensors")

@@ -136,6 +136,7 @@ def test_other_precisions_are_used_as_float32_and_said(kind, pocket_weights, tmp
         (torch.zeros(7, dtype=torch.complex64), "complex64 in the file"),
         (torch.zeros(7).to_sparse(), "not a plain tensor"),
         (torch.zeros(7, device="meta"), "not a plain tensor"),
+        (torch.zeros(1).expand(7), "not a plain tensor"),
         (torch.tensor(1.0), r"fc\.bias: \[\] in the file, \[7\]"),
     ],
 )

@@ -26,6 +26,8 @@ from kintune.backbones.facts import (
 )
 from kintune.backbones.heads import find_head, head_rows, replaced_head, require_finite_outputs
 from kintune.backbones.weights import (
+    NOT_PLAIN,
+    is_plain,
     load_weights,
     storage_notes,
     weights_sha256,
@@ -202,6 +204,8 @@ def _from_file(
     given, file = file, with_names_of(network, file, head_name)
     head = file.tensors.get(f"{head_name}.weight")
     rows = len(head) if head is not None and head.ndim > 1 else 0
+    if head is not None and not is_plain(head):  # a small file could ask for a head of any size
+        raise ModelError(f"{file.path}: {head_name}.weight is {NOT_PLAIN}.")
     if rows and rows != len(head_rows(network, head_name)):
         network = build_network(model, model_kwargs, num_classes=rows)
     try:

@@ -15,6 +15,7 @@ from kintune.errors import ModelError
 WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """What torch.compile, FSDP and activation checkpointing put into the names of tensors."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+NOT_PLAIN = "not a plain tensor in the file (quantized, sparse, expanded or without values)"
 SHOWN_MISMATCHES = 3
 
 
@@ -128,6 +129,13 @@ def load_weights(network: nn.Module, file: WeightsFile, head_name: str) -> bool:
     return has_head
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds a value of its own for each of its elements."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        return False
+    return tensor.untyped_storage().nbytes() >= tensor.nbytes
+
+
 def storage_notes(file: WeightsFile) -> tuple[str, ...]:
     """That a file stores its weights in another precision than they are used in."""
     kinds = Counter(str(t.dtype).removeprefix("torch.") for t in file.tensors.values())
@@ -190,8 +198,8 @@ def _difference(found: Tensor, wanted: Tensor) -> str:
     """What keeps a tensor of the file from being used; empty where nothing does."""
     if found.shape != wanted.shape:
         return f"{list(found.shape)} in the file, {list(wanted.shape)} in the network"
-    if found.layout != torch.strided or found.is_quantized or found.is_meta:
-        return "not a plain tensor in the file (quantized, sparse or without values)"
+    if not is_plain(found):
+        return NOT_PLAIN
     if found.dtype != wanted.dtype and not (found.dtype in FLOATS and wanted.dtype in FLOATS):
         kinds = (str(t.dtype).removeprefix("torch.") for t in (found, wanted))
         return "{} in the file, {} in the network".format(*kinds)
