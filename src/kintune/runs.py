@@ -10,11 +10,12 @@ The folder holds::
     model/                   the fine-tuned network (`kintune.training.model_folder`)
     result.json              RunResult, written last
     traceback.txt            where a run that failed did so
-    .kintune-output          says that Kintune wrote the folder, which may lie among images
+    kintune-output.txt       says that Kintune wrote the folder, which may lie among images
 """
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -26,7 +27,7 @@ from kintune.hyperparameters import Hyperparameters
 from kintune.inputs import InputSpec
 from kintune.records import Record, content_id
 
-OUTPUT_MARK = ".kintune-output"
+OUTPUT_MARK = "kintune-output.txt"
 
 RunStatus = Literal["complete", "diverged", "failed", "stopped"]
 Precision = Literal["float32", "bfloat16"]
@@ -207,8 +208,9 @@ def mark_output(folder: Path) -> None:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not os.path.lexists(folder / OUTPUT_MARK):  # a link of this name is not followed
-        (folder / OUTPUT_MARK).touch(exist_ok=True)
+    # A link of this name is not followed.
+    with suppress(FileExistsError), (folder / OUTPUT_MARK).open("x", encoding="utf-8") as mark:
+        mark.write("Kintune wrote this folder. Where it lies among images, it is no class.\n")
 
 
 def is_output(folder: Path) -> bool:

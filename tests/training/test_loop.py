@@ -575,7 +575,7 @@ class TestGoingOn:
         with pytest.raises(OptionError, match="No space left on device"):
             fine_tune(backbone, dataset, make_config(), folder)
         assert (folder / CHECKPOINT).exists()
-        assert {path.name for path in folder.glob(".*")} <= {OUTPUT_MARK}
+        assert list(folder.glob(".*")) == []
         monkeypatch.undo()
 
         fine_tune(backbone, dataset, make_config(), folder)
@@ -694,6 +694,6 @@ def test_killed_at_random_moments_ends_with_the_same_bytes(
         forks.stdin.close()
 
     assert kills == 20
-    assert {path.name for path in folder.glob(".*")} == {OUTPUT_MARK}
+    assert list(folder.glob(".*")) == []
     assert model_bytes(folder) == model_bytes(tmp_path / "whole")
     assert metrics(folder) == metrics(tmp_path / "whole")
