@@ -3,7 +3,10 @@ import os
 import pathlib
 import pickle
 import re
+import sys
+import types
 import warnings
+from collections import defaultdict, deque
 
 import numpy as np
 import pytest
@@ -50,6 +53,10 @@ def saved(content, path):
         (lambda weights: {"state_dict": weights, "args": argparse.Namespace(lr=0.1)}, ""),
         (lambda weights: {"state_dict": weights, "best": np.float64(3), "n": np.arange(3)}, ""),
         (lambda weights: {"state_dict": weights, "out": pathlib.Path("runs")}, ""),
+        (lambda weights: {"state_dict": weights, "hub": defaultdict(list, a=[1])}, ""),
+        (lambda weights: {"state_dict": weights, "last": deque([1, 2]), "c": slice(2)}, ""),
+        (lambda weights: {"state_dict": weights, "a": frozenset([1]), "b": range(3)}, ""),
+        (lambda weights: {"state_dict": weights, "args": types.SimpleNamespace(lr=0.1)}, ""),
         *(
             (lambda weights, prefix=prefix: prefixed(prefix, weights), f"Prefix {prefix} taken off")
             for prefix in ("module.", "model.", "backbone.", "net.", "model.net.module.encoder.")
@@ -74,6 +81,23 @@ def test_every_form_of_a_checkpoint_gives_the_same_weights(
     network, notes = loaded(saved(wrap(pocket_weights), tmp_path / "checkpoint.pth"))
     assert weights_sha256(network) == weights_sha256(loaded(pocket_file)[0])
     assert re.search(said, notes) if said else not notes
+
+
+@pytest.mark.parametrize(
+    "name", ["mmengine.logging.history_buffer.HistoryBuffer", "omegaconf.base.Metadata"]
+)
+def test_objects_of_other_packages_beside_the_weights_are_not_made(
+    name, pocket_weights, tmp_path, monkeypatch
+):
+    module, _, kind = name.rpartition(".")
+    made = type(kind, (), {"__module__": module})
+    beside = made()
+    beside.content = [1, {"a": None}]
+    with monkeypatch.context() as installed:
+        installed.setitem(sys.modules, module.partition(".")[0], types.SimpleNamespace())
+        installed.setitem(sys.modules, module, types.SimpleNamespace(**{kind: made}))
+        path = saved({"state_dict": pocket_weights, "beside": beside}, tmp_path / "w.pth")
+    assert loaded(path)[1] == ""
 
 
 def test_the_content_tells_the_format(pocket_file, pocket_weights, tmp_path):

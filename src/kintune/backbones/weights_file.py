@@ -45,6 +45,13 @@ class _IgnoredDict:
         return {}
 
 
+class _IgnoredList:
+    """Stands for a kind of list beside the weights: read as a plain one."""
+
+    def __new__(cls, *_arguments: object) -> Any:
+        return []
+
+
 # What training scripts save beside weights. Each name is read as one of the placeholders above,
 # which run nothing: the class that the file names is never imported. Any other name is refused.
 ALLOWED_GLOBALS: list[Any] = [
@@ -60,6 +67,20 @@ ALLOWED_GLOBALS: list[Any] = [
         for module in ("pathlib", "pathlib._local")
         for kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
     ),
+    *(
+        (_Ignored, f"{module}.{kind}")
+        for module in ("builtins", "__builtin__")
+        for kind in ("bool", "dict", "float", "frozenset", "int", "list", "range", "slice", "str")
+    ),
+    (_Ignored, "types.SimpleNamespace"),
+    (_Ignored, "mmengine.logging.history_buffer.HistoryBuffer"),
+    *(
+        (_Ignored, f"omegaconf.{kind}")
+        for kind in ("dictconfig.DictConfig", "listconfig.ListConfig", "nodes.AnyNode")
+    ),
+    *((_Ignored, f"omegaconf.base.{kind}") for kind in ("ContainerMetadata", "Metadata")),
+    (_Ignored, "typing.Any"),
+    (_IgnoredList, "collections.deque"),
     (_IgnoredDict, "collections.defaultdict"),
     (_IgnoredDict, "lightning.fabric.utilities.data.AttributeDict"),
     (_IgnoredDict, "lightning_fabric.utilities.data.AttributeDict"),
