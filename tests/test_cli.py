@@ -89,6 +89,16 @@ def test_values_out_of_range(words, expected, photos, capsys):
     one_message(*found, expected)
 
 
+def test_a_current_folder_that_was_removed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, err = call(capsys, "check", str(tmp_path))
+    assert code == 1
+    assert err.startswith("kintune: error: the current folder cannot be used")
+    assert err.count("\n") == 1
+
+
 def test_no_folder(tmp_path, capsys):
     found = call(capsys, "tune", str(tmp_path / "nothing"), "--model", "pocket")
     one_message(*found, str(tmp_path / "nothing"))

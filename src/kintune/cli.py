@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -86,6 +87,7 @@ def _run(words: list[str]) -> int:
         print(f"kintune {version('kintune')}")
         return 0
     _refuse_empty(words)
+    _require_current_folder()
     options: Options = tyro.extras.subcommand_cli_from_dict(
         {name: command.options for name, command in COMMANDS.items()},
         prog="kintune",
@@ -108,6 +110,17 @@ def _refuse_empty(words: list[str]) -> None:
         if word == "" or (word.startswith("--") and word.endswith("=")):
             name = word.removesuffix("=") or before
             raise OptionError(f"{name}: the value is empty. Give one, or omit the flag.")
+
+
+def _require_current_folder() -> None:
+    """Relative paths need one, and it may have been removed."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise OptionError(
+            f"the current folder cannot be used ({error.strerror}). Change to another folder (cd) "
+            "and give the same command again."
+        ) from None
 
 
 def _complain(text: str) -> int:
