@@ -7,11 +7,10 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.linear_model import LogisticRegressionCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 import peers
+import plain_loop
 import run
 from comparison import differences, interval, tables
 from kintune.backbones import BackboneOverrides, load_backbone
@@ -77,38 +76,40 @@ def test_a_budget_is_the_steps_of_the_runs_and_of_the_training_on_all_images(tas
 @pytest.mark.parametrize("method", WITHOUT_OTHER_PACKAGES)
 def test_every_peer_trains_within_its_steps(task, method, monkeypatch):
     taken = []
-    batches = peers.batches
+    batches = plain_loop.batches
 
     def counted(*args):
         for batch in batches(*args):
             taken.append(batch)
             yield batch
 
-    monkeypatch.setattr(peers, "batches", counted)
+    monkeypatch.setattr(plain_loop, "batches", counted)
     found = peers.METHODS[method](task)
     assert 0 <= found.test_error <= 1
     assert found.steps == (0 if method == "probe" else task.steps)
     assert len(taken) == found.steps
 
 
-def test_the_probe_is_scikit_learns_on_the_standardized_features(task, backbone):
-    network = peers.started(task, task.whole, "probe").eval()
+def test_the_probe_is_scikit_learns_on_features_of_one_scale(task, backbone):
+    network = plain_loop.started(task, task.whole, "probe").eval()
     features = extract_features(backbone, task.whole, "train")
-    plain = make_pipeline(
-        StandardScaler(),
-        LogisticRegressionCV(cv=5, l1_ratios=(0,), scoring="accuracy", use_legacy_attributes=False),
-    ).fit(features.values, features.labels)
+    values = np.asarray(features.values, np.float64)
+    values = values - values.mean(axis=0)
+    values /= np.sqrt(np.square(values).sum(axis=1).mean())
+    plain = LogisticRegressionCV(
+        cv=5, l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False
+    ).fit(values, features.labels)
     head = network.get_submodule(backbone.head_name)
     assert isinstance(head, nn.Linear)
     logits = head(torch.from_numpy(np.array(features.values))).detach().numpy()
-    expected = plain.decision_function(features.values)
+    expected = plain.decision_function(values)
     assert np.abs(logits - expected).max() < 0.02 * np.abs(expected).max()
 
 
 def test_frozen_statistics_stay_and_others_move(task, backbone):
     before = backbone.network.norm.running_mean
-    frozen = peers.trained(task, task.whole, peers.frozen_003(task), 2)
-    usual = peers.trained(task, task.whole, peers.lp_ft(task), 2)
+    frozen, _ = plain_loop.trained(task, task.whole, peers.frozen_003(task), 2)
+    usual, _ = plain_loop.trained(task, task.whole, peers.lp_ft(task), 2)
     assert torch.equal(frozen.norm.running_mean, before)
     assert not torch.equal(usual.norm.running_mean, before)
     assert not torch.equal(frozen.stem.weight, backbone.network.stem.weight)
@@ -117,8 +118,8 @@ def test_frozen_statistics_stay_and_others_move(task, backbone):
 def test_every_image_comes_equally_often_in_whole_batches(task):
     labels = [
         batch_labels
-        for _, batch_labels in peers.batches(
-            task, task.whole, peers.mirrored(task.backbone), steps=21
+        for _, batch_labels in plain_loop.batches(
+            task, task.whole, plain_loop.mirrored(task.backbone), steps=21
         )
     ]
     assert {len(batch) for batch in labels} == {32}

@@ -11,7 +11,7 @@ from fastai.vision import all as fastai  # pyright: ignore[reportMissingImports]
 from fastai.vision.learner import add_head, default_split  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
-from peers import Outcome, Task
+from plain_loop import Outcome, Task
 
 FINDER_STEPS = 100
 """Of `lr_find` by default."""

@@ -34,7 +34,8 @@ from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.processor import keep_large_blocks
 from kintune.training.steps import batch_bounds
-from peers import METHODS, SEARCHES, Outcome, Task
+from peers import METHODS, SEARCHES
+from plain_loop import Outcome, Task
 
 RESULTS = Path(__file__).parents[2] / "results" / "head_to_head" / "runs.jsonl"
 SETS = (
