@@ -118,3 +118,10 @@ def test_appendix_d_is_a_grid_of_twenty_for_each_regularizer():
 def test_a_range_of_rates_is_in_order_and_no_single_point(rates):
     with pytest.raises(ValidationError, match="low < high"):
         RateRange(**dict(zip(("low", "best", "high"), rates, strict=True)))
+
+
+@pytest.mark.parametrize("settings", [Hyperparameters, Hyperparameters.as_in_paper])
+def test_a_file_without_what_is_implied_is_read_as_it_was_written(settings):
+    written = settings(lr=0.1, batch_size=8, epochs=2)
+    text = written.model_dump_json(exclude_defaults=True)
+    assert Hyperparameters.model_validate_json(text) == written

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from kintune.errors import OptionError
+from kintune.hyperparameters import Hyperparameters
 from kintune.own_references import add_reference, list_references, reference_of
 from kintune.recommend import TaskFacts, recommend
 from kintune.reference import own_references, own_references_path
@@ -15,6 +16,7 @@ def own_file(tmp_path, monkeypatch):
 
 
 FACTS = TaskFacts(images=1000, classes=10, batch_size=32, epochs=30, weights_sha256="w1")
+SETTINGS = Hyperparameters(lr=1, batch_size=FACTS.batch_size, epochs=FACTS.epochs)
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def recommended_search(finished_search, make_similarity):
 
     def write(errors, target="photos", **settings):
         folder = finished_search(errors, target=target, **settings)
-        advice = recommend(make_similarity(target), FACTS, 0.3)
+        advice = recommend(make_similarity(target), FACTS, 0.3, SETTINGS)
         (folder / "recommendation.json").write_text(advice.model_dump_json())
         return folder
 
@@ -85,17 +87,17 @@ def test_a_second_search_of_a_target_takes_the_place_of_the_first(recommended_se
 
 
 def test_own_runs_draw_the_recommendation_for_the_same_network(recommended_search, make_similarity):
-    before = recommend(make_similarity("new"), FACTS, 0.3)
+    before = recommend(make_similarity("new"), FACTS, 0.3, SETTINGS)
     others = FACTS.replace(weights_sha256="w2")
-    other_before = recommend(make_similarity("new"), others, 0.3)
+    other_before = recommend(make_similarity("new"), others, 0.3, SETTINGS)
     for name in ("a", "b", "c"):
         add_reference(
             recommended_search(
                 {0.01: 0.10, 0.03: 0.08, 0.1: 0.15, 0.3: 0.4}, target=name, freeze_bn_stats=True
             )
         )
-    after = recommend(make_similarity("new"), FACTS, 0.3)
-    other = recommend(make_similarity("new"), others, 0.3)
+    after = recommend(make_similarity("new"), FACTS, 0.3, SETTINGS)
+    other = recommend(make_similarity("new"), others, 0.3, SETTINGS)
     assert after.recipes[0].mode == "frozen"
     assert after.recipes[0].expected_top1_error < before.recipes[0].expected_top1_error
     assert {row.target for row in after.evidence} >= {"a", "b", "c"}

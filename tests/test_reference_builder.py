@@ -6,6 +6,7 @@ import pytest
 
 from kintune import reference_builder
 from kintune.errors import OptionError
+from kintune.hyperparameters import Hyperparameters
 from kintune.options import ReferenceOptions, SearchOptions
 from kintune.own_references import References
 from kintune.recommend import TaskFacts, recommend
@@ -36,7 +37,8 @@ def searched(monkeypatch, finished_search, make_similarity) -> list[SearchOption
         errors = DIVERGED if name == "drawings" else TRAINED
         folder = finished_search(errors, target=name, folder=options.output)
         facts = TaskFacts(images=800, classes=10, batch_size=32, epochs=30, weights_sha256="w1")
-        advice = recommend(make_similarity(name), facts, 0.3)
+        settings = Hyperparameters(lr=1, batch_size=32, epochs=30)
+        advice = recommend(make_similarity(name), facts, 0.3, settings)
         (folder / "recommendation.json").write_text(advice.model_dump_json())
         return None
 

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
 
 from kintune import defaults
 from kintune.defaults import AugmentationName, HeadStart, RegularizerName, ScheduleName
@@ -100,6 +107,13 @@ class Hyperparameters(Record):
         if info.mode == "json" and isinstance(value, dict):
             return {**PAPER, **cast("dict[str, Any]", value)}
         return value
+
+    @model_serializer(mode="wrap")
+    def _leave_out(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        # What is left out of a file is filled in from `PAPER` when it is read.
+        return self.without_defaults() if info.exclude_defaults else handler(self)
 
     @classmethod
     def as_in_paper(cls, **values: Any) -> Self:
