@@ -79,10 +79,10 @@ def cases() -> Iterator[dict[str, Any]]:
     for rate in (0.3, 1.0, 3.0):
         yield from _each("pocket", "frozen", rate)
         yield from _each("pocket", "batch", rate)
+    yield from _each(mobile, "frozen", 1.0)
     for rate in (1.0, 0.3):
         yield from _each("pocket", "batch", rate, epochs=40)
         yield from _each("pocket", "frozen", rate, epochs=40)
-    yield from _each(mobile, "frozen", 1.0)
     yield from _each(lite, "frozen", 0.1)
     yield from _each(mobile, "frozen", 0.1)
     yield from _each(lite, "batch", 0.3)
