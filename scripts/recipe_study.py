@@ -38,6 +38,8 @@ from kintune.recipe_model import (
     RecipeReference,
     RecipeRun,
     RecipeTask,
+    grid_of_rates,
+    is_broken,
 )
 from kintune.recommend import LITTLE_LOSS, RANGE
 from kintune.reference import Quality, ShippedReferences, rank_among, reference_distances
@@ -267,7 +269,8 @@ def measure(workspace: Workspace, networks: Sequence[str]) -> None:
 
 def references() -> tuple[RecipeReference, ...]:
     """The records as references: one for each network, set, size and budget. Of several runs of a
-    recipe at one rate it has the one with the schedule of the product."""
+    recipe at one rate it has the one with the schedule of the product. A group of a single run is
+    not there: it would compare nothing but budgets."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     found = {_recipe(each): each for each in sorted(records(), key=_is_usual)}
     for record in found.values():
@@ -275,7 +278,7 @@ def references() -> tuple[RecipeReference, ...]:
     return tuple(
         _reference(group, facts()[place_of(group[0])])
         for group in groups.values()
-        if place_of(group[0]) in facts()
+        if place_of(group[0]) in facts() and len(group) > 1
     )
 
 
@@ -408,16 +411,25 @@ def left_out(
 
 
 def _judged(model: RecipeModel, reference: RecipeReference) -> Judged:
+    """Of the rates that a recommendation may have. Trainings that broke are not predicted: it stays
+    below their rates."""
     task = reference.task.replace(target="left out")
     draws = model.posterior(task, [run.point for run in reference.runs]).draws()
     means = draws.mean(0)
-    best = int(means.argmin())
+    highest = 1.01 * grid_of_rates(task)[-1]
+    choices = [
+        i
+        for i, run in enumerate(reference.runs)
+        if (run.effective_lr or 0) <= highest and model.is_stable(task, run.point)
+    ]
+    best = min(choices, key=lambda i: means[i])
     tails = [(1 - RANGE) / 2, (1 + RANGE) / 2]
     rows = [
         (run, float(means[i]), *np.quantile(draws[:, i], tails).tolist())
         for i, run in enumerate(reference.runs)
+        if not is_broken(reference.task, run)
     ]
-    sure = float((draws[:, best] - draws.min(1) <= LITTLE_LOSS).mean())
+    sure = float((draws[:, best] - draws[:, choices].min(1) <= LITTLE_LOSS).mean())
     return Judged(reference, reference.runs[best], sure, rows)
 
 
@@ -464,6 +476,8 @@ def show() -> None:
             print(f"| {set_of(reference)} | {probe} | {' | '.join(cells)} | {best} |")
     print(f"\nsets left out: {_quality(judged)}")
     print(f"networks left out: {_quality(left_out(found, network_of))}")
+    blind = [each.replace(task=each.task.replace(rank=0.5)) for each in found]
+    print(f"sets left out, without similarity: {_quality(left_out(blind))}")
     for low, high in ((0.0, 0.7), (0.7, 0.9), (0.9, 1.01)):
         some = [each.loss <= LITTLE_LOSS for each in judged if low <= each.sure < high]
         print(f"sure {low:.0%} to {min(high, 1):.0%}: {sum(some)} of {len(some)} lost little")

@@ -127,6 +127,30 @@ def test_a_network_of_the_references_is_known_better_than_another():
     assert own.covariance[0, 0] < other.covariance[0, 0]
 
 
+def test_a_broken_training_bounds_the_rates_and_bends_no_curve():
+    usual = [("frozen", 0.03, 0.15), ("frozen", 0.1, 0.1)]
+    model = RecipeModel([reference([*usual, ("frozen", 1.0, 0.9)])], Deviations())
+    point = RecipePoint("frozen", 0.3)
+    without = RecipeModel([reference(usual)], Deviations())
+    assert error_at(model, task("new"), point) == error_at(without, task("new"), point)
+    for network in ("n", "unknown"):
+        stable = [
+            model.is_stable(task("new", network), RecipePoint("frozen", r)) for r in (0.3, 0.4)
+        ]
+        assert stable == [True, False]
+    assert model.is_stable(task("new"), RecipePoint("batch", 1.0))
+    run = RecipeRun(mode="frozen", effective_lr=0.3, top1_error=0.9, images=400)
+    assert not model.is_stable(task("new"), point, [run])
+
+
+def test_a_rate_that_broke_another_network_bounds_none_of_a_known_one():
+    found = [reference([("frozen", 0.1, 0.1)]), reference([("frozen", 0.3, 0.9)], network="other")]
+    point = RecipePoint("frozen", 0.3)
+    model = RecipeModel(found, Deviations())
+    assert model.is_stable(task("new"), point)
+    assert not model.is_stable(task("new", "unknown"), point)
+
+
 def test_influences_sum_to_one_and_the_same_network_weighs_more():
     found = [
         reference([("frozen", 0.1, 0.1)], target="a"),

@@ -49,9 +49,10 @@ FEW_STEPS = 40
 """Half of the least that the references have. With fewer the rates shrink in proportion: there is
 no time for a warm-up, and trainings of 6 steps broke at the usual rates."""
 BROKEN = 1.0
-"""Log odds above the prior mean from which a training counts as broken: how far above does not
-matter, for the head on the frozen features is delivered then, and one such run does not bend the
-curves of all others."""
+"""A training whose log odds of an error are by so much above the probe's is broken: it says nothing
+about the errors of others, only that its rate is too large."""
+MARGIN = 0.5
+"""Decades below a rate that broke a network: what counts as stable on it."""
 DRAWS = 2000
 """Samples from the posterior, for what has no closed form: the best rate, the best mode."""
 
@@ -191,7 +192,9 @@ class RecipeModel:
     def __init__(self, references: Sequence[RecipeReference], deviations: Deviations) -> None:
         self.references = tuple(references)
         self.deviations = deviations
-        self._rows = [(each.task, run) for each in self.references for run in each.runs]
+        rows = [(each.task, run) for each in self.references for run in each.runs]
+        self._rows = [row for row in rows if not is_broken(*row)]
+        self._broken = [row for row in rows if is_broken(*row)]
 
     def posterior(
         self,
@@ -208,13 +211,31 @@ class RecipeModel:
         """
         wanted = _points([(task, each) for each in asked])
         mean, covariance = wanted.features @ _PRIOR_MEAN, self._kernel(wanted, wanted)
-        if not self._rows and not observed:
+        found = [(task, run) for run in observed if not is_broken(task, run)]
+        if not self._rows and not found:
             return Posterior(mean, covariance)
-        known = self._known([(task, run) for run in observed])
+        known = self._known(found)
         across = self._kernel(wanted, known.points)
         weights = np.linalg.solve(known.covariance, across.T).T.astype(np.float64)
         covariance = (covariance - weights @ across.T) * self.deviations.widening**2
         return Posterior(mean + weights @ known.residual, covariance)
+
+    def is_stable(
+        self, task: RecipeTask, asked: RecipePoint, observed: Sequence[RecipeRun] = ()
+    ) -> bool:
+        """Whether a recipe's rate is well below all that broke a training of the same mode: of the
+        same network where the references have it, else of any.
+
+        Args:
+            task: of the images and the network.
+            asked: the recipe.
+            observed: runs of this task.
+        """
+        is_known = any(each.task.network == task.network for each in self.references)
+        broken = [row for row in self._broken if not is_known or row[0].network == task.network]
+        broken += [(task, run) for run in observed if is_broken(task, run)]
+        limits = [_x(other, run.effective_lr) for other, run in broken if run.mode == asked.mode]
+        return _x(task, asked.effective_lr) <= min(limits, default=math.inf) - MARGIN
 
     def influences(self, task: RecipeTask, asked: RecipePoint) -> list[float]:
         """Share of each reference in the weights, in absolute value, with which the residuals of
@@ -224,7 +245,8 @@ class RecipeModel:
         weights: Floats = np.abs(np.linalg.solve(known.covariance, across.T).T.astype(np.float64))[
             0
         ]
-        bounds = np.cumsum([0, *(len(each.runs) for each in self.references)])
+        counts = [sum(not is_broken(each.task, r) for r in each.runs) for each in self.references]
+        bounds = np.cumsum([0, *counts])
         sums = [float(weights[first:last].sum()) for first, last in pairwise(bounds.tolist())]
         total = sum(sums) or 1.0  # nothing is known of this mode
         return [each / total for each in sums]
@@ -240,12 +262,11 @@ class RecipeModel:
         points = _points([(task, run.point) for task, run in rows])
         errors = np.array([run.top1_error for _, run in rows])
         images = np.array([run.images for _, run in rows], dtype=np.float64)
-        # Half an error and half a success more: no log odds are infinite.
         shares = (errors * images + 0.5) / (images + 1)
         variance = self.deviations.noise**2 + 1 / (images * shares * (1 - shares))
         own = self._kernel(points, points) + np.diag(variance)
         residual = np.log(shares / (1 - shares)) - points.features @ _PRIOR_MEAN
-        return _Known(points, np.minimum(residual, BROKEN), own)
+        return _Known(points, residual, own)
 
     def _kernel(self, one: _Points, other: _Points) -> Floats:
         """Prior covariance of the log odds, (m, n)."""
@@ -289,8 +310,19 @@ def _x(task: RecipeTask, rate: float | None) -> float:
 
 
 def _probe_log_odds(task: RecipeTask) -> float:
-    share = (task.probe_top1_error * task.images + 0.5) / (task.images + 1)
-    return float(np.log(share / (1 - share)))
+    return _log_odds(task.probe_top1_error, task.images)
+
+
+def _log_odds(error: float, images: int) -> float:
+    # Half an error and half a success more: no log odds are infinite.
+    share = (error * images + 0.5) / (images + 1)
+    return math.log(share / (1 - share))
+
+
+def is_broken(task: RecipeTask, run: RecipeRun) -> bool:
+    """Whether a training ended far above the probe: see `BROKEN`."""
+    excess = _log_odds(run.top1_error, run.images) - _probe_log_odds(task)
+    return run.mode != "head" and excess > BROKEN
 
 
 def _error(log_odds: Floats) -> Floats:

@@ -157,8 +157,9 @@ def _ranked(
     rates = grid_of_rates(task)
     asked: list[RecipePoint] = []
     for mode in modes:
-        points = [None] if mode == "head" else rates.tolist()
-        asked += [RecipePoint(mode, rate) for rate in points]
+        points = [RecipePoint(mode, rate) for rate in rates.tolist()]
+        stable = [point for point in points if model.is_stable(task, point)]
+        asked += [RecipePoint(mode)] if mode == "head" else stable or points[:1]
     draws = model.posterior(task, asked).draws()
     places = {mode: [i for i, each in enumerate(asked) if each.mode == mode] for mode in modes}
     guesses = {mode: at[int(draws[:, at].mean(0).argmin())] for mode, at in places.items()}

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
-import timm.optim
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -74,7 +73,7 @@ def _timm(name: str, lr: float, weight_decay: float) -> Recipe:
     """The recipe of timm's train.py: cosine, warm-up, label smoothing 0.1, its augmentation;
     biases and normalization do not decay. Its warm-up of 5 of 300 epochs is a tenth here."""
     return Recipe(
-        optimizer=lambda n: timm.optim.create_optimizer_v2(
+        optimizer=lambda n: importlib.import_module("timm.optim").create_optimizer_v2(
             n, opt=name, lr=lr, weight_decay=weight_decay, momentum=0.9
         ),
         head="random",

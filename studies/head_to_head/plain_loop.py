@@ -4,6 +4,7 @@ Images come as decoded pixels, and the network as it was loaded; crops, batches,
 and the loop are these.
 """
 
+import importlib
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import timm.data
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -112,7 +112,7 @@ def _central(backbone: Backbone, augmentation: Any) -> Transform:
 def timms(backbone: Backbone) -> Transform:
     """What timm's train.py does by default: random resized crop, flip, color jitter 0.4."""
     spec = backbone.input
-    made: Any = timm.data.create_transform(
+    made: Any = importlib.import_module("timm.data").create_transform(
         spec.image_size, is_training=True, interpolation="random", mean=spec.mean, std=spec.std
     )
     return made
@@ -135,8 +135,13 @@ def _fitted_head(backbone: Backbone, dataset: ImageDataset) -> tuple[Tensor, Ten
     active gets a large weight, and fine-tuning from this head diverges at the usual rates."""
     features = extract_features(backbone, dataset, "train")
     folds = max(2, min(5, int(np.bincount(features.labels).min())))
-    search = LogisticRegressionCV(
-        cv=folds, l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False
+    search: Any = LogisticRegressionCV(  # scikit-learn's annotations lack these values
+        cv=folds,
+        l1_ratios=(0,),  # pyright: ignore[reportArgumentType]
+        scoring="neg_log_loss",
+        tol=1e-7,
+        max_iter=1000,
+        use_legacy_attributes=False,  # pyright: ignore[reportArgumentType]
     )
     values = np.asarray(features.values, np.float64)
     center = values.mean(axis=0)

@@ -1,5 +1,7 @@
 """The engine `recipes`: other recipes and rates by what the recipe model expects."""
 
+from itertools import pairwise
+
 import pytest
 
 from kintune.hyperparameters import Hyperparameters, RateRange
@@ -53,8 +55,15 @@ def test_a_recipe_that_disappoints_is_left_for_another(space):
 
 def test_another_augmentation_is_tried_where_the_first_disappoints(space):
     choices = Choices(augmentation=("flip", "random_resized_crop"))
-    history = after(space.replace(choices=choices), 0.5, 0.5, 0.5)
+    history = after(space.replace(choices=choices), 0.35, 0.35, 0.35)
     assert {point.variant for point in history.points} == {0, 1}
+
+
+def test_after_a_broken_training_the_rates_of_its_recipe_are_well_below_it(space):
+    history = after(space, 0.9, 0.9, 0.9, 0.9)
+    by_variant = [[p.log_rate for p in history.points if p.variant == v] for v in (0, 1)]
+    for rates in by_variant:
+        assert all(later <= earlier - 0.45 for earlier, later in pairwise(rates))
 
 
 def test_a_recipe_that_does_well_is_refined(space):

@@ -38,10 +38,11 @@ class Recipes:
         if space.prior is not None and not history.points:
             first = space.rounded(Point(effective_lr=space.prior.best))
             return Proposal(point=first, reason="the recommendation, to begin with")
-        points = _candidates(space, space.task, history)
+        model = RecipeModel(load_recipe_references(), recipe_deviations())
+        points = _candidates(space, model, space.task, history)
         if not points:
             return Bracket().ask(space, history)
-        draws = _draws(space, space.task, history, points)
+        draws = _draws(space, model, space.task, history, points)
         tried = [o.point for o in history.finished if not o.is_lost]
         if not tried:
             best = int(draws[:, : len(points)].mean(0).argmin())
@@ -58,24 +59,34 @@ class Recipes:
         )
 
 
-def _candidates(space: SearchSpace, task: RecipeTask, history: History) -> list[Point]:
-    """New points of all variants on the grid of rates, apart from those that were tried."""
+def _candidates(
+    space: SearchSpace, model: RecipeModel, task: RecipeTask, history: History
+) -> list[Point]:
+    """New points of all variants on the grid of rates, apart from those that were tried and well
+    below those that broke a training."""
     low, high = space.bounds
+    observed = _observed(space, history)
     found: list[Point] = []
     for variant in range(len(space.variants)):
         tried = [p.log_rate for p in history.points if p.variant == variant]
         for rate in grid_of_rates(task).tolist():
             point = space.rounded(Point(effective_lr=rate, variant=variant))
             apart = all(abs(point.log_rate - other) >= MIN_GAP for other in tried)
-            if apart and low <= rate <= high and is_new(space, point, history.points):
+            stable = model.is_stable(task, _asked(space, point), observed)
+            if apart and stable and low <= rate <= high and is_new(space, point, history.points):
                 found.append(point)
     return found
 
 
-def _draws(space: SearchSpace, task: RecipeTask, history: History, points: list[Point]) -> Floats:
+def _draws(
+    space: SearchSpace,
+    model: RecipeModel,
+    task: RecipeTask,
+    history: History,
+    points: list[Point],
+) -> Floats:
     """Errors of the candidates, then of the finished runs that trained to their end; a run that is
     going on counts as what is expected of it."""
-    model = RecipeModel(load_recipe_references(), recipe_deviations())
     observed = _observed(space, history)
     pending = [_asked(space, point) for point in history.pending]
     if pending:
