@@ -376,7 +376,7 @@ class Judged(NamedTuple):
 
     @property
     def loss(self) -> float:
-        """Of the chosen run against the best that was measured, a fraction."""
+        """Error of the chosen run minus that of the best one measured, a fraction."""
         return self.chosen.top1_error - min(run.top1_error for run in self.reference.runs)
 
 
@@ -411,8 +411,8 @@ def left_out(
 
 
 def _judged(model: RecipeModel, reference: RecipeReference) -> Judged:
-    """Of the rates that a recommendation may have. Trainings that broke are not predicted: it stays
-    below their rates."""
+    """A reference judged by a model that has not seen it. The chosen run has a rate that a
+    recommendation may have; trainings that broke are not predicted."""
     task = reference.task.replace(target="left out")
     draws = model.posterior(task, [run.point for run in reference.runs]).draws()
     means = draws.mean(0)

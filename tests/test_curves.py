@@ -25,7 +25,7 @@ def draws(generator, images, rates=RATES, seeds=(0,), **shape):
 def test_a_parabola_in_the_log_odds_is_its_own_smoothed_curve():
     curve = error_curve([RunError(rate, u_shaped(rate)) for rate in RATES], images=10**9)
     assert curve.best_rate == pytest.approx(0.05, rel=0.012)  # a step of the grid
-    assert curve.least_error == pytest.approx(0.1, abs=1e-5)
+    assert curve.lowest_error == pytest.approx(0.1, abs=1e-5)
     assert curve.regret(0.5) == pytest.approx(u_shaped(0.5) - 0.1, abs=1e-5)
     low, high = curve.within(u_shaped(0.1) - 0.1)
     assert (low, high) == (pytest.approx(0.025, rel=0.025), pytest.approx(0.1, rel=0.025))
@@ -62,7 +62,7 @@ def test_noise_of_a_few_images_is_no_jump():
     """0, 2 and 8 wrong of 100 are far apart in log odds."""
     errors = (0.08, 0.0, 0.02, 0.0, 0.08)
     curve = error_curve([RunError(r, e) for r, e in zip(RATES[:5], errors, strict=True)], 100)
-    assert 0.003 < curve.least_error < 0.03
+    assert 0.003 < curve.lowest_error < 0.03
 
 
 def test_the_smoothed_least_error_is_less_deceived_by_chance_than_the_lowest_run():
@@ -70,7 +70,7 @@ def test_the_smoothed_least_error_is_less_deceived_by_chance_than_the_lowest_run
     smoothed, lowest = [], []
     for _ in range(200):
         runs = draws(generator, images=300, curvature=0.8)
-        smoothed.append(error_curve(runs, images=300).least_error - 0.1)
+        smoothed.append(error_curve(runs, images=300).lowest_error - 0.1)
         lowest.append(min(run.error for run in runs) - 0.1)
     assert abs(np.mean(smoothed)) < 0.5 * abs(np.mean(lowest))
 

@@ -67,23 +67,23 @@ class ErrorCurve:
 
     @cached_property
     def best_rate(self) -> float:
-        """The effective rate with the least smoothed error."""
+        """The effective rate with the lowest smoothed error."""
         grid = self._grid()
         return float(grid[np.argmin(self.at(grid))])
 
     @cached_property
-    def least_error(self) -> float:
-        """The least smoothed error."""
+    def lowest_error(self) -> float:
+        """The lowest smoothed error."""
         return float(self.at(self._grid()).min())
 
     def regret(self, rate: float) -> float:
         """Loss of a rate against the best one, top-1 error as a fraction, at least 0."""
-        return max(0.0, self.error(rate) - self.least_error)
+        return max(0.0, self.error(rate) - self.lowest_error)
 
     def within(self, margin: float) -> tuple[float, float]:
         """The lowest and the highest rate whose regret is at most `margin`."""
         grid = self._grid()
-        good = grid[self.at(grid) <= self.least_error + margin]
+        good = grid[self.at(grid) <= self.lowest_error + margin]
         return float(good.min()), float(good.max())
 
     @property

@@ -69,7 +69,7 @@ errors measured (`scripts/recipe_study.py`)."""
 WARMUP_SHARE = 1 / 6
 """Share of the training with a growing rate. At the full rate from the first step, MobileNetV2 with
 frozen batch statistics and clipped gradients ended at 66 % validation error at an effective rate of
-0.3 on spectrograms (96 pixels, 12 epochs), with this warm-up at 16 %, with half of it at 26 %."""
+0.3 on spectrograms (96 pixels, 12 epochs), with this warm-up at 16 %."""
 MAX_RETRAIN_IMAGES = 2000
 """Up to so many images, validation images that were drawn from them are worth training on: the
 winner is trained once more on all."""

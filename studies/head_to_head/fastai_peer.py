@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from plain_loop import Outcome, Task
 
 FINDER_STEPS = 100
-"""Of `lr_find` by default."""
+"""Default number of steps of `lr_find`."""
 
 
 class Body(nn.Module):

@@ -27,7 +27,7 @@ from kintune.training.evaluate import evaluate
 
 Transform = Callable[[Image.Image], Tensor]
 Share = float
-"""Of training: 0 at its first step."""
+"""Share of training that is over: 0 at the first step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,9 @@ class Task:
     dataset: ImageDataset
     """With a fifth of the training images drawn for validation."""
     steps: int
-    """Of the optimizer, in all."""
+    """Optimizer steps, in all."""
     run_steps: int
-    """Of one run of a search, on the training images without those for validation."""
+    """Steps of one run of a search, on the training images without those for validation."""
     runs: int
     batch_size: int
     seed: int

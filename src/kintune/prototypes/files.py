@@ -15,7 +15,7 @@ from kintune.files import write_atomically
 from kintune.prototypes.prototypes import Origin, Prototypes
 
 WEIGHTS_TOLERANCE = 1e-6
-"""Of their sum from 1."""
+"""Largest difference between the sum of the weights and 1."""
 ORIGINS: dict[str, Origin] = {"images": "images", "clusters": "clusters", "head": "head"}
 
 

@@ -24,7 +24,7 @@ from kintune.runs import RunConfig, foreign_result, mark_output, write_json
 from kintune.training.replicas import replicas
 
 SUBFOLDERS = ("runs", "frozen_head", "retrained", "best", "model", "tensorboard", "workers")
-"""Of an output folder; those of them that are runs have some of the same."""
+"""Subfolders of an output folder; the folder of a run has some of the same names."""
 PACKAGES = ("kintune", "torch", "timm", "numpy")
 
 

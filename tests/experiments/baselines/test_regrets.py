@@ -68,14 +68,14 @@ def test_a_regret_is_the_test_error_above_the_least_of_the_curve(curve, outcome,
         archives.baselines.add("pocket", "birds", prodigy(error, seed))
     archives.baselines.add("pocket", "birds", prodigy(0.9, budget="short"))
     (found,) = regrets("prodigy", [outcome], [curve], archives.baselines)
-    assert found.regret == pytest.approx(0.32 - curve.test.least_error)
+    assert found.regret == pytest.approx(0.32 - curve.test.lowest_error)
     assert found.recommended == pytest.approx(0, abs=0.003)
 
 
 def test_the_usual_rate_is_read_from_the_study(curve, outcome, archives):
     (found,) = regrets("usual", [outcome], [curve], archives.baselines)
     error = 1 / (1 + math.exp(1.5 - 0.1 * 4))
-    assert found.regret == pytest.approx(error - curve.test.least_error)
+    assert found.regret == pytest.approx(error - curve.test.lowest_error)
 
 
 def test_what_was_not_run_is_not_compared(curve, outcome, archives):
@@ -86,7 +86,7 @@ def test_a_run_that_diverged_counts_as_an_error_of_1(curve, outcome, archives):
     run = prodigy(0.5).replace(status="diverged", test_top1_error=None)
     archives.baselines.add("pocket", "birds", run)
     (found,) = regrets("prodigy", [outcome], [curve], archives.baselines)
-    assert found.regret == pytest.approx(1 - curve.test.least_error)
+    assert found.regret == pytest.approx(1 - curve.test.lowest_error)
 
 
 def test_a_comparison_is_of_the_same_curves():

@@ -53,7 +53,7 @@ def regrets(
         curve = by_name[case.network, case.target, case.budget]
         errors = _test_errors(method, curve, archive)
         if errors:
-            lost = mean(errors) - curve.test.least_error
+            lost = mean(errors) - curve.test.lowest_error
             name = f"{case.network} {case.target} {case.budget}"
             found.append(Regret(case.target, lost, final_regret(case, outcome.guess), name))
     return found
