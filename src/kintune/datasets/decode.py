@@ -75,8 +75,8 @@ class DecodedFile:
     value_range: str = ""
     """In words, that its values fill only a small part of the range that is read, or exceed it."""
     pixel_sha256: bytes = b""
-    """SHA-256 of the pixels, 32 bytes; of the file where it holds more than 8 bits, because different
-    images of that kind may look the same in 8."""
+    """SHA-256 of the pixels, 32 bytes; of the file where it holds more than 8 bits, because
+    different images of that kind may look the same in 8."""
 
 
 class PixelDigest(NamedTuple):
