@@ -53,6 +53,8 @@ SETS = (
     *("fsdd-spectrograms", "caltech101", "sign-digits", "clothing10"),
     *("birds", "omniglot-small", "grocery-store", "insects"),
 )
+LARGE_IMAGES = ("sign-digits", "birds")
+"""The sets that are also run at 224 pixels: one far from the source and one near."""
 NETWORKS = {
     "efficientnet_lite0": ("tf_efficientnet_lite0", "tf_efficientnet_lite0.in1k.safetensors"),
     "mobilenetv2_trunk": ("mobilenetv2_100", "mobilenetv2_100.trunk.safetensors"),
@@ -60,6 +62,7 @@ NETWORKS = {
 }
 SOURCE = {"pocket": "CIFAR-100, 80 classes"}
 IMAGENET = "ImageNet-1k"
+PRETRAINING_SIZE = {"efficientnet_lite0": 224, "mobilenetv2_trunk": 224, "pocket": 32}
 IMAGES, VALIDATION_IMAGES, MAX_CLASSES = 320, 400, 50
 COMMON: dict[str, Any] = {
     "momentum": 0.9,
@@ -89,12 +92,18 @@ def cases() -> Iterator[dict[str, Any]]:
     yield from _each(lite, "frozen", 0.1)
     yield from _each(mobile, "frozen", 0.1)
     yield from _each(lite, "batch", 0.3)
-    for images in (100, 1000):
-        for rate in (0.3, 0.1):
-            yield from _each(lite, "frozen", rate, images=images)
-    for rate in (0.3, 0.1):
-        yield from _each(lite, "frozen", rate, epochs=40)
-        yield from _each(mobile, "batch", rate)
+    for rate in (0.3, 1.0, 0.1):
+        yield from _each(lite, "frozen", rate, images=100)
+    yield from _each(lite, "frozen", 0.3, epochs=40)
+    yield from _each(mobile, "batch", 1.0)
+    for case in _each(lite, "frozen", 0.3, image_size=224):
+        if case["set"] in LARGE_IMAGES:
+            yield case
+            yield case | {"batch_statistics": "batch", "effective_lr": 1.0}
+    yield from _each(lite, "batch", 1.0, epochs=40)
+    yield from _each(lite, "frozen", 0.3, images=1000)
+    yield from _each(lite, "frozen", 1.0, epochs=40)
+    yield from _each(lite, "frozen", 1.0, images=1000)
     yield from _with_steps()
 
 
@@ -304,11 +313,12 @@ def _reference(group: Sequence[dict[str, Any]], known: dict[str, Any]) -> Recipe
     return RecipeReference(
         task=RecipeTask(
             network=known["weights_sha256"],
-            target=f"{first['set']}, {first['images']} images, {first['epochs']} epochs",
+            target="{set}, {images} images of {image_size} px, {epochs} epochs".format_map(first),
             probe_top1_error=known["probe_top1_error"],
             images=first["training_images"],
             rank=rank_among(distances, distances[first["set"]]),
             steps=steps,
+            size_ratio=first["image_size"] / PRETRAINING_SIZE[first["network"]],
         ),
         network_name=f"{first['network']} at {first['image_size']} px",
         source=SOURCE.get(first["network"], IMAGENET),

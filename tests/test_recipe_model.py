@@ -97,6 +97,27 @@ def test_a_run_of_the_task_moves_its_mode_most_and_the_other_a_little():
     assert before[0] > 0.18
 
 
+def test_a_new_network_on_small_images_wants_what_networks_on_small_images_want():
+    def measured(network, size_ratio, batch_error):
+        runs = [("frozen", 0.1, 0.1), ("batch", 0.1, batch_error)]
+        return reference(runs, network=network, size_ratio=size_ratio)
+
+    found = [measured("small", 0.4, 0.2), measured("own size", 1.0, 0.05)]
+    model = RecipeModel(found, Deviations())
+
+    def gain(size_ratio):
+        """Expected error with frozen statistics minus that with the statistics of each batch."""
+        where = task("new", "new", size_ratio=size_ratio)
+        frozen, batch = (error_at(model, where, RecipePoint(m, 0.1)) for m in ("frozen", "batch"))
+        return frozen - batch
+
+    assert gain(0.4) < gain(1.0)
+    head = [
+        error_at(model, task("new", "new", size_ratio=s), RecipePoint("head")) for s in (0.4, 1)
+    ]
+    assert head[0] == pytest.approx(head[1])
+
+
 def test_far_targets_want_larger_rates_where_the_references_say_so():
     rates = (0.01, 0.03, 0.1, 0.3)
 

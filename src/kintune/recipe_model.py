@@ -5,14 +5,15 @@ learning rate. The log odds of its error are modeled as one linear regression wi
 a Gaussian process in closed form::
 
     logit(error) = β_mode · φ(x, task) + effects of network, task and setting + noise
-    φ = (1, p, r, s, x, x r, x s, x²),   x = log10(η' / η'₀)
+    φ = (1, p, r, s, z, x, x r, x s, x²),   x = log10(η' / η'₀)
 
 with η'₀ = 0.1 √(batch size / 32), less where there are very few steps, p the log odds of the linear
 probe's error, r the rank of the target's distance from the source (the paper's finding is the sign
-of the x r term: far targets want larger rates) and s = log10(steps / 100). The head on frozen
-features has no rate: x = 0. Networks and tasks shift the level and the slope of each mode; runs of
-the task itself are further observations, so that the same posterior recommends before a search,
-guides it, and chooses after it.
+of the x r term: far targets want larger rates), s = log10(steps / 100) and z the base-2 logarithm
+of the image size over that of the pretraining, whose batch statistics fit smaller images worse. The
+head on frozen features depends on neither rate, steps nor size: x = s = z = 0. Networks and tasks
+shift the level and the slope of each mode; runs of the task itself are further observations, so
+that the same posterior recommends before a search, guides it, and chooses after it.
 
 The references are in `reference/recipes.json`, measured by `scripts/recipe_study.py`, which also
 fits the deviations of the effects by marginal likelihood.
@@ -37,9 +38,9 @@ with the batch statistics of the source or those of each batch."""
 MODES: tuple[Mode, ...] = ("head", "frozen", "batch")
 
 UNIT_RATE, UNIT_STEPS, UNIT_BATCH = 0.1, 100, 32
-PRIOR_MEANS: Floats = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5])
+PRIOR_MEANS: Floats = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5])
 """Without evidence fine-tuning is as good as the probe, and the best rate is the unit."""
-PRIOR_DEVIATIONS: Floats = np.array([1.0, 0.3, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3])
+PRIOR_DEVIATIONS: Floats = np.array([1.0, 0.3, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3])
 GRID: Floats = np.linspace(-1.5, 1.0, 51)
 """x of the rates that are compared."""
 BATCH_POWER = 0.5
@@ -72,6 +73,8 @@ class RecipeTask(Record):
     """Rank of the distance from the source among known targets: 0 nearest, 1 farthest."""
     steps: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=1)
+    size_ratio: float = Field(default=1.0, gt=0)
+    """Side of the images over that of the images that the network was pretrained on."""
     has_batch_norm: bool = True
     """A network without batch normalization counts as `frozen`."""
 
@@ -153,7 +156,7 @@ class _Points:
     """Rows of the regression, m of them."""
 
     features: Floats
-    """φ in the block of the row's mode, (m, 24)."""
+    """φ in the block of the row's mode, (m, 27)."""
     modes: NDArray[np.int64]
     x: Floats
     networks: NDArray[np.str_]
@@ -291,8 +294,9 @@ def _points(rows: Sequence[tuple[RecipeTask, RecipePoint]]) -> _Points:
     p = np.array([_probe_log_odds(task) for task, _ in rows])
     r = np.array([task.rank - 0.5 for task, _ in rows])
     s = np.array([np.log10(task.steps / UNIT_STEPS) for task, _ in rows])
-    s = np.where(modes == 0, 0.0, s)
-    phi = np.stack([np.ones(len(rows)), p, r, s, x, x * r, x * s, x**2], axis=1)
+    z = np.array([np.log2(task.size_ratio) for task, _ in rows])
+    s, z = np.where(modes == 0, 0.0, [s, z])
+    phi = np.stack([np.ones(len(rows)), p, r, s, z, x, x * r, x * s, x**2], axis=1)
     features = np.zeros((len(rows), len(MODES), phi.shape[1]))
     features[np.arange(len(rows)), modes] = phi
     return _Points(

@@ -139,6 +139,7 @@ def recipe_task(
         rank=0.5 if similarity is None else rank_of(similarity),
         steps=max(1, facts.steps),
         batch_size=facts.batch_size,
+        size_ratio=facts.size_ratio,
         has_batch_norm=facts.has_batch_norm,
     )
 
@@ -212,11 +213,17 @@ def _extrapolations(references: Sequence[RecipeReference], task: RecipeTask) -> 
     found: list[str] = []
     if all(each.task.network != task.network for each in references):
         found.append("no reference was measured with this network")
-    for name, unit in (("images", "training images"), ("steps", "steps")):
+    names = {
+        "images": "training images",
+        "steps": "steps",
+        "size_ratio": "of the pretraining's image size",
+    }
+    for name, unit in names.items():
         values = [getattr(each.task, name) for each in references]
         value, low, high = getattr(task, name), min(values), max(values)
         if not low / 2 <= value <= 2 * high:
-            found.append(f"{value} {unit}, where the references have {low} to {high}")
+            said, least, most = (f"{round(each, 2):.9g}" for each in (value, low, high))
+            found.append(f"{said} {unit}, where the references have {least} to {most}")
     return tuple(found)
 
 

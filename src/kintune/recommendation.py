@@ -50,6 +50,8 @@ class TaskFacts(Record):
     """Hash of the network's weights (`Backbone.weights_sha256`): whose references are its own."""
     iterations: int | None = None
     """Steps after which training ends in the last epoch; None where it is whole."""
+    size_ratio: float = Field(default=1.0, gt=0)
+    """Side of the images over that of the images that the network was pretrained on."""
     has_batch_norm: bool = True
     """Without batch normalization there are no batch statistics to choose."""
 

@@ -47,6 +47,7 @@ def task_facts(task: Task, options: TrainingOptions) -> TaskFacts:
         epochs=epochs,
         iterations=options.iterations,
         weights_sha256=task.backbone.weights_sha256,
+        size_ratio=task.backbone.input.image_size / task.backbone.pretraining_size,
         has_batch_norm=has_batch_norm(task.backbone.network),
     )
 

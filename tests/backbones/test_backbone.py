@@ -328,6 +328,7 @@ def test_the_extractor_names_weights_and_input(pocket_file, pocket_weights, tmp_
     assert one.extractor == same.extractor
     assert len({one.extractor, larger.extractor, other.extractor}) == 3
     assert one.extractor.startswith("pocket@32px-")
+    assert (larger.input.image_size, larger.pretraining_size) == (40, 32)
 
 
 def test_normalized():

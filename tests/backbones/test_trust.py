@@ -17,6 +17,7 @@ def backbone_of(*layers: nn.Module, width: int) -> Backbone:
         head_name=str(len(network) - 1),
         num_features=width,
         input=InputSpec(image_size=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        pretraining_size=16,
         domain="noise",
         num_source_classes=3,
         source_labels=(),

@@ -56,6 +56,8 @@ class Backbone:
     num_features: int
     """Width d of the features before the head."""
     input: InputSpec
+    pretraining_size: int
+    """Side of the images that it was pretrained on, pixels."""
     domain: str
     """Source domain, e.g. `ImageNet-1k`."""
     num_source_classes: int | None
@@ -142,6 +144,7 @@ def load_backbone(
         head_name=head_name,
         num_features=width,
         input=spec,
+        pretraining_size=merged.pretraining_size(),
         domain=_domain(model, file, merged),
         num_source_classes=rows if has_head else None,
         source_labels=_labels(merged, rows) if has_head else (),

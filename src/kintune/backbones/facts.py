@@ -198,6 +198,10 @@ class MergedFacts:
             interpolation=self.value("interpolation"),
         )
 
+    def pretraining_size(self) -> int:
+        """Side of the images of the pretraining, pixels: what the flags say is left out."""
+        return MergedFacts(self.sources[1:]).value("input_size")[1]
+
     def notes(self) -> tuple[str, ...]:
         """One line for each source from which the input or the architecture was taken."""
         said: dict[str, list[str]] = {}
