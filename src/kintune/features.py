@@ -32,7 +32,7 @@ from kintune.backbones import Backbone, normalized, penultimate_features
 from kintune.datasets import DecodedImages, ImageDataset, Split
 from kintune.datasets.entries import DamagedEntry, building, cache_root, read_entry, verify
 from kintune.datasets.prefetch import prefetch
-from kintune.datasets.transforms import center_crops
+from kintune.datasets.transforms import center_crops, crop_threads
 from kintune.errors import DataError, IncomparableError
 from kintune.progress import announce, progress_bar
 from kintune.records import Record, content_id
@@ -160,7 +160,11 @@ def _extract(
     size = backbone.input.image_size
     batch_size = images_at_once(device, size)
     parts = [slice(start, start + batch_size) for start in range(0, len(indices), batch_size)]
-    cropped = (center_crops(dataset.images, indices[rows], size) for rows in parts)
+
+    def cropped(rows: slice) -> Tensor:
+        return center_crops(dataset.images, indices[rows], size)
+
+    threads = crop_threads(dataset.images, torch.device(device).type)
     released = batch_size * _batches_before_release(dataset.images, backbone.num_features)
     with (
         (folder / _VALUES).open("wb") as file,  # into a mapped file a full disk would be a signal
@@ -168,7 +172,7 @@ def _extract(
         progress_bar("features", len(indices)) as advance,
     ):
         write_array_header_1_0(file, _header(len(indices), backbone.num_features))
-        for rows, crops in zip(parts, prefetch(cropped), strict=True):
+        for rows, crops in zip(parts, prefetch(cropped, parts, threads=threads), strict=True):
             batch = normalized(crops.to(device), backbone.input)
             features, logits = penultimate_features(network, backbone.head_name, batch)
             file.write(np.ascontiguousarray(features.cpu().numpy(), np.float32).data)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from kintune.datasets import cache as cache_module
@@ -17,6 +18,7 @@ from kintune.datasets import entries as entries_module
 from kintune.datasets.cache import cached_images
 from kintune.datasets.decode import ImageScale, decode_file
 from kintune.datasets.entries import DamagedEntry, building, cache_root, read_entry
+from kintune.datasets.transforms import epoch_draws, random_crops
 from kintune.errors import DataError
 
 SCALE = ImageScale(16, "bilinear")
@@ -52,6 +54,33 @@ def test_the_second_time_nothing_is_decoded(paths, monkeypatch):
 
 def test_pixels_are_mapped_not_read(paths):
     assert isinstance(cached_images(paths, SCALE).images.pixels, np.memmap)
+
+
+def test_images_too_large_to_keep_are_decoded_on_use(paths, monkeypatch, capsys, cache):
+    kept = cached_images(paths, SCALE)
+    monkeypatch.setattr(cache_module, "MAX_BYTES", 2000)
+    monkeypatch.setenv("KINTUNE_CACHE", str(cache / "other"))
+    for said in (True, False):  # made, then read
+        found = cached_images(paths, SCALE)
+        assert found.images.pixels.nbytes == 0
+        assert found.pixel_sha256 == kept.pixel_sha256
+        few = found.images.select(np.array([3, 1]))
+        assert np.array_equal(few[0], kept.images[3])
+        assert np.array_equal(few[1], kept.images[1])
+        draws, every = epoch_draws(5, seed=0, epoch=0), np.arange(5)
+        one, other = (
+            random_crops(images, every, 12, "random_resized_crop", draws)
+            for images in (found.images, kept.images)
+        )
+        assert torch.equal(one, other)
+        assert ("decoded anew in each epoch" in capsys.readouterr().err) is said
+    assert sum(file.stat().st_size for file in (cache / "other").rglob("pixels.bin")) == 0
+    Image.new("RGB", (40, 20)).save(paths[3])
+    with pytest.raises(DataError, match="was changed while it was in use"):
+        few[0]
+    Path(paths[3]).write_bytes(b"")
+    with pytest.raises(DataError, match="it was read before"):
+        few[0]
 
 
 def test_a_changed_file_is_never_served_stale(paths, pixels_of):

@@ -1,4 +1,4 @@
-"""The same items, one made ahead; nothing is left running."""
+"""Work in order, done ahead; nothing is left running."""
 
 import threading
 
@@ -14,12 +14,11 @@ def running():
 def test_the_next_item_is_made_while_the_present_one_is_used():
     made = {number: threading.Event() for number in range(4)}
 
-    def items():
-        for number, event in made.items():
-            event.set()
-            yield number
+    def work(number):
+        made[number].set()
+        return number
 
-    for number in prefetch(items()):
+    for number in prefetch(work, range(4)):
         if number < 3:
             assert made[number + 1].wait(timeout=10)
         if number < 2:
@@ -27,26 +26,38 @@ def test_the_next_item_is_made_while_the_present_one_is_used():
     assert not running()
 
 
+def test_several_threads_work_at_once_and_keep_the_order():
+    together = threading.Barrier(3, timeout=10)
+
+    def work(number):
+        together.wait()  # passes when three wait at the same time
+        return number
+
+    assert list(prefetch(work, range(9), threads=3)) == list(range(9))
+    assert not running()
+
+
 def test_nothing_is_made_before_the_first_is_asked_for():
-    asked = prefetch(pytest.fail("made") for _ in range(3))
+    asked = prefetch(lambda _: pytest.fail("made"), range(3))
     assert not running()
     asked.close()
 
 
 def test_an_error_comes_in_its_place():
-    def items():
-        yield 1
-        raise OSError("the disk went away")
+    def work(number):
+        if number:
+            raise OSError("the disk went away")
+        return number
 
-    received = prefetch(items())
-    assert next(received) == 1
+    received = prefetch(work, range(2))
+    assert next(received) == 0
     with pytest.raises(OSError, match="the disk went away"):
         next(received)
     assert not running()
 
 
 def test_the_thread_ends_where_its_user_stops():
-    received = prefetch(iter(range(1000)))
+    received = prefetch(abs, range(1000))
     assert next(received) == 0
     assert running()
     received.close()

@@ -5,10 +5,13 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as reference
 
+from kintune.datasets.decode import ImageScale, ImagesOnDemand
+from kintune.datasets.limits import decoding_threads
 from kintune.datasets.transforms import (
     EpochDraws,
     center_crops,
     color_jitter,
+    crop_threads,
     epoch_draws,
     random_crops,
     shuffled,
@@ -184,3 +187,11 @@ def test_shuffled_is_a_permutation_that_seed_and_epoch_decide():
     assert np.array_equal(once, shuffled(indices, 0, 1))
     assert not np.array_equal(once, shuffled(indices, 0, 2))
     assert not np.array_equal(once, shuffled(indices, 1, 1))
+
+
+def test_one_thread_crops_beside_a_cpu_and_all_beside_a_gpu(decoded):
+    images = decoded((20, 24))
+    assert crop_threads(images, "cpu") == 1
+    assert crop_threads(images, "cuda") == decoding_threads()
+    on_demand = ImagesOnDemand(**vars(images), paths=("a.png",), scale=ImageScale(20, "bilinear"))
+    assert crop_threads(on_demand, "cpu") == decoding_threads()

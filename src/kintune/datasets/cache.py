@@ -5,6 +5,9 @@
                                               pixel_sha256 (n, 32)
                               manifest.json   what it was made from, and the unreadable files
 
+Where the pixels would be too large for the disk, `pixels.bin` is empty and the files are decoded on
+use.
+
 The key holds path, size and times of change of every file, the scale and the decoder's version,
 so that a changed folder is never served from an old entry. `pixels.bin` has the size that was
 written, and its content is trusted unless it is verified; the small files are verified on each use.
@@ -13,6 +16,7 @@ written, and its content is trusted unless it is verified; the small files are v
 import functools
 import hashlib
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +24,13 @@ from pathlib import Path
 import numpy as np
 
 from kintune.arrays import IndexArray
-from kintune.datasets.decode import DECODER_VERSION, ImageScale, decode_file, in_threads
+from kintune.datasets.decode import (
+    DECODER_VERSION,
+    ImageScale,
+    ImagesOnDemand,
+    decode_file,
+    in_threads,
+)
 from kintune.datasets.entries import (
     MARK,
     DamagedEntry,
@@ -39,6 +49,12 @@ from kintune.records import Record
 _LAYOUT = 3
 """Version of the layout of an entry; raise it when older ones cannot be read."""
 _PIXELS = "pixels.bin"
+MAX_BYTES = 100 * 10**9
+"""Pixels of an entry. Larger sets, such as Places365 at 256 pixels (470 GB), are decoded on use."""
+MAX_SHARE = 0.5
+"""The same, as a share of the free space of the disk."""
+_EXPECTED_FROM = 500
+"""Images that tell how large all will be."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,8 @@ class CacheManifest(Record):
     first_file: str
     unreadable: dict[int, str]
     value_ranges: dict[int, str]
+    has_pixels: bool = True
+    """False where they are too large to keep: the files are decoded on use."""
 
 
 def cached_images(paths: Sequence[str], scale: ImageScale, *, verify: bool = False) -> CachedImages:
@@ -106,7 +124,7 @@ def kept_images(paths: Sequence[str], scale: ImageScale) -> CachedImages | None:
     """Images that an earlier call decoded; None where there are none, or damaged. Writes
     nothing."""
     try:
-        return _read(_entry(paths, scale), scale, verify_all=False)
+        return _read(_entry(paths, scale), paths, scale, verify_all=False)
     except (DamagedEntry, OSError, ValueError):
         return None
 
@@ -117,7 +135,7 @@ def _entry(paths: Sequence[str], scale: ImageScale) -> Path:
 
 def _cached_images(paths: Sequence[str], scale: ImageScale, verify_all: bool) -> CachedImages:
     entry = _entry(paths, scale)
-    cached = read_entry(entry, lambda folder: _read(folder, scale, verify_all), _say_damage)
+    cached = read_entry(entry, lambda folder: _read(folder, paths, scale, verify_all), _say_damage)
     if cached is not None:
         unreadable = [paths[index] for index in cached.unreadable]
         stale = verify_all and _has_changed(paths, cached)
@@ -126,9 +144,16 @@ def _cached_images(paths: Sequence[str], scale: ImageScale, verify_all: bool) ->
         remove_entry(entry)
     with building(entry) as folder:
         _build(folder, paths, scale)
-        cached = _open(folder, scale)
+        cached = _open(folder, paths, scale)
     size = megabytes(cached.images.pixels.nbytes)
     announce(f"- decoded {len(paths):,} images, {size} in {entry}")
+    if isinstance(cached.images, ImagesOnDemand):
+        most = megabytes(_most_bytes(entry.parent))
+        announce(
+            f"- All images decoded take more than {most}, the most that is kept on this disk: they "
+            "are decoded anew in each epoch. To keep them, set KINTUNE_CACHE to a folder on a "
+            "larger disk."
+        )
     return cached
 
 
@@ -181,6 +206,7 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
     unreadable: dict[int, str] = {}
     value_ranges: dict[int, str] = {}
     decode = functools.partial(decode_file, scale=scale)
+    most, has_pixels = _most_bytes(folder), True
     with (folder / _PIXELS).open("wb") as blob:
         for index, decoded in enumerate(in_threads(decode, paths, "decoding images")):
             sha256[index] = np.frombuffer(decoded.sha256, np.uint8)
@@ -189,7 +215,15 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
                 continue
             pixel_sha256[index] = np.frombuffer(decoded.pixel_sha256, np.uint8)
             sizes[index] = decoded.pixels.shape[:2]
-            blob.write(decoded.pixels.data)
+            size = blob.tell() + decoded.pixels.nbytes
+            # Said early, before a hundred gigabytes are written in vain.
+            expected = size / (index + 1) * len(paths) if index >= _EXPECTED_FROM else size
+            if has_pixels and expected > most:
+                has_pixels = False
+                blob.seek(0)
+                blob.truncate()
+            if has_pixels:
+                blob.write(decoded.pixels.data)
             if decoded.value_range:
                 value_ranges[index] = decoded.value_range
     lengths = sizes.prod(axis=1) * 3
@@ -208,21 +242,26 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
         first_file=os.fsencode(paths[0]).decode(errors="backslashreplace"),
         unreadable=unreadable,
         value_ranges=value_ranges,
+        has_pixels=has_pixels,
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
 
 
-def _read(entry: Path, scale: ImageScale, verify_all: bool) -> CachedImages:
+def _most_bytes(folder: Path) -> int:
+    return min(MAX_BYTES, int(MAX_SHARE * shutil.disk_usage(folder).free))
+
+
+def _read(entry: Path, paths: Sequence[str], scale: ImageScale, verify_all: bool) -> CachedImages:
     verify(entry, but=frozenset() if verify_all else frozenset({_PIXELS}))
-    return _open(entry, scale)
+    return _open(entry, paths, scale)
 
 
-def _open(entry: Path, scale: ImageScale) -> CachedImages:
+def _open(entry: Path, paths: Sequence[str], scale: ImageScale) -> CachedImages:
     manifest = CacheManifest.model_validate_json((entry / "manifest.json").read_bytes())
     with np.load(entry / "index.npz") as index:
         offsets, sizes = index["offsets"], index["sizes"]
         sha256, pixel_sha256 = _texts(index["sha256"]), _texts(index["pixel_sha256"])
-    length = int(sizes.prod(axis=1).sum()) * 3
+    length = int(sizes.prod(axis=1).sum()) * 3 if manifest.has_pixels else 0
     blob = entry / _PIXELS
     if blob.stat().st_size != length:
         raise DamagedEntry(f"{_PIXELS} has {blob.stat().st_size} bytes instead of {length}")
@@ -231,6 +270,8 @@ def _open(entry: Path, scale: ImageScale) -> CachedImages:
     images = DecodedImages(
         pixels=pixels, offsets=offsets, sizes=sizes, shorter_side=scale.shorter_side
     )
+    if not manifest.has_pixels:
+        images = ImagesOnDemand(**vars(images), paths=tuple(paths), scale=scale)
     return CachedImages(
         images=images,
         sha256=sha256,

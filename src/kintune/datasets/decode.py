@@ -2,9 +2,8 @@
 
 import hashlib
 import warnings
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -12,10 +11,13 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
-from kintune.datasets.images import ImageArray
+from kintune.arrays import IndexArray
+from kintune.datasets.images import DecodedImages, ImageArray
 from kintune.datasets.limits import decoding_threads
 from kintune.datasets.opening import loaded_image, opened_file, reason
+from kintune.datasets.prefetch import prefetch
 from kintune.datasets.values import describe_values, tiles, to_rgb
+from kintune.errors import DataError
 from kintune.inputs import Interpolation
 from kintune.progress import progress_bar
 
@@ -117,6 +119,43 @@ def decode_file(path: str, scale: ImageScale | None) -> DecodedFile:
     return DecodedFile(sha256, pixels, value_range=values, pixel_sha256=look)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImagesOnDemand(DecodedImages):
+    """Images that are decoded anew on each use, because all together they are too large to keep.
+
+    `pixels` is empty.
+    """
+
+    paths: tuple[str, ...]
+    scale: ImageScale
+
+    def __getitem__(self, index: int) -> ImageArray:
+        """Image i, as `decode_file` reads it now.
+
+        Raises:
+            DataError: the file is not as it was when all were read.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            decoded = decode_file(self.paths[index], self.scale)
+        if decoded.pixels is None:
+            raise DataError(f"{self.paths[index]}: {decoded.reason}; it was read before.")
+        if decoded.pixels.shape[:2] != tuple(self.sizes[index]):
+            raise DataError(f"{self.paths[index]}: was changed while it was in use. Start again.")
+        return decoded.pixels.copy()  # torch warns about arrays that cannot be written
+
+    def select(self, indices: IndexArray) -> "ImagesOnDemand":
+        """These images alone, in this order."""
+        return ImagesOnDemand(
+            pixels=self.pixels,
+            offsets=self.offsets[indices],
+            sizes=self.sizes[indices],
+            shorter_side=self.shorter_side,
+            paths=tuple(self.paths[index] for index in indices),
+            scale=self.scale,
+        )
+
+
 def pixel_digest(path: str) -> PixelDigest:
     """Decode a file as `decode_file` does and hash its pixels, with little memory.
 
@@ -144,26 +183,16 @@ def in_threads(
     A few results for each thread are in memory at once. PIL's warnings about odd files are
     silenced meanwhile.
     """
-    threads = decoding_threads()
-    waiting: deque[Future[T]] = deque()
+    results = prefetch(work, paths, threads=decoding_threads(), ahead=_AHEAD)
     with (
         warnings.catch_warnings(),
-        ThreadPoolExecutor(threads) as pool,
+        closing(results),
         progress_bar(description, len(paths)) as advance,
     ):
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        try:
-            for path in paths:
-                waiting.append(pool.submit(work, path))
-                if len(waiting) > _AHEAD * threads:
-                    yield waiting.popleft().result()
-                    advance()
-            while waiting:
-                yield waiting.popleft().result()
-                advance()
-        finally:
-            for future in waiting:
-                future.cancel()
+        for result in results:
+            yield result
+            advance()
 
 
 def _digest(image: Image.Image) -> str:

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Float64, Int64, UInt8
 
 from kintune.arrays import IndexArray
+from kintune.datasets.decode import ImagesOnDemand
 from kintune.datasets.images import DecodedImages
+from kintune.datasets.limits import decoding_threads
 from kintune.hyperparameters import AugmentationName
 
 MIN_AREA = 0.08
@@ -56,6 +58,17 @@ def epoch_draws(n: int, seed: int, epoch: int) -> EpochDraws:
 def shuffled(indices: IndexArray, seed: int, epoch: int) -> IndexArray:
     """The indices in the random order of one epoch."""
     return _generator(seed, epoch, _SHUFFLE_STREAM).permutation(indices)
+
+
+def crop_threads(images: DecodedImages, device: str) -> int:
+    """Threads that cut crops beside a network on a device.
+
+    On a CPU the network has the cores, and one thread keeps up with it; a GPU leaves them idle, and
+    would wait for one. Images that are decoded on use take most of the time anywhere.
+    """
+    if device == "cpu" and not isinstance(images, ImagesOnDemand):
+        return 1
+    return decoding_threads()
 
 
 def center_crops(images: DecodedImages, indices: IndexArray, image_size: int) -> ByteBatch:

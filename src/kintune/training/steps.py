@@ -15,7 +15,13 @@ from kintune.arrays import IndexArray
 from kintune.backbones import normalized
 from kintune.datasets import ImageDataset
 from kintune.datasets.prefetch import prefetch
-from kintune.datasets.transforms import epoch_draws, random_crops, shuffled, varied
+from kintune.datasets.transforms import (
+    crop_threads,
+    epoch_draws,
+    random_crops,
+    shuffled,
+    varied,
+)
 from kintune.runs import Precision, RunConfig
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.replicas import replicas
@@ -73,8 +79,12 @@ def training_batches(
     draws = epoch_draws(len(dataset.paths), config.seed, epoch)
     bounds = batch_bounds(len(order), settings.batch_size, here.count)[first_step:]
     shares = [np.array_split(order[first:last], here.count)[here.rank] for first, last in bounds]
-    crops = (random_crops(dataset.images, share, size, kind, draws) for share in shares)
-    for (first, last), share, cut in zip(bounds, shares, prefetch(crops), strict=True):
+
+    def cropped(share: IndexArray) -> Tensor:
+        return random_crops(dataset.images, share, size, kind, draws)
+
+    crops = prefetch(cropped, shares, threads=crop_threads(dataset.images, device.type))
+    for (first, last), share, cut in zip(bounds, shares, crops, strict=True):
         images = varied(cut.to(device), kind, draws.values[share])
         yield Batch(
             normalized(images, config.input),
