@@ -279,8 +279,7 @@ def measure(workspace: Workspace, networks: Sequence[str]) -> None:
 
 def references() -> tuple[RecipeReference, ...]:
     """The records as references: one for each network, set, size and budget. Of several runs of a
-    recipe at one rate it has the one with the schedule of the product. A group of a single run is
-    not there: it would compare nothing but budgets."""
+    recipe at one rate it has the one with the schedule of the product."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     found = {_recipe(each): each for each in sorted(records(), key=_is_usual)}
     for record in found.values():
@@ -288,7 +287,7 @@ def references() -> tuple[RecipeReference, ...]:
     return tuple(
         _reference(group, facts()[place_of(group[0])])
         for group in groups.values()
-        if place_of(group[0]) in facts() and len(group) > 1
+        if place_of(group[0]) in facts()
     )
 
 
@@ -391,6 +390,12 @@ class Judged(NamedTuple):
         return self.chosen.top1_error - min(run.top1_error for run in self.reference.runs)
 
 
+def has_choice(reference: RecipeReference) -> bool:
+    """Whether two trainings or more were measured. Beside the head alone one says how errors change
+    with the budget, but nothing of a choice."""
+    return len(reference.runs) > 2
+
+
 def set_of(reference: RecipeReference) -> str:
     """Name of the image set."""
     return reference.task.target.split(",")[0]
@@ -446,10 +451,9 @@ def _judged(model: RecipeModel, reference: RecipeReference) -> Judged:
 
 def _quality(judged: Sequence[Judged]) -> Quality:
     held = [low <= run.top1_error <= high for each in judged for run, _, low, high in each.rows]
+    losses = [each.loss for each in judged if has_choice(each.reference)]
     return Quality(
-        coverage=float(np.mean(held)),
-        mean_loss=float(np.mean([each.loss for each in judged])),
-        tasks=len(judged),
+        coverage=float(np.mean(held)), mean_loss=float(np.mean(losses)), tasks=len(losses)
     )
 
 
@@ -458,7 +462,7 @@ def constant_loss(found: Sequence[RecipeReference], mode: Mode, rate: float) -> 
     many tasks: the simplest rule that a recommendation has to beat."""
     losses = [
         run.top1_error - min(each.top1_error for each in reference.runs)
-        for reference in found
+        for reference in filter(has_choice, found)
         for run in reference.runs
         if run.mode == mode and run.effective_lr == rate
     ]
@@ -493,7 +497,11 @@ def show() -> None:
     print(f"sets left out, without similarity: {_quality(left_out(blind))}")
     _show_schedules()
     for low, high in ((0.0, 0.7), (0.7, 0.9), (0.9, 1.01)):
-        some = [each.loss <= LITTLE_LOSS for each in judged if low <= each.sure < high]
+        some = [
+            each.loss <= LITTLE_LOSS
+            for each in judged
+            if has_choice(each.reference) and low <= each.sure < high
+        ]
         print(f"sure {low:.0%} to {min(high, 1):.0%}: {sum(some)} of {len(some)} lost little")
     for mode, rate in modes:
         if rate is not None:
