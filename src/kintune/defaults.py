@@ -104,7 +104,8 @@ def augmentations_for(steps: int) -> tuple[AugmentationName, ...]:
     """Augmentations that are worth a run, the one for a single run first.
 
     Mirrored central crops, and where the budget is long enough to learn from it the paper's random
-    resized crop: which is better depends on the images (`scripts/augmentation_study.py`).
+    resized crop: which is better depends on the images
+    (`docs/decisions/0010-augmentation.md`).
 
     >>> augmentations_for(400), augmentations_for(2000)
     (('flip',), ('flip', 'random_resized_crop'))

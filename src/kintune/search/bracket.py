@@ -132,7 +132,7 @@ class _Look:
     def _other_augmentations(self) -> Iterator[Proposal]:
         """Each once, at the best rate so far, and before other rates: which one is better depends
         on the images, and moves the error by more than the rate does within a recommended range
-        (`scripts/augmentation_study.py`)."""
+        (`docs/decisions/0010-augmentation.md`)."""
         best, now = self.history.best, self.space.variants[self.variant]
         if self.space.prior is None or (best is not None and best.is_lost):
             return
