@@ -39,14 +39,21 @@ from kintune.backbones import Backbone, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.defaults import EngineName
 from kintune.experiment import at_rates
-from kintune.experiments.few_runs import kept_point
 from kintune.hyperparameters import Hyperparameters, RateRange
 from kintune.recipe_model import RecipeReference
 from kintune.recommend import Recommendation, TaskFacts, recommend
 from kintune.reference import load_recipe_references
 from kintune.runners import LocalRunner
 from kintune.runs import RunConfig, write_json
-from kintune.search import ENGINES, History, Observation, SearchSpace
+from kintune.search import (
+    ENGINES,
+    History,
+    Observation,
+    Point,
+    SearchSpace,
+    select_rate,
+    standard_error,
+)
 from kintune.task import Task, measure, probe
 from kintune.training import start_of, versions
 
@@ -254,6 +261,15 @@ def replay(surface: Surface, engine: EngineName, *, aided: bool, seed: int) -> I
         history = history.told(Observation(point=point, error=error, is_lost=error == 1.0))
         kept = kept_point(history, space.prior and space.prior.best, space.validation_images)
         yield surface.regret(surface.index(kept.log_rate))
+
+
+def kept_point(history: History, expected: float | None, images: int | None) -> Point:
+    """Point that a search that ended here would select (`kintune.search.select_rate`)."""
+    points = [each.point for each in history.finished]
+    rates, errors = [p.effective_lr for p in points], [each.error for each in history.finished]
+    return points[
+        select_rate(rates, errors, expected, [standard_error(min(errors), images)] * len(rates))
+    ]
 
 
 def floor(surface: Surface) -> float:
