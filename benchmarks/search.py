@@ -201,7 +201,7 @@ class Surface:
 
 
 def read_grids(path: Path) -> list[Surface]:
-    """The grids in a file: one of `grids`, or a record file of the reference study, whose runs are
+    """The grids in a file: one of `grids`, or a record file of `kintune reproduce`, whose runs are
     told apart by all but rate and seed."""
     file: dict[str, Any] = json.loads(path.read_text())
     groups: dict[str, dict[float, list[float]]] = {}

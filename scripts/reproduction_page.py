@@ -2,9 +2,9 @@
 
     python scripts/reproduction_page.py
 
-Runs are read from `results/iclr2020` and, where settings are the same, from
-`results/reference_study`; `kintune reproduce all` makes them. `results/iclr2020/page.toml` holds
-what is written by hand: the introduction and a conclusion for each experiment. Tables are also
+Runs are read from `results/iclr2020`; `kintune reproduce all` makes them.
+`results/iclr2020/page.toml` holds what is written by hand: the introduction and a conclusion for
+each experiment. Tables are also
 written to `results/iclr2020`, as Markdown and CSV, figures as SVG and PNG. Seconds.
 """
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args()
-    known = KnownRuns([RunArchive(args.results), RunArchive(ROOT / "results/reference_study")])
+    known = KnownRuns([RunArchive(args.results)])
     known.refresh()
     measurements = MeasurementArchive(args.results / "measurements")
     figures = args.page.parent / FIGURES

@@ -9,8 +9,8 @@ card). About 25 minutes on two idle cores. The epochs are fixed beforehand: the 
 once, after the last.
 
 `--architecture NAME --output FOLDER` trains another network in the same way, in float32, and writes
-`NAME.safetensors` and `NAME.json`: a kind of network of its own for the reference study, whose
-source is as well known as that of `pocket`. Any of timm's that takes 32 pixels will do.
+`NAME.safetensors` and `NAME.json`: a kind of network of its own, whose source is as well known
+as that of `pocket`. Any of timm's that takes 32 pixels will do.
 
 Four superclasses (20 classes) are never shown to the network, so that they can serve as its near
 target: household furniture, large carnivores, fruit and vegetables, vehicles 1.

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from kintune.curves import RunError, error_curve, noise_floor
+from kintune.curves import RunError, error_curve
 
 RATES = [10 ** (quarter / 4) for quarter in range(-10, 1)]
 
@@ -91,38 +91,3 @@ def test_pooling_more_seeds_brings_the_best_rate_nearer_the_truth():
 def test_too_few_rates_make_no_curve():
     with pytest.raises(ValueError, match="4 distinct rates, got 3"):
         error_curve([RunError(rate, 0.1, seed) for rate in RATES[:3] for seed in (0, 1)], 100)
-
-
-def test_seeds_that_agree_have_no_noise_floor():
-    runs = [RunError(rate, u_shaped(rate, best=0.1), seed) for rate in RATES for seed in (0, 1, 2)]
-    assert noise_floor(runs, runs, images=10**9) == pytest.approx(0, abs=1e-6)
-
-
-def test_the_noise_floor_is_what_the_other_seeds_lose_at_the_choice_of_each():
-    """Seed 0 prefers 0.01, seed 1 prefers 1: each loses what the other's curve has there."""
-    best = {0: 0.01, 1: 1.0}
-    runs = [RunError(rate, u_shaped(rate, best[seed]), seed) for rate in RATES for seed in best]
-    lost = u_shaped(1.0, best=0.01) - 0.1
-    assert noise_floor(runs, runs, images=10**9) == pytest.approx(lost, abs=1e-4)
-
-
-def test_the_noise_floor_grows_as_the_images_get_fewer():
-    def floor(images):
-        generator = np.random.default_rng(2)
-        return np.mean(
-            [
-                noise_floor(
-                    draws(generator, images, seeds=(0, 1, 2)),
-                    [RunError(rate, u_shaped(rate), seed) for rate in RATES for seed in (0, 1, 2)],
-                    images=10**6,
-                )
-                for _ in range(20)
-            ]
-        )
-
-    assert floor(50) > 2 * floor(2000) > 0
-
-
-def test_one_seed_has_no_noise_floor():
-    runs = [RunError(rate, u_shaped(rate)) for rate in RATES]
-    assert noise_floor(runs, runs, images=100) is None

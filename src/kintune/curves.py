@@ -1,15 +1,12 @@
 """Error against effective learning rate, read off a smooth curve and never off one noisy run.
 
 The lowest of several noisy errors is too low and its rate is chance, so a regret measured from it
-rewards luck. Here all seeds are pooled into one local quadratic in the log of the rate, and what
-even a perfect grid with one seed loses is known beside it: the noise floor.
+rewards luck. Here all seeds are pooled into one local quadratic in the log of the rate.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import mean
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +21,6 @@ JUMP_ODDS, JUMP_ERROR = 1.5, 0.2
 jump: beyond it training breaks down, and that says nothing of the errors before it."""
 MIN_RATES = 4
 """Distinct rates that a curve needs."""
-FLAT = 0.01
-"""Rates whose smoothed error is this close to the least are not told apart."""
-MIN_NOISE = 0.05
-"""Decades: a best rate is not known better than to a fifth of a step of the usual grid."""
 _STEP = 0.01  # decades between the log rates where the least error is looked for
 
 
@@ -85,13 +78,6 @@ class ErrorCurve:
         grid = self._grid()
         good = grid[self.at(grid) <= self.lowest_error + margin]
         return float(good.min()), float(good.max())
-
-    @property
-    def rate_noise(self) -> float:
-        """Standard deviation of the best rate, decades: as of a uniform draw among the rates that
-        are not told apart from it."""
-        low, high = (math.log10(edge) for edge in self.within(FLAT))
-        return max(MIN_NOISE, (high - low) / math.sqrt(12))
 
     def _grid(self) -> Floats:
         low, high = self.log_rates.min(), self.log_rates.max()
@@ -156,31 +142,3 @@ def error_curve(
         odds=np.log(shares / (1 - shares)),
         width=width,
     )
-
-
-def noise_floor(
-    validation: Sequence[RunError], test: Sequence[RunError], images: int
-) -> float | None:
-    """The regret of choosing by one seed what another scores: nothing that tries each rate once can
-    be expected to do better.
-
-    Each seed in turn chooses the rate of its lowest validation error, of equal ones the smallest;
-    its regret is read off the curve of the other seeds' test errors; the mean over the seeds.
-
-    Args:
-        validation: errors that are chosen by.
-        test: errors of the same runs on the test split.
-        images: of the test split.
-
-    Returns:
-        None where no seed can choose among four rates that the others measured too.
-    """
-    regrets: list[float] = []
-    for seed in sorted({run.seed for run in validation}):
-        others = [run for run in test if run.seed != seed]
-        known = {run.effective_lr for run in others}
-        own = [run for run in validation if run.seed == seed and run.effective_lr in known]
-        if len({run.effective_lr for run in own}) >= MIN_RATES:
-            chosen = min(own, key=lambda run: (run.error, run.effective_lr))
-            regrets.append(error_curve(others, images).regret(chosen.effective_lr))
-    return mean(regrets) if regrets else None

@@ -1,4 +1,4 @@
-"""The targets of the reference study on the real sets, and that the committed runs are of them."""
+"""The bounded sets of `kintune reproduce` on the real images; the committed runs are of them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from kintune.experiments.study_sources import SOURCES
 from kintune.experiments.targets import place_of, target_folder
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
-RESULTS = Path(__file__).parents[2] / "results/reference_study"
+RESULTS = Path(__file__).parents[2] / "results/iclr2020"
 COUNTS = {
     "cifar100-held-out": (480, 480, 1000, 20),
     "caltech101": (480, 480, 1178, 80),

@@ -112,10 +112,10 @@ def _orders_of_rates(results: Results) -> str:
         )
         rows.append([_name(measure), f"{right} of {len(pairs)}"])
     note = (
-        "Pairs of targets of one network and budget of "
-        "[the reference study](../reference-study.md) of which the farther one has the larger best "
-        "effective rate; half of them would be chance. Best rates are mostly of one seed, pairs "
-        "share targets."
+        "Pairs of targets of one network and budget of an earlier study of learning rates "
+        "([decision 11](../decisions/0011-recipes.md)) of which the farther one has the larger "
+        "best effective rate; half of them would be chance. Best rates are mostly of one seed, "
+        "pairs share targets."
     )
     return f"{_table(['measure', 'pairs in order'], rows)}\n\n{note}"
 

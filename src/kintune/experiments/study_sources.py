@@ -1,7 +1,5 @@
-"""Networks, image sets and lengths of training of the reference study.
-
-What is trained with them, and in which order, is in `kintune.experiments.reference_study`, whose
-first lines give the reasons.
+"""Networks, image sets and lengths of training of an earlier study of learning
+rates, whose best rates the similarity study still reads.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The target sets of the reference study, as folders of links, always the same: bounded subsets,
+"""The image sets of the small protocol, as folders of links, always the same: bounded subsets,
 and under names of their own the whole sets."""
 
 import hashlib

@@ -105,24 +105,6 @@ def test_stages_come_in_their_order_and_seeds_after_the_first():
     assert all(SMALL.stage(run) >= 3 for run in runs if run.seed)
 
 
-def test_runs_of_the_reference_study_count():
-    """Momentum 0.9 at effective rates 0.01, 0.1 and 1 with the short budget: the same settings."""
-    from kintune.experiments.reference_study import Point, settings
-    from kintune.experiments.reproduction.declaration import run_key
-
-    ours = {
-        run.key
-        for run in all_runs(list(EXPERIMENTS.values()), SMALL)
-        if isinstance(run, DeclaredRun)
-    }
-    for quarter in (-8, -4, 0):
-        used = settings("pocket", "short", Point(quarter))
-        assert run_key("pocket", "caltech101", used, 0) in ours
-    for quarter in (-10, -8, -6, -4):
-        used = settings("in1k", "short", Point(quarter))
-        assert run_key("in1k", "birds", used, 0) in ours
-
-
 def first_settings(name):
     run = declared_runs(view(name, PAPER))[0]
     assert isinstance(run, DeclaredRun)
