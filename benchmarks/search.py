@@ -38,8 +38,7 @@ from kintune import recommend as recommender
 from kintune.backbones import Backbone, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.defaults import EngineName
-from kintune.experiment import at_rates
-from kintune.hyperparameters import Hyperparameters, RateRange
+from kintune.hyperparameters import Hyperparameters, RateRange, lr_for
 from kintune.recipe_model import RecipeReference
 from kintune.recommend import Recommendation, TaskFacts, recommend
 from kintune.reference import load_recipe_references
@@ -124,6 +123,15 @@ def run_grid(folder: Path, runs: Path, scratch: Path, threads: int) -> None:
         "runs": results,
     }
     write_json(GRIDS / f"{folder.name}.json", grid)
+
+
+def at_rates(template: RunConfig, rates: Sequence[float], seeds: Sequence[int]) -> list[RunConfig]:
+    """A configuration for each effective learning rate and seed, at the template's momentum."""
+    usual = template.hyperparameters
+    settings = [usual.replace(lr=lr_for(rate, usual.momentum)) for rate in rates]
+    return [
+        template.replace(hyperparameters=each, seed=seed) for seed in seeds for each in settings
+    ]
 
 
 def ask_again(path: Path, data: Path, scratch: Path) -> None:

@@ -13,13 +13,13 @@ import shutil
 import tomllib
 from pathlib import Path, PurePosixPath
 
-from kintune.experiment import RunArchive
-from kintune.experiments.iclr2020 import EXPERIMENTS
-from kintune.experiments.iclr2020.page import Page, page_text
-from kintune.experiments.iclr2020.protocols import SMALL
-from kintune.experiments.reproduction.known import KnownRuns
-from kintune.experiments.reproduction.measuring import MeasurementArchive
-from kintune.experiments.reproduction.rendering import written
+from kintune_paper.engine.known import KnownRuns
+from kintune_paper.engine.measuring import MeasurementArchive
+from kintune_paper.engine.rendering import written
+from kintune_paper.iclr2020 import EXPERIMENTS
+from kintune_paper.iclr2020.page import Page, page_text
+from kintune_paper.iclr2020.protocols import SMALL
+from kintune_paper.run_records import RunArchive
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results/iclr2020"

@@ -209,13 +209,13 @@ def _reference(options: ReferenceOptions) -> Record:
 
 
 def _reproduce(options: ReproduceOptions) -> Record:
-    from kintune.experiments.reproduce import reproduce
+    from kintune_paper.reproduce import reproduce
 
     return reproduce(options)
 
 
 def _reproduction_table(result: Any) -> str:
-    from kintune.experiments.reproduction.state import reproduction_table
+    from kintune_paper.engine.state import reproduction_table
 
     return reproduction_table(result)
 

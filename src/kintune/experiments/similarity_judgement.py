@@ -9,8 +9,8 @@ import numpy as np
 from kintune.experiments.similarity_sets import SERIES
 from kintune.experiments.similarity_study import MEASURES, NETWORKS
 from kintune.experiments.study_sources import network_file
-from kintune.experiments.targets import TRAIN_IMAGES
 from kintune.reference import ReferenceRow, shipped_reference_tables
+from kintune_paper.image_sets import TRAIN_IMAGES
 
 CHOSEN = "nearest_class_and_half_shift"
 OWN = {

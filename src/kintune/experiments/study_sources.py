@@ -5,8 +5,8 @@ rates, whose best rates the similarity study still reads.
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from kintune.experiments.study_context import NetworkFile
-from kintune.experiments.targets import DIGITS, HELD_OUT, TRAIN_IMAGES, whole
+from kintune_paper.context import NetworkFile
+from kintune_paper.image_sets import DIGITS, HELD_OUT, TRAIN_IMAGES, whole
 
 WHOLE_EPOCHS = 40
 IMAGES_PER_SECOND = {32: 150, 64: 60, 128: 15}
