@@ -262,6 +262,14 @@ def test_goals_that_are_missed_say_where_and_by_how_much():
     assert lines[2].startswith("- (3) **missed**: kintune-1 errs on 25.0 %, 5.0 more")
 
 
+def test_a_peer_that_has_not_run_everywhere_is_named_and_does_not_shrink_the_comparison():
+    records = [record("kintune-1", "cats", 0.1), record("kintune-1", "dogs", 0.2)]
+    records += [record("probe", "cats", 0.2), record("probe", "dogs", 0.3)]
+    shown = tables([*records, record("fastai", "cats", 0.05)])
+    assert "- 2 networks and sets, 1 peer; left out for having fewer: fastai (1)." in shown
+    assert "probe, the best peer on these test images, on 25.0 %" in shown
+
+
 def test_no_interval_without_zero_no_goal():
     lines = goals_of(ours=(0.1, 0.2, 0.3), lp_ft=(0.11, 0.195, 0.31), probe=(0.2, 0.3, 0.4))
     assert lines[0].startswith("- (1) met")

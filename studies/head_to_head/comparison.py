@@ -118,14 +118,24 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def goals(errors: Errors) -> str:
-    """What is met, over the networks and sets that all methods have."""
-    ours = [name for name in BY_KINTUNE if name in errors]
-    peers = [name for name in errors if name not in BY_KINTUNE]
-    places = set.intersection(*(set(found) for found in errors.values()))
-    if not ours or not peers or not places:
-        return "Not judged: no network and set with Kintune and all peers."
-    means = {name: mean(found[place] for place in places) for name, found in errors.items()}
-    lines = [f"{len(places)} networks and sets have all methods."]
+    """What is met, over the networks and sets of the reference. Methods that have not run on all of
+    them are named, and left out."""
+    places = set(errors.get(REFERENCE, {}))
+    complete = {name: found for name, found in errors.items() if places <= found.keys()}
+    ours = [name for name in BY_KINTUNE if name in complete]
+    peers = [name for name in complete if name not in BY_KINTUNE]
+    if not places or not peers:
+        return f"Not judged: no method has run wherever {REFERENCE} has."
+    means = {name: mean(found[place] for place in places) for name, found in complete.items()}
+    missing = ", ".join(
+        f"{name} ({len(places & found.keys())})"
+        for name, found in errors.items()
+        if name not in complete
+    )
+    lines = [
+        f"{len(places)} networks and sets, {len(peers)} peer{'s' if len(peers) > 1 else ''}"
+        + (f"; left out for having fewer: {missing}." if missing else ".")
+    ]
     for name in ours:
         lines += _floor_lines(errors, name, places)
         lines.append(_peer_line(errors, name, min(peers, key=means.__getitem__), places))
