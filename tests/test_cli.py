@@ -309,7 +309,7 @@ def test_the_cache_is_shown_and_cleared(photos, tmp_path, monkeypatch, capsys):
 
 def test_references_are_listed_and_adding_one_needs_a_finished_search(tmp_path, capsys):
     lines = call(capsys, "reference", "list")[1].splitlines()
-    assert sum("scripts/recipe_study.py" in line for line in lines) >= 16
+    assert sum("studies/recipes/run.py" in line for line in lines) >= 16
     assert lines[-1].startswith("your own references: ")
     shown = json.loads(call(capsys, "reference", "list", "--json")[1])
     assert len(shown["references"]) == len(lines) - 2

@@ -55,7 +55,7 @@ DECODE_GIGABYTES = 1.0
 REGULARIZER: RegularizerName = "l2"
 SCHEDULE: ScheduleName = "cosine"
 """After a warm-up its errors were lower by 1.3 points on average than those of the paper's `step`,
-in fourteen pairs of runs (`scripts/recipe_study.py --show`)."""
+in fourteen pairs of runs (`studies/recipes/run.py --show`)."""
 AUGMENTATION: AugmentationName = "flip"
 """Central crops, mirrored at random: see `augmentations_for`."""
 HEAD_START: HeadStart = "probe"
@@ -65,7 +65,7 @@ FREEZE_BN_STATS = True
 CLIP_GRAD_NORM = 1.0
 """With frozen batch statistics nothing bounds the activations: EfficientNet-Lite0 at an effective
 rate of 0.1 ended at chance on two of three sets (96 pixels, 12 epochs), with this bound at the best
-errors measured (`scripts/recipe_study.py`)."""
+errors measured (`studies/recipes/run.py`)."""
 WARMUP_SHARE = 1 / 6
 """Share of the training with a growing rate. At the full rate from the first step, MobileNetV2 with
 frozen batch statistics and clipped gradients ended at 66 % validation error at an effective rate of

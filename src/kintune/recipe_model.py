@@ -15,7 +15,7 @@ head on frozen features depends on neither rate, steps nor size: x = s = z = 0. 
 shift the level and the slope of each mode; runs of the task itself are further observations, so
 that the same posterior recommends before a search, guides it, and chooses after it.
 
-The references are in `reference/recipes.json`, measured by `scripts/recipe_study.py`, which also
+The references are in `reference/recipes.json`, measured by `studies/recipes/run.py`, which also
 fits the deviations of the effects by marginal likelihood.
 """
 

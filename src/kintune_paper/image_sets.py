@@ -1,5 +1,4 @@
-"""The image sets of the small protocol, as folders of links, always the same: bounded subsets,
-and under names of their own the whole sets."""
+"""The image sets of the small protocol: bounded subsets, as folders of links, always the same."""
 
 import hashlib
 import json
@@ -16,8 +15,6 @@ TRAIN_IMAGES = 480
 MAX_CLASSES = 80
 VALIDATES_ONE_OF = 5
 """So many images of a class, at least."""
-WHOLE = "-whole"
-"""Suffix of the name of a set where all of its images are used."""
 SPLITS = ("train", "test")
 
 Files = Mapping[str, Sequence[Path]]
@@ -39,17 +36,9 @@ def named_set(given: str) -> NamedSet:
 
     The name of a folder gets a mark of what is in it, so that another folder that is called alike
     is another set, and the same one is known again wherever it is moved.
-
-    Raises:
-        DataError: a name that means something else here.
     """
     if given == "sklearn:digits":
         return NamedSet(DIGITS, DIGITS)
-    if given != set_of(given):
-        raise DataError(
-            f"{given}: a name that ends in {WHOLE} stands for all images of a set of the reference "
-            "study. Give the folder by its path."
-        )
     if "/" not in given:
         return NamedSet(given, given)
     folder = Path(given).absolute()
@@ -59,35 +48,15 @@ def named_set(given: str) -> NamedSet:
     return NamedSet(f"{folder.name}-{mark}", folder.name, folder)
 
 
-def whole(name: str) -> str:
-    """The target of all images of a set.
-
-    >>> whole("birds")
-    'birds-whole'
-    """
-    return name + WHOLE
-
-
-def set_of(target: str) -> str:
-    """The set that a target's images are of.
-
-    >>> set_of("birds-whole"), set_of("birds")
-    ('birds', 'birds')
-    """
-    return target.removesuffix(WHOLE)
-
-
 def target_folder(
     place: Path | None, name: str, root: Path, source_classes: Sequence[str] = ()
 ) -> Path:
-    """The bounded subset of a set, or all of it, as `root/NAME/{train,val,test}/CLASS/FILE`; made
-    once.
+    """The bounded subset of a set, as `root/NAME/{train,val,test}/CLASS/FILE`; made once.
 
     Args:
         place: of the set (`place_of`), `{train,test}/CLASS/FILE`, of `cifar100-held-out` the
             parquet files; None for `digits`.
-        name: of the set, with `WHOLE` at its end for all images; `cifar100-held-out` and `digits`
-            are made from what is there.
+        name: of the set; `cifar100-held-out` and `digits` are made from what is there.
         root: where the links go.
         source_classes: classes of CIFAR-100 that are not held out.
 
@@ -97,11 +66,9 @@ def target_folder(
     root = root.absolute()
     folder = root / name
     if not (folder / ".complete").exists():
-        train, test = _files(place, set_of(name), root, source_classes)
-        is_whole = name != set_of(name)
-        kept = sorted(train) if is_whole else evenly(sorted(train), MAX_CLASSES)
-        images = len(kept) * max(map(len, train.values())) if is_whole else TRAIN_IMAGES
-        for split, files in subset({label: train[label] for label in kept}, images).items():
+        train, test = _files(place, name, root, source_classes)
+        kept = evenly(sorted(train), MAX_CLASSES)
+        for split, files in subset({label: train[label] for label in kept}).items():
             _link(files, folder / split)
         _link({label: test[label] for label in kept}, folder / "test")
         (folder / ".complete").touch()
@@ -154,7 +121,6 @@ def _files(
 
 def place_of(data: Path | None, name: str) -> Path | None:
     """Where a set is in a folder of sets; None of a set that ships, and without a folder."""
-    name = set_of(name)
     if data is None or name == DIGITS:
         return None
     # Links to its files are made elsewhere: no relative path.
@@ -163,7 +129,6 @@ def place_of(data: Path | None, name: str) -> Path | None:
 
 def what_is_missing(place: Path | None, name: str) -> str:
     """Fault of the folder of a set, in words; empty where it is there."""
-    name = set_of(name)
     if name == DIGITS:
         return ""
     if place is None:

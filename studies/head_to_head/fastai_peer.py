@@ -11,7 +11,7 @@ from fastai.vision import all as fastai  # pyright: ignore[reportMissingImports]
 from fastai.vision.learner import add_head, default_split  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
-from plain_loop import Outcome, Task
+from studies.head_to_head.plain_loop import Outcome, Task
 
 FINDER_STEPS = 100
 """Default number of steps of `lr_find`."""

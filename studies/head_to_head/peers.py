@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from kintune.training.evaluate import evaluate
-from plain_loop import (
+from studies.head_to_head.plain_loop import (
     Outcome,
     Recipe,
     Task,

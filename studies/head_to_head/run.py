@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Kintune beside the ways in which others fine-tune: test errors on the same images and network.
 
-    python studies/head_to_head/run.py --data DATA --models MODELS     # run what is missing
-    python studies/head_to_head/run.py --show                          # tables, from the records
+    python -m studies.head_to_head.run --data DATA --models MODELS     # run what is missing
+    python -m studies.head_to_head.run --show                          # tables, from the records
 
 DATA holds NAME/{train,test}/CLASS/FILE, MODELS the networks of `NETWORKS`. Each method gets the
 same training images, the same network and at most as many optimizer steps as `kintune tune` takes
@@ -29,13 +29,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `kintune` does; before
 
 import torch
 
-from comparison import BY_KINTUNE, tables
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import ImageDataset, load_dataset
 from kintune.processor import keep_large_blocks
 from kintune.training.steps import batch_bounds
-from peers import METHODS, SEARCHES
-from plain_loop import Outcome, Task
+from studies.head_to_head.comparison import BY_KINTUNE, tables
+from studies.head_to_head.peers import METHODS, SEARCHES
+from studies.head_to_head.plain_loop import Outcome, Task
 
 RESULTS = Path(__file__).parents[2] / "results" / "head_to_head" / "runs.jsonl"
 SETS = (

@@ -14,13 +14,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 import numpy as np
 import torch
 from PIL import Image
-from tests.fuzz.mutations import (
-    NUMBERS,
-    TEXTS,
-    damaged,
-    damaged_json,
-    damaged_table,
-)
 
 from kintune.backbones import BackboneOverrides, load_backbone
 from kintune.cli import COMMANDS, main
@@ -28,6 +21,13 @@ from kintune.datasets import load_dataset
 from kintune.options import Options
 from kintune.runs import RunConfig
 from kintune.training import fine_tune
+from tests.fuzz.mutations import (
+    NUMBERS,
+    TEXTS,
+    damaged,
+    damaged_json,
+    damaged_table,
+)
 
 TRAIN = ("--model", "pocket", "--image-size", "16", "--threads", "1", "--device", "cpu")
 SHORT = (*TRAIN, "--epochs", "2", "--batch-size", "4")

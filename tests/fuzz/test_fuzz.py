@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
 from tests.fuzz import mutations
 
 ROOT = Path(__file__).parents[2]

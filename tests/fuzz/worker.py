@@ -22,9 +22,9 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from tests.fuzz import cases
 
 from kintune.errors import KintuneError
+from tests.fuzz import cases
 
 CPU_SECONDS = 20.0
 """Processor time of a case; time on the clock would depend on what else the machine does."""

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from kintune.datasets import SPLITS
 from kintune.errors import DataError
 from kintune_paper.image_sets import (
     MAX_CLASSES,
@@ -11,7 +10,6 @@ from kintune_paper.image_sets import (
     place_of,
     subset,
     target_folder,
-    whole,
 )
 
 
@@ -69,23 +67,6 @@ def test_a_target_is_a_folder_of_links_with_at_most_80_classes(tmp_path):
         assert len({link.parent.name for link in links}) == MAX_CLASSES
 
 
-def test_a_whole_set_is_every_class_and_image_with_a_fifth_to_validate_on(tmp_path):
-    sizes = {f"class{label:03d}": 3 + label % 20 for label in range(100)}
-    for label, count in sizes.items():
-        for split in ("train", "test"):
-            for index in range(count):
-                path = tmp_path / f"data/uneven/{split}/{label}/{index}.jpg"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
-    place = place_of(tmp_path / "data", whole("uneven"))
-    folder = target_folder(place, whole("uneven"), tmp_path / "targets")
-    assert folder.name == "uneven-whole"
-    for label, count in sizes.items():
-        held_out = -(-count // 5)
-        found = {split: len(list((folder / split / label).iterdir())) for split in SPLITS}
-        assert found == {"train": count - held_out, "val": held_out, "test": count}
-
-
 def test_the_links_hold_when_the_data_were_named_from_here(tmp_path, monkeypatch):
     for split in ("train", "test"):
         for index in range(8):
@@ -125,8 +106,3 @@ def test_a_folder_is_known_by_what_is_in_it(tmp_path):
 def test_a_set_by_its_name_is_looked_for_where_the_sets_are():
     assert named_set("birds") == ("birds", "birds", None)
     assert named_set("sklearn:digits").name == "digits"
-
-
-def test_a_name_that_stands_for_all_images_of_a_set_is_refused():
-    with pytest.raises(DataError, match="flowers-whole: a name that ends in -whole stands for"):
-        named_set("flowers-whole")

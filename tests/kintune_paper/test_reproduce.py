@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from tests.kintune_paper.engine.conftest import make_sets, synthetic_record
 
 from kintune.cli import main
 from kintune.errors import DataError
@@ -13,6 +12,7 @@ from kintune_paper.engine.inputs import refuse_missing
 from kintune_paper.engine.sources import making_run
 from kintune_paper.iclr2020 import EXPERIMENTS
 from kintune_paper.reproduce import work_of
+from tests.kintune_paper.engine.conftest import make_sets, synthetic_record
 
 
 def call(capsys, *words):

@@ -6,7 +6,6 @@ import pytest
 
 from kintune.backbones import load_backbone
 from kintune.datasets import load_dataset
-from kintune.experiments.study_sources import SOURCES
 from kintune_paper.image_sets import place_of, target_folder
 from kintune_paper.run_records import RunArchive
 
@@ -41,10 +40,6 @@ def target(real_data, pocket, tmp_path_factory):
         return load_dataset(folder, pocket.input)
 
     return load
-
-
-def test_every_target_of_the_study_is_known_here():
-    assert set(COUNTS) == set(SOURCES["pocket"].targets)
 
 
 @pytest.mark.parametrize("name", COUNTS)

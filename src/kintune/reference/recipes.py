@@ -27,7 +27,7 @@ class Quality(Record):
 
 
 class ShippedReferences(Record):
-    """`recipes.json`, as `scripts/recipe_study.py --ship` writes it."""
+    """`recipes.json`, as `studies/recipes/run.py --ship` writes it."""
 
     quality: Quality
     deviations: Deviations

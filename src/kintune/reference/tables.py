@@ -101,7 +101,7 @@ def reference_distances(prototypes_from: Origin) -> Mapping[str, float]:
 
     From one broad source for each kind of prototypes, like the paper's: to a network of birds
     everything else is far, and among such values every target of a broad source would seem near.
-    Made by `scripts/measure_references.py`.
+    Made by `studies/recipes/distances.py`.
     """
     scale = TypeAdapter(dict[str, dict[str, dict[str, float]]])
     measured = scale.validate_json((FOLDER / "relative_distances.json").read_bytes())

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from tests.kintune_paper.conftest import run_record
 
 from kintune_paper.engine.known import KnownRuns
 from kintune_paper.iclr2020.protocols import SMALL
+from tests.kintune_paper.conftest import run_record
 
 
 def tiny_protocol(near="near", far="far"):

@@ -3,7 +3,6 @@
 import math
 
 import pytest
-from tests.kintune_paper.conftest import run_record
 
 from kintune_paper.engine.declaration import Measurement
 from kintune_paper.engine.known import KnownRuns
@@ -17,6 +16,7 @@ from kintune_paper.iclr2020.claims import (
 )
 from kintune_paper.iclr2020.page import Page, page_text
 from kintune_paper.iclr2020.protocols import PAPER, SMALL, SMALL_SETS
+from tests.kintune_paper.conftest import run_record
 
 
 def recorded(run, error):

@@ -1,6 +1,6 @@
 """Measure how far known targets lie, the scale on which a new one finds its place.
 
-    python scripts/measure_references.py --data DATA --models MODELS
+    python -m studies.recipes.distances --data DATA --models MODELS
 
 Writes `kintune/reference/relative_distances.json`: for each MobileNetV2 in MODELS (prototypes from
 its head) and for `pocket` (prototypes from images) the relative distance of every image set in
@@ -22,11 +22,11 @@ from kintune.backbones import (
     load_backbone,
 )
 from kintune.datasets import load_dataset
-from kintune.experiments.similarity_sets import HELD_OUT, SETS
 from kintune.runs import write_json
 from kintune.task import Task, measure
+from studies.similarity.sets import HELD_OUT, SETS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "src/kintune/reference"
 NETWORKS = ("in1k", "inat_birds", "inat_insects")
 NETWORK_IMAGE_SIZE = 96

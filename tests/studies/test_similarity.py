@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from kintune.experiments import similarity_judgement as judgement
-from kintune.experiments.similarity_sets import SERIES, changed
-from kintune.experiments.similarity_study import (
+from kintune.features import Features
+from kintune.prototypes import class_prototypes
+from studies.similarity import judgement
+from studies.similarity.measures import (
     MEASURES,
     NETWORKS,
     half_of_classes,
@@ -15,8 +16,7 @@ from kintune.experiments.similarity_study import (
     n_of_each,
     probe_error,
 )
-from kintune.features import Features
-from kintune.prototypes import class_prototypes
+from studies.similarity.sets import SERIES, changed
 
 
 def features(seed, classes=4, images=12, noise=0.3):
@@ -106,13 +106,11 @@ def test_tables_hold_every_network_and_measure():
 
 def test_measures_are_held_against_the_order_of_best_rates(monkeypatch):
     """Three targets of one network whose best rates grow from a to c: three pairs."""
-    table = next(t for t in judgement.shipped_reference_tables() if t.network == "pocket")
-    rows = tuple(
-        table.rows[0].replace(target=name, effective_lr=rate)
+    rates = [
+        {"target": name, "epochs": 60, "images": 480, "effective_lr": rate}
         for name, rate in (("a", 0.1), ("b", 0.2), ("c", 0.3))
-    )
-    tables = (table.replace(rows=rows),)
-    monkeypatch.setattr(judgement, "shipped_reference_tables", lambda: tables)
+    ]
+    monkeypatch.setattr(judgement, "best_rates", lambda: {"pocket": rates})
 
     def sets(*values):
         pairs = zip(("birds", "a", "b", "c"), (0.0, *values), strict=True)

@@ -1,7 +1,7 @@
 """The study of distances between domains: measure, judge, write the page.
 
-    python scripts/similarity_study.py run --data DATA --models MODELS --work WORK
-    python scripts/similarity_study.py page
+    python -m studies.similarity.run run --data DATA --models MODELS --work WORK
+    python -m studies.similarity.run page
 
 `run` measures every candidate distance of four networks (`pocket`, and in MODELS MobileNetV2 from
 ImageNet-1k, iNaturalist birds and insects at 96 px) to the image sets in DATA, at most 500 images a
@@ -14,10 +14,10 @@ import argparse
 import json
 from pathlib import Path
 
-from kintune.experiments import similarity_judgement, similarity_study
 from kintune.runs import write_json
+from studies.similarity import judgement, measures
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results/similarity_study.json"
 PAGE = ROOT / "docs/studies/similarity.md"
 MARK = "<!-- tables -->"
@@ -32,12 +32,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "run":
         held = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        similarity_study.run(
+        measures.run(
             args.data, args.models, args.work, held, lambda found: write_json(RESULTS, found)
         )
     else:
         written = PAGE.read_text().partition(MARK)[0]
-        tables = similarity_judgement.tables(json.loads(RESULTS.read_text()))
+        tables = judgement.tables(json.loads(RESULTS.read_text()))
         PAGE.write_text(f"{written}{MARK}\n\n{tables}")
 
 

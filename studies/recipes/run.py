@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Errors of recipes on real networks: the references of `kintune.recipe_model`.
 
-    python scripts/recipe_study.py --data DATA --models MODELS            # run what is missing
-    python scripts/recipe_study.py --show                                 # tables, from the records
-    python scripts/recipe_study.py --ship                                 # write recipes.json
+    python -m studies.recipes.run --data DATA --models MODELS            # run what is missing
+    python -m studies.recipes.run --show                                 # tables, from the records
+    python -m studies.recipes.run --ship                                 # write recipes.json
 
 Each run trains on a subset of a set's training images, the same one for all recipes, and is
 validated on up to 400 other training images; test images are never read. Records are appended to
@@ -326,7 +326,7 @@ def _reference(group: Sequence[dict[str, Any]], known: dict[str, Any]) -> Recipe
         batch_size=first["batch_size"],
         epochs=first["epochs"],
         image_size=first["image_size"],
-        origin="scripts/recipe_study.py: validation error",
+        origin="studies/recipes/run.py: validation error",
         runs=(head, *runs),
     )
 

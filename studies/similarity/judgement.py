@@ -1,17 +1,18 @@
 """Results of the similarity study, compared with known facts, as Markdown tables."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kintune.experiments.similarity_sets import SERIES
-from kintune.experiments.similarity_study import MEASURES, NETWORKS
-from kintune.experiments.study_sources import network_file
-from kintune.reference import ReferenceRow, shipped_reference_tables
 from kintune_paper.image_sets import TRAIN_IMAGES
+from studies.similarity.measures import MEASURES, NETWORKS
+from studies.similarity.sets import SERIES
 
+BEST_RATES = Path(__file__).with_name("best_rates.json")
 CHOSEN = "nearest_class_and_half_shift"
 OWN = {
     "birds": "inat_birds",
@@ -20,12 +21,6 @@ OWN = {
     "cifar100-insects": "inat_insects",
 }
 """Sets whose nearest network, among the three MobileNetV2, a person knows."""
-SOURCES = {
-    "pocket": "CIFAR-100, 80 classes",
-    "in1k": "ImageNet-1k",
-    "inat_birds": "iNaturalist birds",
-    "inat_insects": "iNaturalist insects",
-}
 RIVALS = NETWORKS[1:]
 DRAWS = 1000
 
@@ -95,19 +90,18 @@ def _orders_of_rates(results: Results) -> str:
     heads = {network: _entry(results, network) for network in NETWORKS}
     pairs = [
         (heads[network], one, other)
-        for table in shipped_reference_tables()
-        for network in NETWORKS
-        if SOURCES[network] == table.source and table.network == network_file(network).model
-        for one, other in combinations(table.rows, 2)
-        if _budget(one) == _budget(other) and {one.target, other.target} <= set(heads[network])
+        for network, rates in best_rates().items()
+        for one, other in combinations(rates, 2)
+        if _budget(one) == _budget(other)
+        and {one["target"], other["target"]} <= set(heads[network])
     ]
     rows: list[list[str]] = []
     for measure in MEASURES:
         if _value(heads["in1k"], "birds", measure) is None:
             continue
         right = sum(
-            (_column(sets, [one.target], measure)[0] < _column(sets, [other.target], measure)[0])
-            == (one.effective_lr < other.effective_lr)
+            (_column(sets, [one["target"]], measure) < _column(sets, [other["target"]], measure))
+            == (one["effective_lr"] < other["effective_lr"])
             for sets, one, other in pairs
         )
         rows.append([_name(measure), f"{right} of {len(pairs)}"])
@@ -120,9 +114,14 @@ def _orders_of_rates(results: Results) -> str:
     return f"{_table(['measure', 'pairs in order'], rows)}\n\n{note}"
 
 
-def _budget(row: ReferenceRow) -> tuple[int, bool]:
+def best_rates() -> dict[str, list[dict[str, Any]]]:
+    """Best effective learning rates of an earlier study, by network; one entry a training."""
+    return json.loads(BEST_RATES.read_text(encoding="utf-8"))
+
+
+def _budget(rate: dict[str, Any]) -> tuple[int, bool]:
     """Epochs, and whether of a whole set."""
-    return row.epochs, row.images > TRAIN_IMAGES
+    return rate["epochs"], rate["images"] > TRAIN_IMAGES
 
 
 def _agreement(results: Results) -> str:

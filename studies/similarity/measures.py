@@ -1,6 +1,6 @@
 """Which distance between a source and a target says what a person knows, and what training finds?
 
-Candidates are computed for four networks and all sets of `similarity_sets`; `similarity_judgement`
+Candidates are computed for four networks and all sets of `sets`; `judgement`
 holds them against known orders, the error of a linear probe, and subsamples.
 """
 
@@ -14,7 +14,6 @@ from safetensors.numpy import load_file
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.datasets import load_unsplit
-from kintune.experiments.similarity_sets import prepare_sets
 from kintune.features import Features, extract_features
 from kintune.prototypes import (
     Prototypes,
@@ -32,6 +31,7 @@ from kintune.similarity import (
     relative_distance,
     source_center,
 )
+from studies.similarity.sets import prepare_sets
 
 NETWORKS = ("pocket", "in1k", "inat_birds", "inat_insects")
 IMAGE_SIZE = 96

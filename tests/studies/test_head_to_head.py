@@ -9,14 +9,12 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegressionCV
 from torch import nn
 
-import peers
-import plain_loop
-import run
-from comparison import differences, interval, tables
 from kintune.backbones import BackboneOverrides, load_backbone
 from kintune.datasets import load_dataset
 from kintune.features import extract_features
 from kintune.training.steps import batch_bounds
+from studies.head_to_head import peers, plain_loop, run
+from studies.head_to_head.comparison import differences, interval, tables
 
 WITHOUT_OTHER_PACKAGES = [
     name for name in peers.METHODS if "fastai" not in name and name != "schedule-free"

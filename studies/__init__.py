@@ -1,0 +1,1 @@
+"""The project's own studies, run from the root of the repository: `python -m studies.NAME.run`."""

@@ -1,0 +1,1 @@
+"""Kintune beside the ways in which others fine-tune."""
