@@ -1,7 +1,12 @@
-"""Measured fine-tunings as data, each with its origin: references of recipes, and tables of best
-effective learning rates."""
+"""Measured fine-tunings as data, each with its origin, and the distances of known targets."""
 
-from kintune.reference.ranks import origin_of, rank_of
+from kintune.reference.ranks import (
+    Origin,
+    origin_of,
+    rank_among,
+    rank_of,
+    reference_distances,
+)
 from kintune.reference.recipes import (
     Quality,
     ShippedReferences,
@@ -12,23 +17,11 @@ from kintune.reference.recipes import (
     recipe_quality,
     with_reference,
 )
-from kintune.reference.tables import (
-    Origin,
-    ReferenceRow,
-    ReferenceTable,
-    images_seen,
-    rank_among,
-    reference_distances,
-    shipped_reference_tables,
-)
 
 __all__ = [
     "Origin",
     "Quality",
-    "ReferenceRow",
-    "ReferenceTable",
     "ShippedReferences",
-    "images_seen",
     "load_recipe_references",
     "origin_of",
     "own_references",
@@ -38,6 +31,5 @@ __all__ = [
     "recipe_deviations",
     "recipe_quality",
     "reference_distances",
-    "shipped_reference_tables",
     "with_reference",
 ]
