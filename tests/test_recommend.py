@@ -154,5 +154,6 @@ def test_only_the_recommended_setting_is_called_so():
 
 
 def test_the_shipped_quality_was_measured_on_the_shipped_references():
-    assert recipe_quality().tasks == len(load_recipe_references())
+    with_a_choice = [each for each in load_recipe_references() if len(each.runs) > 2]
+    assert recipe_quality().tasks == len(with_a_choice)
     assert 0.6 < recipe_quality().coverage <= 1
