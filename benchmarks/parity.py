@@ -42,9 +42,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import ImageDataset, load_dataset
-from kintune.hyperparameters import Hyperparameters, UpdateConvention
+from kintune.data import ImageDataset, load_dataset
 from kintune.runs import RunConfig
+from kintune.runs.hyperparameters import Hyperparameters, UpdateConvention
 from kintune.training import evaluate_model_folder, fine_tune, start_of
 from kintune.training.metrics import read_metrics
 from measuring.interleaved import conditions, conditions_text, markdown

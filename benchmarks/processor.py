@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `kintune` does; before
 import torch
 
 import measuring.step
-from kintune.processor import keep_large_blocks
+from kintune.base.processor import keep_large_blocks
 from measuring.interleaved import (
     Rates,
     conditions,

@@ -34,16 +34,15 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from kintune import recommend as recommender
 from kintune.backbones import Backbone, load_backbone
-from kintune.datasets import ImageDataset, load_dataset
-from kintune.defaults import EngineName
-from kintune.hyperparameters import Hyperparameters, RateRange, lr_for
-from kintune.recipe_model import RecipeReference
-from kintune.recommend import Recommendation, TaskFacts, recommend
-from kintune.reference import load_recipe_references
-from kintune.runners import LocalRunner
+from kintune.data import ImageDataset, load_dataset
+from kintune.executors import LocalRunner
+from kintune.recommend import Recommendation, TaskFacts, recommend, recommender
+from kintune.recommend.model import RecipeReference
+from kintune.recommend.references import load_recipe_references
 from kintune.runs import RunConfig, write_json
+from kintune.runs.defaults import EngineName
+from kintune.runs.hyperparameters import Hyperparameters, RateRange, lr_for
 from kintune.search import (
     ENGINES,
     History,
@@ -53,7 +52,7 @@ from kintune.search import (
     select_rate,
     standard_error,
 )
-from kintune.task import Task, measure, probe
+from kintune.similarity.task import Task, measure, probe
 from kintune.training import start_of, versions
 
 ROOT = Path(__file__).parent.parent

@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from kintune.processor import prepare_processor
+from kintune.base.processor import prepare_processor
 
 RESULTS = Path(__file__).parent.parent / "results" / "similarity_benchmark.json"
 DIMENSIONS = 2048
@@ -193,8 +193,8 @@ def scipy_case(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measured(args: argparse.Namespace) -> float:
-    from kintune.candidates import measure_candidates
     from kintune.options import SimilarityOptions
+    from kintune.similarity.candidates import measure_candidates
 
     flags = {"weights": args.weights} if args.weights else {}
     options = SimilarityOptions(
@@ -206,7 +206,7 @@ def _measured(args: argparse.Namespace) -> float:
 
 def _loaded(args: argparse.Namespace) -> tuple[Any, Any]:
     from kintune.backbones import BackboneOverrides, load_backbone
-    from kintune.datasets import load_unsplit
+    from kintune.data import load_unsplit
 
     backbone = load_backbone(
         args.model,
@@ -225,8 +225,8 @@ def forward_case(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from kintune.backbones import normalized
-    from kintune.datasets.transforms import center_crops
-    from kintune.features import images_at_once
+    from kintune.data.transforms import center_crops
+    from kintune.similarity.features import images_at_once
 
     backbone, dataset = _loaded(args)
     network = backbone.network.eval().to(memory_format=torch.channels_last)
@@ -252,7 +252,7 @@ def command_case(args: argparse.Namespace) -> dict[str, Any]:
     import timm  # noqa: F401
     import torch  # noqa: F401
 
-    import kintune.candidates  # noqa: F401
+    import kintune.similarity.candidates  # noqa: F401
 
     return _timed(lambda: _measured(args), 1)
 

@@ -42,11 +42,11 @@ from timm.data.loader import create_loader
 from torch import Tensor, nn
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import ImageDataset, load_dataset
-from kintune.features import extract_features, images_at_once
-from kintune.hyperparameters import Hyperparameters
-from kintune.processor import keep_large_blocks
+from kintune.base.processor import keep_large_blocks
+from kintune.data import ImageDataset, load_dataset
 from kintune.runs import RunConfig, device_kind
+from kintune.runs.hyperparameters import Hyperparameters
+from kintune.similarity.features import extract_features, images_at_once
 from kintune.training import fine_tune, start_of
 from kintune.training.metrics import EpochMetrics
 from measuring.interleaved import (

@@ -34,8 +34,8 @@ from torch import nn
 
 from kintune.backbones import Backbone, build_network, load_backbone, penultimate_features
 from kintune.backbones.pocket import POCKET_IMAGE_SIZE, PocketNet
-from kintune.features import Features
-from kintune.prototypes import Prototypes, class_prototypes, save_prototypes
+from kintune.similarity.features import Features
+from kintune.similarity.prototypes import Prototypes, class_prototypes, save_prototypes
 
 HELD_OUT = (
     *("bed", "chair", "couch", "table", "wardrobe"),

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from kintune.similarity import Similarity
 
 # Before the modules are first imported: from then on a wrong shape or dtype is an error.
-install_import_hook(
-    ["kintune.similarity", "kintune.prototypes", "kintune.features"], "beartype.beartype"
-)
+install_import_hook("kintune.similarity", "beartype.beartype")
 
 # Before torch is imported, and for child processes: the last bits depend on the thread count.
 os.environ["OMP_NUM_THREADS"] = "2"
@@ -136,9 +134,9 @@ def finished_search(
 ) -> Callable[..., Path]:
     """Writes what a search of the weights `w1` leaves: errors at effective rates; an error of None
     has diverged."""
-    from kintune.hyperparameters import Hyperparameters, lr_for
-    from kintune.inputs import InputSpec
     from kintune.runs import RunConfig, RunResult
+    from kintune.runs.hyperparameters import Hyperparameters, lr_for
+    from kintune.runs.inputs import InputSpec
 
     def write(
         errors: Mapping[float, float | None],

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kintune.processor import keep_large_blocks
+from kintune.base.processor import keep_large_blocks
 
 SIZE = 96
 STEPS = 4

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import ImageDataset, load_dataset
-from kintune.datasets.catalog import list_images
-from kintune.errors import DataError, KintuneError, ModelError
-from kintune.files import locked
+from kintune.base.errors import DataError, KintuneError, ModelError
+from kintune.base.files import locked
+from kintune.data import ImageDataset, load_dataset
+from kintune.data.catalog import list_images
 from kintune.runs import RunConfig
 from kintune.training import replicas
 from kintune_paper.image_sets import place_of, target_folder, what_is_missing

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kintune.datasets.catalog import list_images
-from kintune.errors import DataError
+from kintune.base.errors import DataError
+from kintune.data.catalog import list_images
 
 HELD_OUT = "cifar100-held-out"
 DIGITS = "digits"

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from kintune.errors import OptionError
+from kintune.base.errors import OptionError
 from kintune.options import ReproduceOptions
-from kintune.task import resolve_device
+from kintune.similarity.task import resolve_device
 from kintune.training import joined_replicas
 from kintune_paper.context import StudyContext
 from kintune_paper.engine.declaration import (

@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import model_validator
 
 from kintune.backbones import Backbone
-from kintune.datasets import ImageDataset
-from kintune.files import locked, write_atomically
-from kintune.records import Record
-from kintune.runners.local import run_guarded
+from kintune.base.files import locked, write_atomically
+from kintune.base.records import Record
+from kintune.data import ImageDataset
+from kintune.executors.local import run_guarded
 from kintune.runs import RunConfig, RunResult, device_kind, write_json
 from kintune.training import evaluate_model_folder, replicas
 from kintune.training.metrics import read_metrics

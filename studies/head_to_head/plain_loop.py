@@ -21,8 +21,8 @@ from torch.optim import Optimizer
 from torchvision import transforms
 
 from kintune.backbones import Backbone, with_new_head
-from kintune.datasets import ImageDataset, with_validation_trained
-from kintune.features import extract_features
+from kintune.data import ImageDataset, with_validation_trained
+from kintune.similarity.features import extract_features
 from kintune.training.evaluate import evaluate
 
 Transform = Callable[[Image.Image], Tensor]

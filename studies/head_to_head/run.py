@@ -30,8 +30,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `kintune` does; before
 import torch
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import ImageDataset, load_dataset
-from kintune.processor import keep_large_blocks
+from kintune.base.processor import keep_large_blocks
+from kintune.data import ImageDataset, load_dataset
 from kintune.training.steps import batch_bounds
 from studies.head_to_head.comparison import BY_KINTUNE, tables
 from studies.head_to_head.peers import METHODS, SEARCHES

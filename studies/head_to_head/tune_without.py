@@ -7,7 +7,7 @@ its user would; only the deviations of its model were fitted with all sets.
 import sys
 
 from kintune.cli import main
-from kintune.reference import recipes
+from kintune.recommend.references import recipes
 
 
 def leave_out(name: str) -> None:

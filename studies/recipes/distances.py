@@ -2,9 +2,9 @@
 
     python -m studies.recipes.distances --data DATA --models MODELS
 
-Writes `kintune/reference/relative_distances.json`: for each MobileNetV2 in MODELS (prototypes from
-its head) and for `pocket` (prototypes from images) the relative distance of every image set in
-DATA. About three minutes on two cores.
+Writes `kintune/recommend/references/relative_distances.json`: for each MobileNetV2 in MODELS
+(prototypes from its head) and for `pocket` (prototypes from images) the relative distance of every
+image set in DATA. About three minutes on two cores.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from kintune.backbones import (
     BackboneOverrides,
     load_backbone,
 )
-from kintune.datasets import load_dataset
+from kintune.data import load_dataset
 from kintune.runs import write_json
-from kintune.task import Task, measure
+from kintune.similarity.task import Task, measure
 from studies.similarity.sets import HELD_OUT, SETS
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = ROOT / "src/kintune/reference"
+REFERENCE = ROOT / "src/kintune/recommend/references"
 NETWORKS = ("in1k", "inat_birds", "inat_insects")
 NETWORK_IMAGE_SIZE = 96
 

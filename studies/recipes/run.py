@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Errors of recipes on real networks: the references of `kintune.recipe_model`.
+"""Errors of recipes on real networks: the references of `kintune.recommend.model`.
 
     python -m studies.recipes.run --data DATA --models MODELS            # run what is missing
     python -m studies.recipes.run --show                                 # tables, from the records
@@ -27,12 +27,9 @@ from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import ImageDataset, load_dataset
-from kintune.defaults import SCHEDULE, WARMUP_SHARE
-from kintune.features import extract_features
-from kintune.hyperparameters import Hyperparameters, lr_for
-from kintune.probe import probe_error
-from kintune.recipe_model import (
+from kintune.data import ImageDataset, load_dataset
+from kintune.recommend import LITTLE_LOSS, RANGE
+from kintune.recommend.model import (
     Deviations,
     Mode,
     RecipeModel,
@@ -42,13 +39,16 @@ from kintune.recipe_model import (
     grid_of_rates,
     is_broken,
 )
-from kintune.recommend import LITTLE_LOSS, RANGE
-from kintune.reference import Quality, ShippedReferences, rank_among, reference_distances
+from kintune.recommend.references import Quality, ShippedReferences, rank_among, reference_distances
 from kintune.runs import RunConfig, write_json
+from kintune.runs.defaults import SCHEDULE, WARMUP_SHARE
+from kintune.runs.hyperparameters import Hyperparameters, lr_for
+from kintune.similarity.features import extract_features
+from kintune.similarity.probe import probe_error
 from kintune.training import fine_tune, start_of
 
 RESULTS = Path("results/recipe_study")
-SHIPPED = Path("src/kintune/reference/recipes.json")
+SHIPPED = Path("src/kintune/recommend/references/recipes.json")
 SETS = (
     *("fsdd-spectrograms", "caltech101", "sign-digits", "clothing10"),
     *("birds", "omniglot-small", "grocery-store", "insects"),

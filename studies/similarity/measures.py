@@ -13,15 +13,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import load_unsplit
-from kintune.features import Features, extract_features
-from kintune.prototypes import (
-    Prototypes,
-    class_prototypes,
-    clustered,
-    head_prototypes,
-    source_prototypes,
-)
+from kintune.data import load_unsplit
 from kintune.similarity import (
     bootstrap,
     class_costs,
@@ -30,6 +22,14 @@ from kintune.similarity import (
     optimal_transport,
     relative_distance,
     source_center,
+)
+from kintune.similarity.features import Features, extract_features
+from kintune.similarity.prototypes import (
+    Prototypes,
+    class_prototypes,
+    clustered,
+    head_prototypes,
+    source_prototypes,
 )
 from studies.similarity.sets import prepare_sets
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from kintune.datasets.opening import open_image
-from kintune.errors import DataError
-from kintune.prototypes import POCKET_PROTOTYPES, load_prototypes
+from kintune.base.errors import DataError
+from kintune.data.opening import open_image
+from kintune.similarity.prototypes import POCKET_PROTOTYPES, load_prototypes
 
 SETS = (
     "birds",

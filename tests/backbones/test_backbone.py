@@ -16,8 +16,8 @@ from kintune.backbones import (
     randomly_initialized,
     with_new_head,
 )
-from kintune.errors import ModelError, OptionError
-from kintune.inputs import InputSpec
+from kintune.base.errors import ModelError, OptionError
+from kintune.runs.inputs import InputSpec
 
 
 class TestWhatIsKnown:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from kintune.backbones import downloads, load_backbone
 from kintune.backbones.architectures import build_network
 from kintune.backbones.weights import weights_sha256
-from kintune.errors import ModelError
+from kintune.base.errors import ModelError
 
 
 @pytest.fixture

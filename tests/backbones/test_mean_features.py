@@ -15,7 +15,7 @@ from kintune.backbones import (
     penultimate_features,
 )
 from kintune.backbones.moments import ACTIVATIONS, expected_activation, rectified_moments
-from kintune.errors import ModelError
+from kintune.base.errors import ModelError
 
 SMALL = BackboneOverrides(image_size=32)
 

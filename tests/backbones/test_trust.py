@@ -4,8 +4,8 @@ from torch import nn
 
 from kintune.backbones import load_backbone, trust_ratio, trust_ratios
 from kintune.backbones.backbone import Backbone
-from kintune.errors import ModelError
-from kintune.inputs import InputSpec
+from kintune.base.errors import ModelError
+from kintune.runs.inputs import InputSpec
 
 
 def backbone_of(*layers: nn.Module, width: int) -> Backbone:

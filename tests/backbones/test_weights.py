@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from kintune.backbones.pocket import PocketNet
 from kintune.backbones.weights import load_weights, storage_notes, weights_sha256, with_names_of
 from kintune.backbones.weights_file import read_weights
-from kintune.errors import ModelError
+from kintune.base.errors import ModelError
 
 
 class RunsCode:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from kintune.backbones import BackboneOverrides, load_backbone
 from kintune.cli import COMMANDS, main
-from kintune.datasets import load_dataset
+from kintune.data import load_dataset
 from kintune.options import Options
 from kintune.runs import RunConfig
 from kintune.training import fine_tune

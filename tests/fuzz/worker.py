@@ -23,7 +23,7 @@ from types import FrameType
 
 import torch
 
-from kintune.errors import KintuneError
+from kintune.base.errors import KintuneError
 from tests.fuzz import cases
 
 CPU_SECONDS = 20.0

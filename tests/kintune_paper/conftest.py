@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from kintune.hyperparameters import Hyperparameters
-from kintune.inputs import InputSpec
 from kintune.runs import RunConfig, RunResult
+from kintune.runs.hyperparameters import Hyperparameters
+from kintune.runs.inputs import InputSpec
 from kintune_paper.run_records import RunRecord
 
 

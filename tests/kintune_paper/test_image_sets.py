@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from kintune.errors import DataError
+from kintune.base.errors import DataError
 from kintune_paper.image_sets import (
     MAX_CLASSES,
     TRAIN_IMAGES,

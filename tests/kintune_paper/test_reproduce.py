@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from kintune.base.errors import DataError
 from kintune.cli import main
-from kintune.errors import DataError
 from kintune.options import ReproduceOptions
 from kintune_paper.engine.declaration import DeclaredRun
 from kintune_paper.engine.inputs import refuse_missing

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from kintune.backbones import BackboneOverrides, load_backbone
-from kintune.datasets import load_dataset
-from kintune.files import locked
-from kintune.hyperparameters import Hyperparameters
+from kintune.base.files import locked
+from kintune.data import load_dataset
 from kintune.runs import RunConfig
+from kintune.runs.hyperparameters import Hyperparameters
 from kintune_paper import run_records as experiment
 from kintune_paper.run_records import (
     RecordFile,

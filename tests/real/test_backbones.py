@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.prototypes import head_prototypes
+from kintune.similarity.prototypes import head_prototypes
 
 pytestmark = pytest.mark.real
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kintune.backbones import load_backbone
-from kintune.datasets import load_dataset
+from kintune.data import load_dataset
 from kintune_paper.image_sets import place_of, target_folder
 from kintune_paper.run_records import RunArchive
 

@@ -3,11 +3,11 @@
 import pytest
 
 from kintune.backbones import BackboneOverrides, load_backbone
-from kintune.candidates import measure_candidates
-from kintune.datasets import load_dataset
+from kintune.data import load_dataset
 from kintune.options import SimilarityOptions
 from kintune.similarity import Similarity, rank_sources
-from kintune.task import Task, measure
+from kintune.similarity.candidates import measure_candidates
+from kintune.similarity.task import Task, measure
 from studies.similarity.sets import SERIES, SERIES_FROM, write_series
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]

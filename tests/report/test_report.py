@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from kintune.errors import OptionError
+from kintune.base.errors import OptionError
 from kintune.report import write_report
 
 DIVERGED = "aaaa00000004"

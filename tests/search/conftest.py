@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kintune.hyperparameters import Hyperparameters, RateRange
-from kintune.inputs import InputSpec
-from kintune.runners import never
+from kintune.executors import never
 from kintune.runs import RunConfig, RunResult, read_result, result_without_errors, write_json
+from kintune.runs.hyperparameters import Hyperparameters, RateRange
+from kintune.runs.inputs import InputSpec
 from kintune.search import Budget, SearchPlan, SearchSpace, TrialStore
 
 BASE = Hyperparameters.as_in_paper(lr=0.01, batch_size=8, epochs=2)

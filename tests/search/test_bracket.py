@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from kintune.hyperparameters import Hyperparameters, RateRange
+from kintune.runs.hyperparameters import Hyperparameters, RateRange
 from kintune.search import Choices, History, Observation, Point, SearchSpace
 from kintune.search.bracket import Bracket
 

@@ -17,8 +17,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from kintune.files import write_atomically
-from kintune.runners import ProcessRunner, TaskSource, never
+from kintune.base.files import write_atomically
+from kintune.executors import ProcessRunner, TaskSource, never
 from kintune.runs import RunResult, read_result, write_json
 from kintune.search import Budget, SearchPlan, StudyView, TrialStore, search
 from kintune.search.study import STUDY, open_journal
@@ -28,7 +28,7 @@ from .conftest import BASE, SPACE, TEMPLATE, u_shaped
 
 RUNS, EPOCHS, KILLS = 6, 8, 60
 EPOCH_SECONDS = 0.03
-WORKER = (sys.executable, "-S", str(Path(__file__).parents[1] / "runners/light_worker.py"))
+WORKER = (sys.executable, "-S", str(Path(__file__).parents[1] / "executors/light_worker.py"))
 
 
 @dataclass

@@ -3,7 +3,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from kintune.progress import announce, live_display, progress_bar
+from kintune.base.progress import announce, live_display, progress_bar
 from kintune.search import live_table, search
 from kintune.search.live import table_of
 

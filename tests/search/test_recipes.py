@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from kintune.hyperparameters import Hyperparameters, RateRange
-from kintune.recipe_model import RecipeTask
-from kintune.reference import load_recipe_references
+from kintune.recommend.model import RecipeTask
+from kintune.recommend.references import load_recipe_references
+from kintune.runs.hyperparameters import Hyperparameters, RateRange
 from kintune.search import Choices, History, Observation, SearchSpace
 from kintune.search.recipes import Recipes
 

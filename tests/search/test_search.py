@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from kintune.runners import never
+from kintune.executors import never
 from kintune.runs import write_json
 from kintune.search import ENGINES, Choices, search
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kintune.errors import OptionError
-from kintune.hyperparameters import Hyperparameters, RateRange
+from kintune.base.errors import OptionError
+from kintune.runs.hyperparameters import Hyperparameters, RateRange
 from kintune.search import (
     Choices,
     Grid,

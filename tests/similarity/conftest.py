@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kintune.features import Features
-from kintune.prototypes import Prototypes
+from kintune.similarity.features import Features
+from kintune.similarity.prototypes import Prototypes
 
 
 def _cloud(rng, classes, dimensions=6):

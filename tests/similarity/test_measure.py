@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kintune.errors import DataError, IncomparableError
+from kintune.base.errors import DataError, IncomparableError
 from kintune.similarity import Similarity, domain_similarity, far_cost
 
 
@@ -54,7 +54,7 @@ def test_classes_far_from_everything_are_named(cloud, features_of, prototypes_of
 
 
 def test_far_is_what_few_classes_of_the_source_are():
-    from kintune.prototypes import Prototypes
+    from kintune.similarity.prototypes import Prototypes
 
     means = np.array([[1, 0], [1, 0.1], [-1, 0], [-1, -0.1]], np.float32)
     source = Prototypes(

@@ -1,6 +1,6 @@
 import pytest
 
-from kintune.errors import IncomparableError
+from kintune.base.errors import IncomparableError
 from kintune.similarity import Similarity, rank_sources
 
 

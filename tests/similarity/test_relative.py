@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kintune.errors import DataError
+from kintune.base.errors import DataError
 from kintune.similarity import (
     class_distance,
     domain_shift,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from kintune.prototypes import class_prototypes
 from kintune.similarity import bootstrap, domain_similarity, euclidean_costs, optimal_transport
+from kintune.similarity.prototypes import class_prototypes
 from kintune.similarity.resampling import interval_around
 
 

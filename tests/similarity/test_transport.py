@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment, linprog
 
-from kintune.errors import DataError, SolverError
+from kintune.base.errors import DataError, SolverError
 from kintune.similarity import earth_movers_distance, euclidean_costs, optimal_transport
 
 many = settings(max_examples=40, deadline=None)

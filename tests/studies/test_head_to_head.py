@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegressionCV
 from torch import nn
 
 from kintune.backbones import BackboneOverrides, load_backbone
-from kintune.datasets import load_dataset
-from kintune.features import extract_features
+from kintune.data import load_dataset
+from kintune.similarity.features import extract_features
 from kintune.training.steps import batch_bounds
 from studies.head_to_head import peers, plain_loop, run
 from studies.head_to_head.comparison import differences, interval, tables

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from kintune.features import Features
-from kintune.prototypes import class_prototypes
+from kintune.similarity.features import Features
+from kintune.similarity.prototypes import class_prototypes
 from studies.similarity import judgement
 from studies.similarity.measures import (
     MEASURES,

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
-from kintune.datasets import ImageDataset, load_dataset
-from kintune.hyperparameters import PAPER, Hyperparameters
+from kintune.data import ImageDataset, load_dataset
 from kintune.runs import RunConfig
+from kintune.runs.hyperparameters import PAPER, Hyperparameters
 
 MakeConfig = Callable[..., RunConfig]
 

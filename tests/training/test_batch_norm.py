@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from kintune.hyperparameters import bn_momentum_for
+from kintune.runs.hyperparameters import bn_momentum_for
 from kintune.training import fine_tune, load_model_folder
 from kintune.training.batch_norm import set_bn_momentum, train_mode
 from kintune.training.start import starting_network

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kintune.features import extract_features
+from kintune.similarity.features import extract_features
 from kintune.training import fine_tune, read_metrics
 
 DEVICE = "cuda"

@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from kintune.backbones import normalized
-from kintune.datasets.transforms import center_crops
-from kintune.errors import OptionError
+from kintune.base.errors import OptionError
+from kintune.data.transforms import center_crops
 from kintune.training import fine_tune, load_model_folder
 from kintune.training.batch_norm import measuring_mode
 from kintune.training.head_start import (

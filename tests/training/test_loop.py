@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from kintune.backbones import Backbone
-from kintune.datasets import ImageDataset
-from kintune.errors import OptionError
-from kintune.files import TEMPORARY
+from kintune.base.errors import OptionError
+from kintune.base.files import TEMPORARY
+from kintune.data import ImageDataset
 from kintune.runs import OUTPUT_MARK, RunConfig, RunResult, read_result
 from kintune.training import evaluate, evaluate_model_folder, fine_tune, load_model_folder, loop
 from kintune.training.checkpoint import NAME as CHECKPOINT
@@ -640,7 +640,7 @@ FORKS = """
 import os, sys
 from pathlib import Path
 from kintune.backbones import BackboneOverrides, load_backbone
-from kintune.datasets import load_dataset
+from kintune.data import load_dataset
 from kintune.runs import RunConfig
 from kintune.training import fine_tune, loop
 

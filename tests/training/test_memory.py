@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kintune.errors import is_out_of_memory
+from kintune.base.errors import is_out_of_memory
 from kintune.runs import read_result
 from kintune.training import evaluate, fine_tune, head_start, loop
 from kintune.training.memory import halved_micro_batch

@@ -1,6 +1,6 @@
 import pytest
 
-from kintune.errors import OptionError
+from kintune.base.errors import OptionError
 from kintune.training.metrics import EpochMetrics, read_metrics, write_metrics
 
 ROWS = [

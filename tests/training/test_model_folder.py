@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kintune.backbones import load_backbone, with_new_head
-from kintune.errors import ModelError
+from kintune.base.errors import ModelError
 from kintune.training import evaluate_model_folder, load_model_folder, write_model_folder
 
 CLASSES = ("cat", "dog", "eel")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kintune.hyperparameters import NEW_PART_DECAY, Hyperparameters, RegularizerName
+from kintune.runs.hyperparameters import NEW_PART_DECAY, Hyperparameters, RegularizerName
 from kintune.training.regularizers import L2, L2SP, Regularizer, regularizer_for
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kintune.errors import OptionError
+from kintune.base.errors import OptionError
 from kintune.runs import read_result
 from kintune.training import fine_tune
 from kintune.training.optimizers import NesterovSGD
@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from kintune.backbones import BackboneOverrides, load_backbone
-from kintune.datasets import load_dataset
+from kintune.data import load_dataset
 from kintune.runs import RunConfig
 from kintune.training import NesterovSGD, joined_replicas
 from kintune.training.start import starting_network
@@ -53,8 +53,8 @@ TRAIN = """
 import sys
 from pathlib import Path
 from kintune.backbones import BackboneOverrides, load_backbone
-from kintune.datasets import load_dataset
-from kintune.runners import run_guarded
+from kintune.data import load_dataset
+from kintune.executors import run_guarded
 from kintune.runs import RunConfig
 from kintune.training import joined_replicas
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from kintune.errors import OptionError
+from kintune.base.errors import OptionError
 from kintune.runs import OUTPUT_MARK
 from kintune.training.run_folder import claim, exclusive, note_environment, this_environment
 

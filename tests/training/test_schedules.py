@@ -1,6 +1,6 @@
 import pytest
 
-from kintune.hyperparameters import (
+from kintune.runs.hyperparameters import (
     APPENDIX_D_MILESTONES,
     SCRATCH_MILESTONES,
     SOURCE_MILESTONES,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kintune.backbones.heads import refuse_uncovered, require_three_channels, too_large
 from kintune.backbones.loaders import Loader, PocketLoader
-from kintune.errors import ModelError, is_out_of_memory, one_line
+from kintune.base.errors import ModelError, is_out_of_memory, one_line
 
 # What load_backbone decides by itself, or what would load other files than --weights.
 RESERVED_KWARGS = {

@@ -34,9 +34,9 @@ from kintune.backbones.weights import (
     with_names_of,
 )
 from kintune.backbones.weights_file import WeightsFile, is_weights_path, read_weights
-from kintune.errors import ModelError, OptionError
-from kintune.inputs import InputSpec
-from kintune.records import content_id
+from kintune.base.errors import ModelError, OptionError
+from kintune.base.records import content_id
+from kintune.runs.inputs import InputSpec
 
 POCKET_WEIGHTS = Path(__file__).parent / "pocket.safetensors"
 

@@ -18,8 +18,8 @@ from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
-from kintune.errors import ModelError, one_line
-from kintune.progress import announce
+from kintune.base.errors import ModelError, one_line
+from kintune.base.progress import announce
 
 REACHABLE_WITHIN_SECONDS = 4.0
 WITHOUT_A_NETWORK = (

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from kintune.errors import ModelError, OptionError, one_line
-from kintune.inputs import CropPct, ImageSize, InputSize, InputSpec, Interpolation, Mean, Std
-from kintune.records import Record, faults
+from kintune.base.errors import ModelError, OptionError, one_line
+from kintune.base.records import Record, faults
+from kintune.runs.inputs import CropPct, ImageSize, InputSize, InputSpec, Interpolation, Mean, Std
 
 INPUT_FIELDS = ("input_size", "mean", "std", "crop_pct", "interpolation")
 

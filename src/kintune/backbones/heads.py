@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from kintune.errors import ModelError, is_out_of_memory, one_line
-from kintune.inputs import InputSpec
+from kintune.base.errors import ModelError, is_out_of_memory, one_line
+from kintune.runs.inputs import InputSpec
 
 HEAD_STD = 0.01
 ATTENTION_PROJECTIONS = {"to_qkv", "q", "qk", "kv", "query", "q_proj", "in_proj"}

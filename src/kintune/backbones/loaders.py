@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from kintune.backbones.facts import WeightsFacts
 from kintune.backbones.pocket import POCKET_CLASSES, POCKET_IMAGE_SIZE, PocketNet
-from kintune.errors import ModelError
+from kintune.base.errors import ModelError
 
 
 class Loader(ABC):

@@ -22,7 +22,7 @@ from kintune.backbones.moments import (
     output_moments,
 )
 from kintune.backbones.residuals import carried_mean
-from kintune.errors import ModelError
+from kintune.base.errors import ModelError
 
 TOLERANCE = 1e-4
 

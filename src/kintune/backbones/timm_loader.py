@@ -13,7 +13,7 @@ from typing_extensions import override
 from kintune.backbones.downloads import hub_commit, hub_weights, url_weights
 from kintune.backbones.facts import WeightsFacts
 from kintune.backbones.loaders import Loader
-from kintune.errors import ModelError
+from kintune.base.errors import ModelError
 
 
 class TimmLoader(Loader):

@@ -10,7 +10,7 @@ from kintune.backbones.downloads import url_weights
 from kintune.backbones.facts import WeightsFacts
 from kintune.backbones.loaders import Loader
 from kintune.backbones.weights_file import read_weights
-from kintune.errors import ModelError
+from kintune.base.errors import ModelError
 
 
 class TorchvisionLoader(Loader):

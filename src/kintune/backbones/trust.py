@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kintune.backbones.backbone import Backbone
 from kintune.backbones.heads import penultimate_features
-from kintune.errors import ModelError
+from kintune.base.errors import ModelError
 
 MAX_BATCHES = 8
 """One alone strays, the more the smaller the images."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kintune.backbones.weights_file import WeightsFile
-from kintune.errors import ModelError
+from kintune.base.errors import ModelError
 
 WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """Parts that torch.compile, FSDP and activation checkpointing put into the names of tensors."""

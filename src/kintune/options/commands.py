@@ -6,10 +6,6 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import Field, field_validator
 
-from kintune import defaults
-from kintune.defaults import EngineName, RunnerName
-from kintune.hyperparameters import AugmentationName, RegularizerName
-from kintune.inputs import ImageSize
 from kintune.options.bounds import (
     BatchSize,
     Clusters,
@@ -42,6 +38,10 @@ from kintune.options.parts import (
     Texts,
     TrainingOptions,
 )
+from kintune.runs import defaults
+from kintune.runs.defaults import EngineName, RunnerName
+from kintune.runs.hyperparameters import AugmentationName, RegularizerName
+from kintune.runs.inputs import ImageSize
 
 
 class SimilarityOptions(ComputeOptions, InputOptions, ImageOptions):

@@ -6,18 +6,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from pydantic import Field, ValidationError, field_validator
 
-from kintune import defaults
-from kintune.defaults import PresetName
-from kintune.errors import OptionError
-from kintune.hyperparameters import (
-    AugmentationName,
-    BatchStatistics,
-    HeadStart,
-    RegularizerName,
-    ScheduleName,
-    UpdateConvention,
-)
-from kintune.inputs import ImageSize, Mean, Std
+from kintune.base.errors import OptionError
+from kintune.base.records import Record
 from kintune.options.bounds import (
     BatchSize,
     Count,
@@ -29,8 +19,17 @@ from kintune.options.bounds import (
     Threads,
     Warmup,
 )
-from kintune.records import Record
-from kintune.runs import Precision
+from kintune.runs import Precision, defaults
+from kintune.runs.defaults import PresetName
+from kintune.runs.hyperparameters import (
+    AugmentationName,
+    BatchStatistics,
+    HeadStart,
+    RegularizerName,
+    ScheduleName,
+    UpdateConvention,
+)
+from kintune.runs.inputs import ImageSize, Mean, Std
 
 Positional = tyro.conf.Positional
 Flag = tyro.conf.FlagCreatePairsOff[bool]

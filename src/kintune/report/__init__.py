@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kintune.files import write_atomically
+from kintune.base.files import write_atomically
 from kintune.report.page import render_page
 from kintune.report.reading import read_output
 

@@ -9,7 +9,7 @@ from itertools import islice
 
 from PIL import Image, ImageOps
 
-from kintune.datasets.decode import ImageScale, decode_file
+from kintune.data.decode import ImageScale, decode_file
 from kintune.report.parts import Evaluation
 
 _SIDE = 112

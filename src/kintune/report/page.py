@@ -9,7 +9,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kintune.progress import printable
+from kintune.base.progress import printable
 from kintune.report import classes, confusion, curves, rates, trace, wording
 from kintune.report.images import Gallery, Sample
 from kintune.report.parts import (
@@ -21,7 +21,7 @@ from kintune.report.parts import (
     Summary,
 )
 from kintune.report.reading import Output
-from kintune.setting_text import RECIPE_NAMES, describe_fields, field_name
+from kintune.runs.setting_text import RECIPE_NAMES, describe_fields, field_name
 
 _RIGHT, _WRONG, _PAIRS = 12, 24, 12
 _PICTURED_CLASSES, _PICTURES, _NEIGHBORS = 8, 3, 3

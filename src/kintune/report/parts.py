@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from kintune.hyperparameters import Hyperparameters
-from kintune.records import Record
+from kintune.base.records import Record
+from kintune.runs.hyperparameters import Hyperparameters
 
 
 class Part(Record):

@@ -8,7 +8,7 @@ from kintune.report.axes import Frame, Scale, log_scale, padded_scale
 from kintune.report.parts import RateRange, Recommendation, Run
 from kintune.report.reading import UNFINISHED, Output
 from kintune.report.wording import counted, number, percent
-from kintune.setting_text import describe_fields
+from kintune.runs.setting_text import describe_fields
 
 WIDTHS = (800, 350)
 """Pixels of a figure on a wide and on a narrow screen: text keeps its size on both."""

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from kintune.errors import OptionError
-from kintune.files import read_regular
-from kintune.records import faults
+from kintune.base.errors import OptionError
+from kintune.base.files import read_regular
+from kintune.base.records import faults
 from kintune.report.parts import (
     Configuration,
     EpochMetrics,
@@ -20,7 +20,7 @@ from kintune.report.parts import (
     Similarity,
     Summary,
 )
-from kintune.setting_text import differing_fields
+from kintune.runs.setting_text import differing_fields
 from kintune.training.metrics import csv_rows, damaged
 
 UNFINISHED = "unfinished"

@@ -14,12 +14,12 @@ from functools import cached_property
 
 import numpy as np
 
-from kintune.hyperparameters import outward_step
+from kintune.runs.hyperparameters import outward_step
+from kintune.runs.setting_text import difference
 from kintune.search.choice import difference_error
 from kintune.search.history import WORTH, History, Observation, Proposal, from_widest_gap, is_new
 from kintune.search.space import Point, SearchSpace
 from kintune.search.surrogate import Floats, Surrogate, fit_surrogate
-from kintune.setting_text import difference
 
 MIN_GAP = 0.08
 """Decades: two rates nearer than this count as the same."""

@@ -1,6 +1,6 @@
 """The engines by name. A new one is added here, and tested from then on."""
 
-from kintune.defaults import EngineName
+from kintune.runs.defaults import EngineName
 from kintune.search.bracket import Bracket
 from kintune.search.history import SearchEngine
 from kintune.search.optuna_engines import GpEngine, TpeEngine

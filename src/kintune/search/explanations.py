@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from kintune.runs.setting_text import difference
 from kintune.search.choice import difference_error
 from kintune.search.trials import Trial
-from kintune.setting_text import difference
 
 
 def explain_outcomes(

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kintune.errors import OptionError
-from kintune.hyperparameters import (
+from kintune.base.errors import OptionError
+from kintune.base.records import Record
+from kintune.runs.hyperparameters import (
     APPENDIX_D_DECAYS,
     APPENDIX_D_LRS,
     SCRATCH_MILESTONES,
@@ -12,7 +13,6 @@ from kintune.hyperparameters import (
     RegularizerName,
     appendix_d,
 )
-from kintune.records import Record
 from kintune.search.space import rounded_to_identity
 
 

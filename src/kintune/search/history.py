@@ -13,7 +13,7 @@ from typing import Protocol
 
 from pydantic import Field
 
-from kintune.records import Record
+from kintune.base.records import Record
 from kintune.search.choice import Mistakes
 from kintune.search.space import Point, SearchSpace
 

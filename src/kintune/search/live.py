@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from kintune.progress import Display
+from kintune.base.progress import Display
+from kintune.runs.setting_text import describe_fields, differing_fields
 from kintune.search.search import Watcher
 from kintune.search.trials import Trial
-from kintune.setting_text import describe_fields, differing_fields
 
 
 def live_table(display: Display | None) -> tuple[Watcher, ...]:

@@ -1,7 +1,7 @@
 """`recipes`: run what the recipe model expects most of, given the references and the runs so far.
 
 A variant of the space is a recipe (batch statistics, augmentation and what else is chosen), each
-with a curve of error against the effective rate. `kintune.recipe_model` has a joint distribution
+with a curve of error against the effective rate. `kintune.recommend.model` has a joint distribution
 over all of them, which the runs of the search sharpen: the first proposal is the recommendation, a
 further one is where the error is expected to fall most below that of the best run (expected
 improvement), of another recipe or at another rate of the same one.
@@ -9,7 +9,7 @@ improvement), of another recipe or at another rate of the same one.
 
 import numpy as np
 
-from kintune.recipe_model import (
+from kintune.recommend.model import (
     Floats,
     RecipeModel,
     RecipePoint,
@@ -17,7 +17,7 @@ from kintune.recipe_model import (
     RecipeTask,
     grid_of_rates,
 )
-from kintune.reference import load_recipe_references, recipe_deviations
+from kintune.recommend.references import load_recipe_references, recipe_deviations
 from kintune.search.bracket import Bracket
 from kintune.search.history import WORTH, History, Observation, Proposal, is_new
 from kintune.search.space import Point, SearchSpace

@@ -8,15 +8,15 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from kintune.defaults import EngineName
-from kintune.progress import announce
-from kintune.records import Record
-from kintune.runners import LearningCurve, Runner, StopRule
+from kintune.base.progress import announce
+from kintune.base.records import Record
+from kintune.executors import LearningCurve, Runner, StopRule
 from kintune.runs import RunConfig, RunResult
+from kintune.runs.defaults import EngineName
+from kintune.runs.setting_text import describe_setting, differing_fields
 from kintune.search.engines import ENGINES
 from kintune.search.history import WORTH
 from kintune.search.trials import Asked, Trial, TrialStore, history_of
-from kintune.setting_text import describe_setting, differing_fields
 from kintune.training import EpochMetrics, read_metrics, replicas
 
 _WAIT: Final = "wait"

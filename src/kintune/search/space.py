@@ -11,15 +11,15 @@ from typing import Any
 
 from pydantic import Field
 
-from kintune.hyperparameters import (
+from kintune.base.records import Record
+from kintune.recommend.model import RecipeTask
+from kintune.runs.hyperparameters import (
     AugmentationName,
     Hyperparameters,
     RateRange,
     RegularizerName,
     lr_for,
 )
-from kintune.recipe_model import RecipeTask
-from kintune.records import Record
 
 LOWEST, HIGHEST = 1e-4, 10.0
 """Effective learning rates of the paper's grid (section 3.1): where a search without a

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kintune.files import locked
-from kintune.progress import announce
+from kintune.base.files import locked
+from kintune.base.progress import announce
 from kintune.search.space import SearchSpace
 from kintune.search.trials import Trial
 

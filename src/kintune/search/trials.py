@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from kintune.files import is_temporary
-from kintune.hyperparameters import Hyperparameters
-from kintune.progress import announce
-from kintune.records import Record
+from kintune.base.files import is_temporary
+from kintune.base.progress import announce
+from kintune.base.records import Record
 from kintune.runs import RunConfig, RunResult, read_result, write_json
+from kintune.runs.hyperparameters import Hyperparameters
 from kintune.search.choice import Mistakes
 from kintune.search.history import History, Observation, Proposal
 from kintune.search.space import Point, SearchSpace

@@ -5,9 +5,9 @@ from typing import cast
 
 import numpy as np
 
-from kintune.arrays import CostArray
-from kintune.prototypes import Prototypes
-from kintune.records import Record
+from kintune.base.arrays import CostArray
+from kintune.base.records import Record
+from kintune.similarity.prototypes import Prototypes
 from kintune.similarity.relative import class_costs, directions, source_center
 from kintune.similarity.transport import TransportPlan
 

@@ -5,11 +5,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from kintune.defaults import GAMMA
-from kintune.errors import DataError, IncomparableError
-from kintune.features import Features
-from kintune.prototypes import Prototypes, class_prototypes
-from kintune.records import Record
+from kintune.base.errors import DataError, IncomparableError
+from kintune.base.records import Record
+from kintune.runs.defaults import GAMMA
 from kintune.similarity.explanation import (
     Flow,
     Neighbor,
@@ -17,6 +15,8 @@ from kintune.similarity.explanation import (
     nearest_source_classes,
     transport_flows,
 )
+from kintune.similarity.features import Features
+from kintune.similarity.prototypes import Prototypes, class_prototypes
 from kintune.similarity.relative import (
     class_distance,
     domain_shift,

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-from kintune.errors import IncomparableError
-from kintune.records import Record
+from kintune.base.errors import IncomparableError
+from kintune.base.records import Record
 from kintune.similarity.measure import Similarity
 
 RankedBy = Literal["relative_distance", "distance"]

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from kintune.arrays import (
+from kintune.base.arrays import (
     CenterArray,
     CostArray,
     DirectionArray,
     MeanArray,
 )
-from kintune.errors import DataError
-from kintune.prototypes import Prototypes
+from kintune.base.errors import DataError
+from kintune.similarity.prototypes import Prototypes
 
 SHIFT_WEIGHT = 0.5
 """Share of the domain's shift in the relative distance: see `docs/studies/similarity.md`."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kintune.arrays import CostArray, DrawArray, DrawnOffsets, UnitArray
-from kintune.features import Features
-from kintune.prototypes import Prototypes, class_prototypes
+from kintune.base.arrays import CostArray, DrawArray, DrawnOffsets, UnitArray
+from kintune.similarity.features import Features
+from kintune.similarity.prototypes import Prototypes, class_prototypes
 from kintune.similarity.relative import (
     SHIFT_WEIGHT,
     directions,

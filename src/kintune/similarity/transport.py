@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from kintune.arrays import CostArray, SourceMeans, SourceWeights, TargetMeans, TargetWeights
-from kintune.errors import DataError, SolverError
-from kintune.prototypes import Prototypes
+from kintune.base.arrays import CostArray, SourceMeans, SourceWeights, TargetMeans, TargetWeights
+from kintune.base.errors import DataError, SolverError
+from kintune.similarity.prototypes import Prototypes
 
 MAX_PIVOTS = 1_000_000_000
 RELATIVE_GAP = 1e-9

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from kintune.hyperparameters import Hyperparameters, RateRange
+from kintune.runs.hyperparameters import Hyperparameters, RateRange
 from kintune.search import Choices, History, Observation, Point, Proposal, SearchEngine, SearchSpace
 
 PRIOR = RateRange(low=0.02, best=0.1, high=0.5)

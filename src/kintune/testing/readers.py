@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kintune.datasets import SPLITS, absolute_source, check_dataset
-from kintune.datasets.catalog import list_images
+from kintune.data import SPLITS, absolute_source, check_dataset
+from kintune.data.catalog import list_images
 
 
 class ReaderSuite:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from kintune.runners import Runner
+from kintune.executors import Runner
 from kintune.runs import RunConfig, RunResult, RunStore
 
 

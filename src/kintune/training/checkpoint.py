@@ -16,10 +16,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from kintune.backbones import tensors_sha256
-from kintune.errors import OptionError, one_line
-from kintune.files import write_atomically
-from kintune.progress import announce
-from kintune.records import Record
+from kintune.base.errors import OptionError, one_line
+from kintune.base.files import write_atomically
+from kintune.base.progress import announce
+from kintune.base.records import Record
 from kintune.training.optimizers import NesterovSGD
 from kintune.training.replicas import replicas
 

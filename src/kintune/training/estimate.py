@@ -7,8 +7,8 @@ from itertools import chain, count, islice
 import torch
 
 from kintune.backbones import Backbone
-from kintune.datasets import ImageDataset
-from kintune.errors import is_out_of_memory
+from kintune.base.errors import is_out_of_memory
+from kintune.data import ImageDataset
 from kintune.runs import RunConfig
 from kintune.training.batch_norm import train_mode
 from kintune.training.head_start import head_start_images

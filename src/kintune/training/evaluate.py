@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kintune.arrays import IndexArray, LabelArray
 from kintune.backbones import normalized
-from kintune.datasets import ImageDataset, Split
-from kintune.datasets.transforms import center_crops
-from kintune.errors import is_out_of_memory
-from kintune.inputs import InputSpec
+from kintune.base.arrays import IndexArray, LabelArray
+from kintune.base.errors import is_out_of_memory
+from kintune.data import ImageDataset, Split
+from kintune.data.transforms import center_crops
+from kintune.runs.inputs import InputSpec
 
 BATCH_SIZE = 128
 

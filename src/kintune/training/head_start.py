@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kintune.arrays import IndexArray, LabelArray
 from kintune.backbones import Backbone, normalized, penultimate_features
-from kintune.datasets import ImageDataset
-from kintune.datasets.transforms import center_crops, shuffled
+from kintune.base.arrays import IndexArray, LabelArray
+from kintune.data import ImageDataset
+from kintune.data.transforms import center_crops, shuffled
 from kintune.runs import RunConfig
 from kintune.training.batch_norm import measuring_mode
 from kintune.training.replicas import replicas

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from kintune.datasets import ImageDataset
-from kintune.hyperparameters import effective_lr
-from kintune.progress import progress_bar
+from kintune.base.progress import progress_bar
+from kintune.data import ImageDataset
 from kintune.runs import RunConfig
+from kintune.runs.hyperparameters import effective_lr
 from kintune.training.batch_norm import train_mode
 from kintune.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from kintune.training.evaluate import Evaluation, evaluate

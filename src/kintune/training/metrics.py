@@ -7,9 +7,9 @@ from pathlib import Path
 from pydantic import ValidationError
 from torch.utils.tensorboard import SummaryWriter
 
-from kintune.errors import OptionError
-from kintune.files import read_regular, write_atomically
-from kintune.records import Record, faults
+from kintune.base.errors import OptionError
+from kintune.base.files import read_regular, write_atomically
+from kintune.base.records import Record, faults
 
 NAME = "metrics.csv"
 

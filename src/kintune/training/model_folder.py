@@ -15,11 +15,11 @@ from safetensors.torch import save
 from torch import nn
 
 from kintune.backbones import Backbone, WeightsFacts, load_backbone, sidecar_facts
-from kintune.datasets import ImageDataset, Split
-from kintune.errors import ModelError
-from kintune.files import write_atomically
-from kintune.inputs import InputSpec
+from kintune.base.errors import ModelError
+from kintune.base.files import write_atomically
+from kintune.data import ImageDataset, Split
 from kintune.runs import write_json
+from kintune.runs.inputs import InputSpec
 from kintune.training.evaluate import Evaluation, evaluate
 from kintune.training.run_folder import versions
 

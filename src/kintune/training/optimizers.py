@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from kintune.hyperparameters import UpdateConvention
+from kintune.runs.hyperparameters import UpdateConvention
 from kintune.training.regularizers import L2, Regularizer
 
 

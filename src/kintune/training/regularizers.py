@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from kintune.hyperparameters import Hyperparameters
+from kintune.runs.hyperparameters import Hyperparameters
 
 
 class Regularizer(Protocol):

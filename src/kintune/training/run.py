@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from kintune.backbones import Backbone
-from kintune.datasets import ImageDataset
-from kintune.errors import is_out_of_memory
-from kintune.progress import announce
+from kintune.base.errors import is_out_of_memory
+from kintune.base.progress import announce
+from kintune.data import ImageDataset
 from kintune.runs import RunConfig, RunResult, read_result, result_without_errors, write_json
 from kintune.training.checkpoint import TrainingState, remove_checkpoint
 from kintune.training.evaluate import Evaluation

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from kintune.backbones import Backbone
-from kintune.datasets import ImageDataset
-from kintune.errors import OptionError
-from kintune.files import locked, remove_temporaries
-from kintune.progress import announce
-from kintune.records import Record, differences
+from kintune.base.errors import OptionError
+from kintune.base.files import locked, remove_temporaries
+from kintune.base.progress import announce
+from kintune.base.records import Record, differences
+from kintune.data import ImageDataset
 from kintune.runs import RunConfig, foreign_result, mark_output, write_json
 from kintune.training.replicas import replicas
 

@@ -2,7 +2,7 @@
 
 import math
 
-from kintune.hyperparameters import Hyperparameters
+from kintune.runs.hyperparameters import Hyperparameters
 
 _ROUNDING = 1e-9
 

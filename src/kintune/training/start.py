@@ -11,11 +11,11 @@ from pydantic import JsonValue
 from torch import nn
 
 from kintune.backbones import Backbone, randomly_initialized, with_new_head
-from kintune.datasets import ImageDataset
-from kintune.errors import OptionError
-from kintune.hyperparameters import Hyperparameters
-from kintune.inputs import InputSpec
+from kintune.base.errors import OptionError
+from kintune.data import ImageDataset
 from kintune.runs import RunConfig, device_kind
+from kintune.runs.hyperparameters import Hyperparameters
+from kintune.runs.inputs import InputSpec
 from kintune.training.batch_norm import set_bn_momentum
 from kintune.training.checkpoint import TrainingState
 from kintune.training.head_start import start_head

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kintune.arrays import IndexArray
 from kintune.backbones import normalized
-from kintune.datasets import ImageDataset
-from kintune.datasets.prefetch import prefetch
-from kintune.datasets.transforms import (
+from kintune.base.arrays import IndexArray
+from kintune.data import ImageDataset
+from kintune.data.prefetch import prefetch
+from kintune.data.transforms import (
     crop_threads,
     epoch_draws,
     random_crops,

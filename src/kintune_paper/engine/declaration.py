@@ -11,8 +11,8 @@ from functools import cached_property
 from itertools import product
 from typing import Any, Literal
 
-from kintune.hyperparameters import Hyperparameters
-from kintune.records import content_id
+from kintune.base.records import content_id
+from kintune.runs.hyperparameters import Hyperparameters
 from kintune_paper.context import NetworkFile
 
 ProtocolName = Literal["small", "paper"]

@@ -1,6 +1,6 @@
 """Whether the sets and networks that missing runs need are there: asked before anything runs."""
 
-from kintune.errors import DataError
+from kintune.base.errors import DataError
 from kintune_paper.engine.declaration import DeclaredRun, Measurement
 from kintune_paper.engine.known import missing
 from kintune_paper.engine.sources import making_run

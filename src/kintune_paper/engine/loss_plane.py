@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kintune.backbones import normalized
-from kintune.datasets.transforms import center_crops
-from kintune.runners.local import run_guarded
+from kintune.data.transforms import center_crops
+from kintune.executors.local import run_guarded
 from kintune.runs import device_kind
 from kintune.training.start import starting_network
 from kintune.training.steps import labels_of

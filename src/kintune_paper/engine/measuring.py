@@ -10,19 +10,19 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from kintune.backbones import Backbone
-from kintune.datasets import ImageDataset, load_unsplit
-from kintune.errors import DataError
-from kintune.features import extract_features
-from kintune.files import locked
-from kintune.prototypes import (
+from kintune.base.errors import DataError
+from kintune.base.files import locked
+from kintune.base.records import Record
+from kintune.data import ImageDataset, load_unsplit
+from kintune.runs import write_json
+from kintune.similarity import domain_similarity
+from kintune.similarity.features import extract_features
+from kintune.similarity.prototypes import (
     Prototypes,
     SourceSpec,
     head_prototypes,
     source_prototypes,
 )
-from kintune.records import Record
-from kintune.runs import write_json
-from kintune.similarity import domain_similarity
 from kintune.training import evaluate
 from kintune_paper.context import StudyContext, StudyTask
 from kintune_paper.engine.declaration import (

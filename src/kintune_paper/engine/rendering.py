@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kintune.files import write_atomically
+from kintune.base.files import write_atomically
 from kintune.report.charts import Chart, PanelChart, Series, Surface, drawn
 from kintune.report.drawing import as_png, as_svg
 from kintune.report.grids import Grid, as_csv, as_markdown

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from kintune.records import Record
+from kintune.base.records import Record
 
 
 class ExperimentState(Record):

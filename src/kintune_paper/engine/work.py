@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from kintune.backbones import Backbone
-from kintune.datasets import ImageDataset
-from kintune.progress import announce
+from kintune.base.progress import announce
+from kintune.data import ImageDataset
 from kintune.runs import RunConfig
 from kintune.training import batch_bounds, replicas, start_of
 from kintune_paper.context import StudyContext, StudyTask, run_task

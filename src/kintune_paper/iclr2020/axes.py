@@ -1,6 +1,6 @@
 """Grids that several experiments share: the same runs in another table or figure."""
 
-from kintune.defaults import WEIGHT_DECAY
+from kintune.runs.defaults import WEIGHT_DECAY
 from kintune_paper.engine.declaration import (
     Cell,
     CellKind,

@@ -10,7 +10,7 @@ from itertools import permutations
 from statistics import mean
 from typing import Literal
 
-from kintune.records import Record
+from kintune.base.records import Record
 from kintune_paper.curves import MIN_RATES, RunError, error_curve
 from kintune_paper.engine.declaration import (
     CellKind,

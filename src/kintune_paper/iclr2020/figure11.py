@@ -6,7 +6,7 @@ Cost: nothing beyond Table 6. The paper printed curves on Dogs, Aircrafts and Fl
 augmentation is slower to learn, overfits Dogs at momentum 0.9 and does not at 0.
 """
 
-from kintune.hyperparameters import AugmentationName
+from kintune.runs.hyperparameters import AugmentationName
 from kintune_paper.engine.declaration import Experiment, Figure, Line, Panel, Protocol
 from kintune_paper.iclr2020.axes import LEARNING_CURVES, core
 from kintune_paper.iclr2020.protocols import MOMENTA

@@ -8,7 +8,7 @@ start and the ends of training with momentum 0.9 and 0 at learning rate 0.01, fo
 set.
 """
 
-from kintune.defaults import USUAL_LR
+from kintune.runs.defaults import USUAL_LR
 from kintune_paper.engine.declaration import (
     Experiment,
     Figure,

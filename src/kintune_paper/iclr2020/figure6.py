@@ -6,7 +6,7 @@ Cost: nothing beyond Table 5. The paper printed the best settings in its legends
 weights, L2-SP holds them, and on Dogs both terms first grow.
 """
 
-from kintune.hyperparameters import RegularizerName
+from kintune.runs.hyperparameters import RegularizerName
 from kintune_paper.engine.declaration import Experiment, Figure, Line, Panel, Protocol
 from kintune_paper.iclr2020.axes import core
 from kintune_paper.iclr2020.table5 import searched

@@ -18,8 +18,8 @@ What 180 steps change, and so what differs here beyond sizes:
 from collections.abc import Mapping
 from dataclasses import replace
 
-from kintune.defaults import MOMENTUM, USUAL_LR, WEIGHT_DECAY
-from kintune.hyperparameters import SCRATCH_MILESTONES, SOURCE_MILESTONES, Hyperparameters
+from kintune.runs.defaults import MOMENTUM, USUAL_LR, WEIGHT_DECAY
+from kintune.runs.hyperparameters import SCRATCH_MILESTONES, SOURCE_MILESTONES, Hyperparameters
 from kintune_paper.context import NetworkFile
 from kintune_paper.engine.declaration import (
     DeclaredRun,

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import ConfigDict, model_validator
 
-from kintune.records import Record
+from kintune.base.records import Record
 
 FILE = Path(__file__).parent / "published.toml"
 Value = str | int | float

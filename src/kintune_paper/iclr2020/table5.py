@@ -7,7 +7,7 @@ printed, beside quoted results of Li et al. (2018): L2-SP better on Dogs, hardly
 Aircrafts worse.
 """
 
-from kintune.hyperparameters import (
+from kintune.runs.hyperparameters import (
     APPENDIX_D_DECAYS,
     APPENDIX_D_LRS,
     APPENDIX_D_MILESTONES,

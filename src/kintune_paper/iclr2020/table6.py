@@ -7,7 +7,7 @@ without momentum random resized crops no longer overfit Dogs and Caltech; random
 larger rate.
 """
 
-from kintune.hyperparameters import AugmentationName
+from kintune.runs.hyperparameters import AugmentationName
 from kintune_paper.engine.declaration import Experiment, Protocol, Row, Table
 from kintune_paper.iclr2020.axes import core, error_row
 from kintune_paper.iclr2020.protocols import MOMENTA

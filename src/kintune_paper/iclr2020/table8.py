@@ -8,7 +8,7 @@ weights looks far behind; after a search the gaps close on Cars and Aircrafts.
 
 from collections.abc import Callable
 
-from kintune.defaults import MOMENTUM, USUAL_LR, WEIGHT_DECAY
+from kintune.runs.defaults import MOMENTUM, USUAL_LR, WEIGHT_DECAY
 from kintune_paper.engine.declaration import (
     Cell,
     Choice,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kintune.base.errors import DataError, KintuneError
 from kintune.cli import COMMANDS
-from kintune.errors import DataError, KintuneError
 from kintune.options import ReproduceOptions
 from kintune_paper import context as study_context
 from kintune_paper.context import NetworkFile, StudyContext

@@ -1,0 +1,1 @@
+"""What every package needs: records, errors, files, progress, how the process uses the machine."""

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from kintune.cli.commands import COMMANDS, main
+
+__all__ = ["COMMANDS", "main"]

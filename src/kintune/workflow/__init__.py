@@ -1,0 +1,1 @@
+"""From a folder of images and a network to a fine-tuned model; `pipeline` has the order."""
