@@ -155,7 +155,7 @@ def _floor_lines(errors: Errors, name: str, places: set[Place]) -> list[str]:
     behind = {place: errors[name][place] - min(e[place] for e in floor) for place in places}
     missed = {place: value for place, value in behind.items() if value > POINT}
     places_text = "; ".join(
-        f"{network} on {name_of_set} by {value:.1f}"
+        f"{network} on {name_of_set} by {value:.2f}"
         for (network, name_of_set), value in sorted(missed.items(), key=lambda item: -item[1])
     )
     text = f"missed by {name} in {len(missed)} of {len(places)}: {places_text}" if missed else name

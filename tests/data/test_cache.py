@@ -83,6 +83,24 @@ def test_images_too_large_to_keep_are_decoded_on_use(paths, monkeypatch, capsys,
         few[0]
 
 
+def test_their_size_is_estimated_before_all_are_written(paths, cache, monkeypatch):
+    scale = ImageScale(200, "bilinear")  # 144,000 bytes an image, more than a buffer holds
+    monkeypatch.setattr(cache_module, "MAX_BYTES", 3 * 144_000)
+    monkeypatch.setattr(cache_module, "_EXPECTED_FROM", 1)
+    written = []
+
+    def watched(work, files, description):
+        for path in files:
+            yield work(path)
+            written.extend(file.stat().st_size for file in cache.rglob("pixels.bin"))
+
+    monkeypatch.setattr(cache_module, "in_threads", watched)
+    assert cached_images(paths, scale).images.pixels.nbytes == 0
+    assert len(written) == 5
+    assert max(written[:1]) > 100_000  # one image tells little
+    assert max(written[1:]) == 0
+
+
 def test_a_changed_file_is_never_served_stale(paths, pixels_of):
     before = cached_images(paths, SCALE)
     path = Path(paths[1])

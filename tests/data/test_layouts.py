@@ -150,9 +150,9 @@ def test_formats_that_are_not_read_are_named(layout):
     for name in ("b/IMG_1.HEIC", "a/notes.txt", "README.md"):
         (root / name).touch()
     notes = "; ".join(list_images(root).notes)
-    assert "ignored 1 files in formats that Kintune does not read (.heic 1)" in notes
+    assert "ignored 1 image file that Kintune does not read (.heic 1)" in notes
     assert f"for example {root}/b/IMG_1.HEIC" in notes
-    assert "ignored 2 files that are not images (" in notes
+    assert "ignored 2 non-image files (" in notes
 
 
 def test_links_are_followed_but_not_in_circles(layout, tmp_path_factory):

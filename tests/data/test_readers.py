@@ -73,7 +73,7 @@ def test_other_files_are_counted_and_named(tmp_path, write_images):
     for name in ("a/notes.txt", "b/more.TXT", "b/README"):
         (tmp_path / name).touch()
     notes = " ".join(read_folder(str(tmp_path)).notes)
-    assert "ignored 3 files that are not images (.txt 2, no extension 1)" in notes
+    assert "ignored 3 non-image files (.txt 2, no extension 1)" in notes
     assert f"ignored 2 images in {tmp_path} that are in no class folder" in notes
 
 
@@ -122,7 +122,7 @@ def test_a_flat_folder_is_unlabelled_and_only_to_be_measured(tmp_path, write_ima
     assert not listing.is_labeled
     assert [Path(entry.path).name for entry in listing.entries] == ["0.png", "1.png", "2.png"]
     assert {entry.split for entry in listing.entries} == {"train"}
-    assert "ignored 1 files" in listing.notes[0]
+    assert "ignored 1 non-image file (" in listing.notes[0]
     with pytest.raises(DataError, match="3 images but no class folders"):
         list_images(tmp_path / "flat")
 

@@ -254,7 +254,7 @@ def test_goals_that_are_met():
 
 def test_goals_that_are_missed_say_where_and_by_how_much():
     lines = goals_of(ours=(0.1, 0.2, 0.45), lp_ft=(0.2, 0.3, 0.1), probe=(0.2, 0.2, 0.4))
-    assert lines[0].endswith("missed by kintune-1 in 1 of 3: pocket on dogs by 35.0")
+    assert lines[0].endswith("missed by kintune-1 in 1 of 3: pocket on dogs by 35.00")
     assert "worst pocket on dogs, +35.0" in lines[1]
     assert lines[1].startswith("- (2) **missed**")
     assert lines[2].startswith("- (3) **missed**: kintune-1 errs on 25.0 %, 5.0 more")

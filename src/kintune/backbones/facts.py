@@ -199,7 +199,7 @@ class MergedFacts:
         )
 
     def pretraining_size(self) -> int:
-        """Side of the images of the pretraining, pixels: what the flags say is left out."""
+        """Image side in the pretraining, pixels; flags do not change it."""
         return MergedFacts(self.sources[1:]).value("input_size")[1]
 
     def notes(self) -> tuple[str, ...]:

@@ -50,11 +50,12 @@ _LAYOUT = 3
 """Version of the layout of an entry; raise it when older ones cannot be read."""
 _PIXELS = "pixels.bin"
 MAX_BYTES = 100 * 10**9
-"""Pixels of an entry. Larger sets, such as Places365 at 256 pixels (470 GB), are decoded on use."""
+"""Bytes of pixels in one entry, at most. The files of larger sets, such as Places365 at 256 pixels
+(470 GB), are decoded on use."""
 MAX_SHARE = 0.5
-"""The same, as a share of the free space of the disk."""
+"""The same limit as a share of the disk's free space."""
 _EXPECTED_FROM = 500
-"""Images that tell how large all will be."""
+"""Images after which the size of all is estimated."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,11 @@ def _cached_images(paths: Sequence[str], scale: ImageScale, verify_all: bool) ->
     size = megabytes(cached.images.pixels.nbytes)
     announce(f"- decoded {len(paths):,} images, {size} in {entry}")
     if isinstance(cached.images, ImagesOnDemand):
-        most = megabytes(_most_bytes(entry.parent))
+        limit = megabytes(_max_bytes(entry.parent))
         announce(
-            f"- All images decoded take more than {most}, the most that is kept on this disk: they "
-            "are decoded anew in each epoch. To keep them, set KINTUNE_CACHE to a folder on a "
-            "larger disk."
+            f"- The decoded images take more than {limit}, the limit of the cache on this disk, "
+            "and are decoded anew in each epoch. Set KINTUNE_CACHE to a folder on a disk with more "
+            "free space to keep up to 100 GB."
         )
     return cached
 
@@ -206,7 +207,7 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
     unreadable: dict[int, str] = {}
     value_ranges: dict[int, str] = {}
     decode = functools.partial(decode_file, scale=scale)
-    most, has_pixels = _most_bytes(folder), True
+    max_bytes, has_pixels = _max_bytes(folder), True
     with (folder / _PIXELS).open("wb") as blob:
         for index, decoded in enumerate(in_threads(decode, paths, "decoding images")):
             sha256[index] = np.frombuffer(decoded.sha256, np.uint8)
@@ -216,9 +217,9 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
             pixel_sha256[index] = np.frombuffer(decoded.pixel_sha256, np.uint8)
             sizes[index] = decoded.pixels.shape[:2]
             size = blob.tell() + decoded.pixels.nbytes
-            # Said early, before a hundred gigabytes are written in vain.
+            # Estimated early, before a hundred gigabytes are written in vain.
             expected = size / (index + 1) * len(paths) if index >= _EXPECTED_FROM else size
-            if has_pixels and expected > most:
+            if has_pixels and expected > max_bytes:
                 has_pixels = False
                 blob.seek(0)
                 blob.truncate()
@@ -247,7 +248,7 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
 
 
-def _most_bytes(folder: Path) -> int:
+def _max_bytes(folder: Path) -> int:
     return min(MAX_BYTES, int(MAX_SHARE * shutil.disk_usage(folder).free))
 
 

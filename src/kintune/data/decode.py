@@ -130,14 +130,15 @@ class ImagesOnDemand(DecodedImages):
     scale: ImageScale
 
     def __getitem__(self, index: int) -> ImageArray:
-        """Image i, as `decode_file` reads it now.
+        """Image i, uint8 RGB (height, width, 3), as `decode_file` reads it now.
+
+        Called in several threads, so Pillow's warnings are not silenced: Python's filters belong to
+        the process.
 
         Raises:
             DataError: the file is not as it was when all were read.
         """
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            decoded = decode_file(self.paths[index], self.scale)
+        decoded = decode_file(self.paths[index], self.scale)
         if decoded.pixels is None:
             raise DataError(f"{self.paths[index]}: {decoded.reason}; it was read before.")
         if decoded.pixels.shape[:2] != tuple(self.sizes[index]):

@@ -101,8 +101,8 @@ class Walk:
         unread = {ext: n for ext, n in self.others.items() if ext in OTHER_IMAGE_EXTENSIONS}
         plain = {ext: n for ext, n in self.others.items() if ext not in unread}
         parts = [
-            _passed_over(plain, "that are not images", self.first_other),
-            _passed_over(unread, "in formats that Kintune does not read", self.first_other),
+            _passed_over(plain, "non-image file", self.first_other),
+            _passed_over(unread, "image file that Kintune does not read", self.first_other),
             _named("passed over what Kintune wrote", self.outputs, self.root),
             _named("passed over links to a folder that holds them", self.loops, self.root),
         ]
@@ -221,9 +221,9 @@ def _passed_over(counts: dict[str, int], kind: str, first: dict[str, str]) -> st
         return ""
     common = sorted(counts.items(), key=lambda item: -item[1])
     listed = ", ".join(f"{extension} {count}" for extension, count in common[:MAX_SHOWN])
-    return (
-        f"ignored {sum(counts.values())} files {kind} ({listed}), for example {first[common[0][0]]}"
-    )
+    total = sum(counts.values())
+    kinds = kind if total == 1 else kind.replace("file", "files", 1)
+    return f"ignored {total} {kinds} ({listed}), for example {first[common[0][0]]}"
 
 
 def _named(what: str, paths: list[str], root: Path) -> str:
