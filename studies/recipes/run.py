@@ -312,7 +312,7 @@ def _reference(group: Sequence[dict[str, Any]], known: dict[str, Any]) -> Recipe
     return RecipeReference(
         task=RecipeTask(
             network=known["weights_sha256"],
-            target="{set}, {images} images of {image_size} px, {epochs} epochs".format_map(first),
+            target="{set}, {images} images, {epochs} epochs".format_map(first),
             probe_top1_error=known["probe_top1_error"],
             images=first["training_images"],
             rank=rank_among(distances, distances[first["set"]]),

@@ -118,6 +118,20 @@ def test_a_new_network_on_small_images_wants_what_networks_on_small_images_want(
     assert head[0] == pytest.approx(head[1])
 
 
+def test_the_same_images_at_another_size_are_another_task():
+    model, point = RecipeModel([], Deviations()), RecipePoint("frozen", 0.1)
+    here = task("photos", size_ratio=1.0), point
+
+    def shared(target, size_ratio):
+        return _covariance(model, here, (task(target, size_ratio=size_ratio), point))
+
+    assert shared("photos", 0.9) == pytest.approx(shared("drawings", 0.9))
+    d = Deviations()
+    effects = d.mode_level**2 + d.task_level**2 + d.setting_level**2
+    # What is left is the feature of the size itself, whose value is 0 at 1.
+    assert shared("photos", 1.0) - shared("photos", 0.9) == pytest.approx(effects)
+
+
 def test_far_targets_want_larger_rates_where_the_references_say_so():
     rates = (0.01, 0.03, 0.1, 0.3)
 

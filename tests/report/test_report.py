@@ -304,8 +304,8 @@ def test_an_image_without_a_confidence_is_shown_last(run_folder: Path):
 def test_the_distance_is_explained_class_by_class(make_tune):
     folder = make_tune()
     text = page_of(folder).text
-    assert "Of it, distance of the classes 0.5" in text
-    assert "and half the shift of the whole 0.12" in text
+    assert "Class distance (part of it) 0.5" in text
+    assert "Half the domain shift (the rest) 0.12" in text
     assert "95 % of the source's own classes are from their neighbors: shoe" in text
     assert "Transported from" not in text  # a head gives no plan
 

@@ -64,7 +64,7 @@ class RecipeTask(Record):
     network: str
     """SHA-256 of the weights: which references are of the same network."""
     target: str
-    """References of the same network and target share the effects of a task."""
+    """References of the same network, target and size ratio share the effects of a task."""
     probe_top1_error: float = Field(ge=0, le=1)
     """Error of the linear probe (`kintune.similarity.probe`)."""
     images: int = Field(ge=1)
@@ -304,7 +304,7 @@ def _points(rows: Sequence[tuple[RecipeTask, RecipePoint]]) -> _Points:
         modes=modes,
         x=x,
         networks=np.array([task.network for task, _ in rows]),
-        tasks=np.array([f"{task.network} {task.target}" for task, _ in rows]),
+        tasks=np.array([f"{task.network} {task.size_ratio:.4g} {task.target}" for task, _ in rows]),
         settings=np.array([point.setting for _, point in rows]),
     )
 
