@@ -52,8 +52,6 @@ _PIXELS = "pixels.bin"
 MAX_BYTES = 100 * 10**9
 """Bytes of pixels in one entry, at most. The files of larger sets, such as Places365 at 256 pixels
 (470 GB), are decoded on use."""
-MAX_SHARE = 0.5
-"""The same limit as a share of the disk's free space."""
 _EXPECTED_FROM = 500
 """Images after which the size of all is estimated."""
 
@@ -249,7 +247,7 @@ def _build(folder: Path, paths: Sequence[str], scale: ImageScale) -> None:
 
 
 def _max_bytes(folder: Path) -> int:
-    return min(MAX_BYTES, int(MAX_SHARE * shutil.disk_usage(folder).free))
+    return min(MAX_BYTES, shutil.disk_usage(folder).free)
 
 
 def _read(entry: Path, paths: Sequence[str], scale: ImageScale, verify_all: bool) -> CachedImages:
