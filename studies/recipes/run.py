@@ -53,8 +53,9 @@ SETS = (
     *("fsdd-spectrograms", "caltech101", "sign-digits", "clothing10"),
     *("birds", "omniglot-small", "grocery-store", "insects"),
 )
-LARGE_IMAGES = ("sign-digits", "birds")
-"""The sets that are also run at 224 pixels: one far from the source and one near."""
+SPREAD = ("sign-digits", "birds", "fsdd-spectrograms", "caltech101")
+"""The sets that are also run at 224 pixels and for 1,000 steps: two far from the source and two
+near."""
 NETWORKS = {
     "efficientnet_lite0": ("tf_efficientnet_lite0", "tf_efficientnet_lite0.in1k.safetensors"),
     "mobilenetv2_trunk": ("mobilenetv2_100", "mobilenetv2_100.trunk.safetensors"),
@@ -96,10 +97,10 @@ def cases() -> Iterator[dict[str, Any]]:
         yield from _each(lite, "frozen", rate, images=100)
     yield from _each(lite, "frozen", 0.3, epochs=40)
     yield from _each(mobile, "batch", 1.0)
-    for case in _each(lite, "frozen", 0.3, image_size=224):
-        if case["set"] in LARGE_IMAGES:
-            yield case
-            yield case | {"batch_statistics": "batch", "effective_lr": 1.0}
+    for more in ({"image_size": 224}, {"epochs": 100}):
+        for statistics, rate in (("frozen", 0.3), ("batch", 1.0), ("frozen", 1.0), ("frozen", 0.1)):
+            cases_of_all = _each(lite, statistics, rate, **more)
+            yield from (case for case in cases_of_all if case["set"] in SPREAD)
     yield from _each(lite, "batch", 1.0, epochs=40)
     yield from _each(lite, "frozen", 0.3, images=1000)
     yield from _each(lite, "frozen", 1.0, epochs=40)
@@ -315,6 +316,7 @@ def _reference(group: Sequence[dict[str, Any]], known: dict[str, Any]) -> Recipe
             target="{set}, {images} images, {epochs} epochs".format_map(first),
             probe_top1_error=known["probe_top1_error"],
             images=first["training_images"],
+            classes=first["classes"],
             rank=rank_among(distances, distances[first["set"]]),
             steps=steps,
             size_ratio=first["image_size"] / PRETRAINING_SIZE[first["network"]],
@@ -322,7 +324,6 @@ def _reference(group: Sequence[dict[str, Any]], known: dict[str, Any]) -> Recipe
         network_name=f"{first['network']} at {first['image_size']} px",
         source=SOURCE.get(first["network"], IMAGENET),
         relative_distance=distances[first["set"]],
-        classes=first["classes"],
         batch_size=first["batch_size"],
         epochs=first["epochs"],
         image_size=first["image_size"],

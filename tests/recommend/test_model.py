@@ -13,7 +13,7 @@ from kintune.recommend.model import (
 
 
 def task(target="photos", network="n", **changes):
-    facts = {"probe_top1_error": 0.2, "images": 300, "rank": 0.5, "steps": 120}
+    facts = {"probe_top1_error": 0.2, "images": 300, "classes": 10, "rank": 0.5, "steps": 120}
     return RecipeTask(**(facts | changes), network=network, target=target)
 
 
@@ -23,7 +23,6 @@ def reference(runs, **changes):
         network_name="net",
         source="ImageNet-1k",
         relative_distance=0.7,
-        classes=10,
         batch_size=32,
         epochs=12,
         image_size=96,
@@ -213,3 +212,38 @@ def test_the_likelihood_prefers_the_deviations_that_made_the_data():
         RecipeModel(found, Deviations(task_level=level)).log_likelihood() for level in (0.05, 1.0)
     )
     assert loud > quiet
+
+
+def test_a_probe_tested_on_few_images_a_class_is_not_taken_at_its_word():
+    few = [reference([("head", None, 0.3)], images=100, classes=50, probe_top1_error=0.5)]
+    many = [reference([("head", None, 0.3)], target="b", probe_top1_error=0.3)]
+    model = RecipeModel([*few, *many] * 3, Deviations())
+    heads = [
+        error_at(
+            model,
+            task(target="new", images=images, classes=50, probe_top1_error=0.5),
+            RecipePoint("head"),
+        )
+        for images in (100, 2000)
+    ]
+    assert heads[0] < 0.42 < heads[1]
+
+
+def test_longer_trainings_want_no_larger_rates():
+    runs = [("frozen", 0.1, 0.1), ("frozen", 1.0, 0.2)]
+    short = reference([("frozen", 0.1, 0.2), ("frozen", 1.0, 0.1)], target="short", steps=110)
+    model = RecipeModel([reference(runs, steps=400), short], Deviations())
+    errors = [
+        [
+            error_at(model, task(target="new", steps=steps), RecipePoint("frozen", rate))
+            for rate in (0.1, 1.0)
+        ]
+        for steps in (400, 4000)
+    ]
+    assert errors[1][1] / errors[1][0] == pytest.approx(errors[0][1] / errors[0][0], rel=0.05)
+
+
+def test_references_of_older_files_have_their_classes_beside_the_task():
+    now = reference([("head", None, 0.3)]).to_json()
+    older = now | {"task": {k: v for k, v in now["task"].items() if k != "classes"}, "classes": 7}
+    assert RecipeReference.model_validate(older).task.classes == 7

@@ -25,6 +25,7 @@ def space():
             target="new",
             probe_top1_error=0.2,
             images=320,
+            classes=10,
             rank=0.5,
             steps=120,
         ),

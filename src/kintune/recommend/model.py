@@ -5,13 +5,16 @@ learning rate. The log odds of its error are modeled as one linear regression wi
 a Gaussian process in closed form::
 
     logit(error) = β_mode · φ(x, task) + effects of network, task and setting + noise
-    φ = (1, p, r, s, z, x, x r, x s, x²),   x = log10(η' / η'₀)
+    φ = (1, p, q, r, s, z, x, x r, x min(s, 0), x²),   x = log10(η' / η'₀)
 
-with η'₀ = 0.1 √(batch size / 32), less where there are very few steps, p the log odds of the linear
-probe's error, r the rank of the target's distance from the source (the paper's finding is the sign
-of the x r term: far targets want larger rates), s = log10(steps / 100) and z the base-2 logarithm
-of the image size over that of the pretraining, whose batch statistics fit smaller images worse. The
-head on frozen features depends on neither rate, steps nor size: x = s = z = 0. Networks and tasks
+with η'₀ = 0.1 √(batch size / 32), less where there are very few steps. p is the log odds of the
+linear probe's error and q the number of classes over that of images: the probe is tested on images
+that are left out, which makes its error too large where a class has few. r is the rank of the
+target's distance from the source (the paper's finding is the sign of the x r term: far targets want
+larger rates), s = log10(steps / 100), and z the base-2 logarithm of the image size over that of the
+pretraining, whose batch statistics fit smaller images worse. Fewer steps want smaller rates, more
+steps no larger ones. The head on frozen features depends on neither rate, steps nor size:
+x = s = z = 0. Networks and tasks
 shift the level and the slope of each mode; runs of the task itself are further observations, so
 that the same posterior recommends before a search, guides it, and chooses after it.
 
@@ -23,11 +26,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kintune.base.records import Record
 
@@ -38,9 +41,9 @@ with the batch statistics of the source or those of each batch."""
 MODES: tuple[Mode, ...] = ("head", "frozen", "batch")
 
 UNIT_RATE, UNIT_STEPS, UNIT_BATCH = 0.1, 100, 32
-PRIOR_MEANS: Floats = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5])
+PRIOR_MEANS: Floats = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5])
 """Without evidence fine-tuning is as good as the probe, and the best rate is the unit."""
-PRIOR_DEVIATIONS: Floats = np.array([1.0, 0.3, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3])
+PRIOR_DEVIATIONS: Floats = np.array([1.0, 0.3, 2.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3])
 GRID: Floats = np.linspace(-1.5, 1.0, 51)
 """x of the rates that are compared."""
 BATCH_POWER = 0.5
@@ -69,6 +72,8 @@ class RecipeTask(Record):
     """Error of the linear probe (`kintune.similarity.probe`)."""
     images: int = Field(ge=1)
     """Training images: how well the probe's error is known."""
+    classes: int = Field(default=2, ge=2)
+    """Files of older versions do not say."""
     rank: float = Field(ge=0, le=1)
     """Rank of the distance from the source among known targets: 0 nearest, 1 farthest."""
     steps: int = Field(ge=1)
@@ -124,13 +129,22 @@ class RecipeReference(Record):
     network_name: str
     source: str
     relative_distance: float
-    classes: int
     batch_size: int
     epochs: int
     image_size: int
     origin: str
     """Who measured it and how."""
     runs: tuple[RecipeRun, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _classes_of_task(cls, value: Any) -> Any:
+        """Files written before the model used the number of classes have it beside the task."""
+        if not isinstance(value, dict) or "classes" not in value:
+            return cast("Any", value)
+        older: dict[str, Any] = dict(cast("dict[str, Any]", value))
+        classes = older.pop("classes")
+        return {**older, "task": {"classes": classes, **older.get("task", {})}}
 
 
 class Deviations(Record):
@@ -156,7 +170,7 @@ class _Points:
     """Rows of the regression, m of them."""
 
     features: Floats
-    """φ in the block of the row's mode, (m, 27)."""
+    """φ in the block of the row's mode, (m, 30)."""
     modes: NDArray[np.int64]
     x: Floats
     networks: NDArray[np.str_]
@@ -292,11 +306,14 @@ def _points(rows: Sequence[tuple[RecipeTask, RecipePoint]]) -> _Points:
     modes = np.array([MODES.index(point.mode) for _, point in rows])
     x = np.array([_x(task, point.effective_lr) for task, point in rows])
     p = np.array([_probe_log_odds(task) for task, _ in rows])
+    q = np.array([task.classes / task.images for task, _ in rows])
     r = np.array([task.rank - 0.5 for task, _ in rows])
     s = np.array([np.log10(task.steps / UNIT_STEPS) for task, _ in rows])
     z = np.array([np.log2(task.size_ratio) for task, _ in rows])
     s, z = np.where(modes == 0, 0.0, [s, z])
-    phi = np.stack([np.ones(len(rows)), p, r, s, z, x, x * r, x * s, x**2], axis=1)
+    phi = np.stack(
+        [np.ones(len(rows)), p, q, r, s, z, x, x * r, x * np.minimum(s, 0), x**2], axis=1
+    )
     features = np.zeros((len(rows), len(MODES), phi.shape[1]))
     features[np.arange(len(rows)), modes] = phi
     return _Points(

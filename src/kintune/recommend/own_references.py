@@ -87,11 +87,10 @@ def reference_of(folder: Path) -> RecipeReference:
     config = found[0][0]
     settings = next(config.hyperparameters for config, _ in found if config.hyperparameters.epochs)
     return RecipeReference(
-        task=task,
+        task=task.replace(classes=measured.classes),
         network_name=measured.model,
         source=measured.source,
         relative_distance=measured.relative_distance,
-        classes=measured.classes,
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         image_size=config.input.image_size,

@@ -137,6 +137,7 @@ def recipe_task(
         target="" if similarity is None else similarity.target,
         probe_top1_error=probe_top1_error,
         images=facts.images,
+        classes=facts.classes,
         rank=0.5 if similarity is None else rank_of(similarity),
         steps=max(1, facts.steps),
         batch_size=facts.batch_size,
