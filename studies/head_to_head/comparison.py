@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from studies.head_to_head.peers import SEARCHES
+
 BY_KINTUNE = {"kintune-1": 1, "kintune-4": 4}
 """`kintune tune` with so many runs."""
 REFERENCE = "kintune-1"
+GRID = "grid"
 FLOOR = ("probe", "lp-ft")
 """What a delivered model is never much worse than."""
 POINT = 1.0
 """Per cent: what may be lost."""
+HALF_A_POINT = 0.5
+"""Per cent: what four runs may lose against the grid."""
 
 Place = tuple[str, str]
 """Network and set."""
@@ -42,7 +47,7 @@ def tables(records: Sequence[dict[str, Any]]) -> str:
 
 def label_of(record: dict[str, Any]) -> str:
     """The method, with its budget where that is not its usual one."""
-    usual = BY_KINTUNE.get(record["method"], 4 if record["method"] == "optuna" else 1)
+    usual = (BY_KINTUNE | SEARCHES).get(record["method"], 1)
     extra = "" if record["budget"] == usual else f", budget {record['budget']}"
     return record["method"] + extra
 
@@ -123,7 +128,7 @@ def goals(errors: Errors) -> str:
     places = set(errors.get(REFERENCE, {}))
     complete = {name: found for name, found in errors.items() if places <= found.keys()}
     ours = [name for name in BY_KINTUNE if name in complete]
-    peers = [name for name in complete if name not in BY_KINTUNE]
+    peers = [name for name in complete if name not in (*BY_KINTUNE, GRID)]
     if not places or not peers:
         return f"Not judged: no method has run wherever {REFERENCE} has."
     means = {name: mean(found[place] for place in places) for name, found in complete.items()}
@@ -140,11 +145,12 @@ def goals(errors: Errors) -> str:
         lines += _floor_lines(errors, name, places)
         lines.append(_peer_line(errors, name, min(peers, key=means.__getitem__), places))
     if REFERENCE in means:
-        behind = means[REFERENCE] - min(means.values())
+        behind = means[REFERENCE] - min(means[name] for name in (*ours, *peers))
         lines.append(
             f"(3) {_met(behind <= POINT)}: {REFERENCE} errs on {means[REFERENCE]:.1f} %, "
             f"{behind:.1f} more than the best of all methods."
         )
+    lines += _grid_lines(errors)
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -177,6 +183,21 @@ def _peer_line(errors: Errors, name: str, peer: str, places: set[Place]) -> str:
         f"{mean(found.values()):+.1f} ({low:+.1f} to {high:+.1f}); worst {worst[0]} on {worst[1]}, "
         f"{behind:+.1f}."
     )
+
+
+def _grid_lines(errors: Errors) -> list[str]:
+    """Four runs beside the grid, wherever both have run."""
+    ours, theirs = errors.get("kintune-4", {}), errors.get(GRID, {})
+    found = differences(ours, theirs)
+    if not found:
+        return []
+    low, high = interval(list(found.values()))
+    behind = mean(found.values())
+    text = (
+        f"(4) {_met(behind <= HALF_A_POINT)}: kintune-4 minus the grid of 60: {behind:+.1f} points "
+        f"({low:+.1f} to {high:+.1f}, {len(found)} sets)."
+    )
+    return [text]
 
 
 def _met(is_met: bool) -> str:

@@ -6,20 +6,25 @@ each says whose.
 """
 
 import importlib
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import optuna
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from kintune.backbones import Backbone
 from kintune.training.evaluate import evaluate
 from studies.head_to_head.plain_loop import (
     Outcome,
     Recipe,
     Task,
+    Transform,
+    central,
     constant,
     cosine,
     mirrored,
@@ -60,9 +65,7 @@ def lp_ft(_task: Task) -> Recipe:
 def frozen_003(_task: Task) -> Recipe:
     """Everything at an effective rate of 0.03 with frozen batch statistics."""
     return Recipe(
-        optimizer=lambda n: torch.optim.SGD(
-            n.parameters(), 0.003, 0.9, weight_decay=1e-4, nesterov=True
-        ),
+        optimizer=nesterov(0.003, 1e-4),
         transform=mirrored,
         schedule=two_drops,
         frozen_statistics=True,
@@ -166,9 +169,7 @@ def searched(task: Task) -> Outcome:
 
     def recipe(lr: float, decay: float, statistics: str) -> Recipe:
         return Recipe(
-            optimizer=lambda n: torch.optim.SGD(
-                n.parameters(), lr, 0.9, weight_decay=decay, nesterov=True
-            ),
+            optimizer=nesterov(lr, decay),
             transform=mirrored,
             schedule=cosine,
             frozen_statistics=statistics == "frozen",
@@ -180,13 +181,54 @@ def searched(task: Task) -> Outcome:
             trial.suggest_float("decay", 1e-6, 1e-2, log=True),
             trial.suggest_categorical("statistics", ["frozen", "batch"]),
         )
-        network, _ = trained(task, task.dataset, settings, task.run_steps)
-        return evaluate(network, task.dataset, "val", task.backbone.input).top1_error
+        return validated(task, settings)
 
     study.optimize(objective, n_trials=task.runs)
+    return trained_again(task, recipe(**study.best_params), study.best_params)
+
+
+GRID: tuple[tuple[float, bool, Callable[[Backbone], Transform]], ...] = tuple(
+    itertools.product(
+        np.geomspace(1e-3, 0.3, 10).tolist(), (True, False), (central, mirrored, timms)
+    )
+)
+"""Rates, frozen batch statistics, augmentations."""
+
+
+def grid(task: Task) -> Outcome:
+    """Every point of `GRID`, with the warm-up and the clipping that make large rates usable; of
+    equals the first."""
+    recipes = [
+        Recipe(
+            optimizer=nesterov(lr, 1e-4),
+            transform=transform,
+            schedule=warm_cosine,
+            frozen_statistics=is_frozen,
+            clip_grad_norm=1.0,
+        )
+        for lr, is_frozen, transform in GRID
+    ]
+    errors = [validated(task, each) for each in recipes]
+    best = int(np.argmin(errors))
+    return trained_again(task, recipes[best], {"point": best, "validation_errors": errors})
+
+
+def nesterov(lr: float, decay: float) -> Callable[[nn.Module], Optimizer]:
+    """SGD with the usual momentum."""
+    return lambda n: torch.optim.SGD(n.parameters(), lr, 0.9, weight_decay=decay, nesterov=True)
+
+
+def validated(task: Task, recipe: Recipe) -> float:
+    """Validation error after one run of a search."""
+    network, _ = trained(task, task.dataset, recipe, task.run_steps)
+    return evaluate(network, task.dataset, "val", task.backbone.input).top1_error
+
+
+def trained_again(task: Task, recipe: Recipe, details: dict[str, Any]) -> Outcome:
+    """The outcome of a search: its best recipe on all training images, with the steps left."""
     rest = task.steps - task.runs * task.run_steps
-    network, details = trained(task, task.whole, recipe(**study.best_params), rest)
-    return Outcome(tested(task, network), task.steps, study.best_params | details)
+    network, more = trained(task, task.whole, recipe, rest)
+    return Outcome(tested(task, network), task.steps, details | more)
 
 
 def fastais(with_finder: bool) -> Callable[[Task], Outcome]:
@@ -211,6 +253,7 @@ METHODS: dict[str, Callable[[Task], Outcome]] = {
     "prodigy": by(prodigy),
     "schedule-free": by(schedule_free),
     "optuna": searched,
+    "grid": grid,
 }
-SEARCHES = ("optuna",)
-"""Have the budget of several runs; the others that of one."""
+SEARCHES = {"optuna": 4, "grid": len(GRID)}
+"""Runs of those that search; the others have the budget of one."""

@@ -93,20 +93,21 @@ def constant(_share: Share) -> float:
     return 1.0
 
 
+def central(backbone: Backbone, *augmentations: Any) -> Transform:
+    """The central square, changed by what augments it."""
+    spec = backbone.input
+    steps = [transforms.CenterCrop(spec.image_size), *augmentations, transforms.ToTensor()]
+    return transforms.Compose([*steps, transforms.Normalize(spec.mean, spec.std)])
+
+
 def mirrored(backbone: Backbone) -> Transform:
     """The central square, mirrored in half of the cases."""
-    return _central(backbone, transforms.RandomHorizontalFlip())
+    return central(backbone, transforms.RandomHorizontalFlip())
 
 
 def trivial(backbone: Backbone) -> Transform:
     """The central square, changed by TrivialAugment."""
-    return _central(backbone, transforms.TrivialAugmentWide())
-
-
-def _central(backbone: Backbone, augmentation: Any) -> Transform:
-    spec = backbone.input
-    steps = [transforms.CenterCrop(spec.image_size), augmentation, transforms.ToTensor()]
-    return transforms.Compose([*steps, transforms.Normalize(spec.mean, spec.std)])
+    return central(backbone, transforms.TrivialAugmentWide())
 
 
 def timms(backbone: Backbone) -> Transform:

@@ -7,8 +7,8 @@
 DATA holds NAME/{train,test}/CLASS/FILE, MODELS the networks of `NETWORKS`. Each method gets the
 same training images, the same network and at most as many optimizer steps as `kintune tune` takes
 with `--runs 1` (`kintune-1`), its training on all images after the search included; methods that
-search get those of `--runs 4` (`kintune-4`), as all others do with `--budget 4`. Nothing is chosen
-on test images, and each method sees them once. Every run is a line of
+search get those of `--runs 4` (`kintune-4`), as all others do with `--budget 4`; the grid has those
+of 60 runs. Nothing is chosen on test images, and each method sees them once. Every run is a line of
 `results/head_to_head/runs.jsonl`, so the study continues where it was stopped; to run a method
 again, delete its lines. The peers need what `requirements.txt` beside this file names.
 """
@@ -132,7 +132,7 @@ def cases(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for seed in range(args.seeds):
             for method in args.methods:
                 for name in args.sets:
-                    budget = BY_KINTUNE.get(method, 4 if method in SEARCHES else args.budget)
+                    budget = (BY_KINTUNE | SEARCHES).get(method, args.budget)
                     values = (network, args.images, args.epochs, seed, budget, method, name)
                     yield dict(zip(KEY, values, strict=True))
 
