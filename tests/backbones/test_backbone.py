@@ -46,7 +46,7 @@ class TestWhatIsKnown:
         assert backbone.source_labels == tuple("abcdefg")
         assert backbone.num_source_classes == 7
         assert backbone.num_features == 192
-        assert not any("Warning" in note for note in backbone.notes)
+        assert backbone.warnings == ()
         assert any(note.endswith("mine.json: made_by.") for note in backbone.notes)
 
     def test_flags_go_before_sidecar_before_header_before_defaults(
@@ -76,8 +76,7 @@ class TestWhatIsKnown:
         assert "From kintune's defaults for pocket: input_size [3, 32, 32]" in notes
 
     def test_guessed_statistics_are_warned_of(self, pocket_file):
-        notes = load_backbone("pocket", weights=pocket_file).notes
-        warning = next(note for note in notes if note.startswith("Warning"))
+        [warning] = load_backbone("pocket", weights=pocket_file).warnings
         assert "mean and std" in warning
         assert "mine.json" in warning
 
@@ -252,7 +251,7 @@ class TestHead:
         backbone = load_backbone("pocket", weights=tmp_path / "body.safetensors")
         assert backbone.num_source_classes is None
         assert backbone.source_labels == ()
-        assert any("head was not loaded" in note for note in backbone.notes)
+        assert any("head was not loaded" in warning for warning in backbone.warnings)
 
     def test_a_sidecar_may_say_that_there_is_no_head(self, pocket_weights, tmp_path):
         body = {name: t for name, t in pocket_weights.items() if not name.startswith("fc.")}

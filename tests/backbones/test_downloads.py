@@ -88,7 +88,7 @@ def test_weights_in_the_hubs_cache_are_used_without_a_network(empty_caches, monk
     assert backbone.domain == "ImageNet-1k"
     assert backbone.num_source_classes == 1000
     assert backbone.source_labels[0] == "tench, Tinca tinca"
-    assert not any("Warning" in note for note in backbone.notes)
+    assert backbone.warnings == ()
 
 
 def test_a_revision_names_the_commit_that_is_loaded(empty_caches, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -87,6 +88,43 @@ def test_misspelt_flags_exit_with_2():
 def test_values_out_of_range(words, expected, photos, capsys):
     found = call(capsys, "finetune", str(photos), "--model", "pocket", *words)
     one_message(*found, expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("tune", "x", "--learning-rate", "1"), "--learning-rate: no such flag. kintune finetune"),
+        (("finetune", "x", "--learning-rate=1"), "Did you mean --lr?"),
+        (("tune", "x", "--batchsize", "8"), "Did you mean --batch-size?"),
+        (("finetune", "--form", "x"), "Did you mean --from?"),
+    ],
+)
+def test_an_unknown_flag_is_named_with_the_one_that_was_meant(words, message, capsys):
+    code, out, err = call(capsys, *words)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_common_flags_come_first_in_the_help(capsys):
+    text = call(capsys, "tune", "--help")[1]
+    flags = re.findall(r"^│ --([a-z-]+)", text, re.MULTILINE)
+    assert flags[:5] == ["model", "weights", "output", "runs", "preset"]
+    assert flags[-2:] == ["json", "verbose"]
+
+
+def test_the_last_lines_say_how_good_the_model_is_and_how_to_use_it(photos, tmp_path, capsys):
+    flags = ("--model", "pocket", "--runs", "1", "--epochs", "1", "--output", str(tmp_path / "o"))
+    code, out, err = call(capsys, "tune", str(photos), *flags)
+    assert code == 0
+    assert err.startswith("photos: 2 classes; ")
+    assert "pocket.safetensors" not in err
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert " test images (95 % interval " in lines["accuracy"]
+    assert lines["next"] == f"next      kintune predict {tmp_path / 'o' / 'best'} IMAGES"
+
+
+def test_a_check_without_findings_says_so(photos, capsys):
+    assert call(capsys, "check", str(photos))[1].startswith("No problems found.")
 
 
 def test_a_current_folder_that_was_removed(tmp_path, monkeypatch, capsys):
@@ -270,7 +308,7 @@ def test_a_dry_run_says_the_rate_where_no_measurement_decides_it(
 ):
     words = ("--model", "pocket", "--epochs", "2", "--dry-run", *flags)
     _, out, _ = call(capsys, command, str(photos), *words, "--json")
-    _, text, err = call(capsys, command, str(photos), *words)
+    _, text, err = call(capsys, command, str(photos), *words, "--verbose")
     assert json.loads(out)["lr"] == lr
     assert ("decided by measurement" in text) == (lr is None)
     assert ("decided by measurement" in err) == (lr is None)
@@ -289,8 +327,8 @@ def test_a_diverged_run_has_null_and_a_reason(photos, tmp_path, capsys):
 
 def test_the_cache_is_shown_and_cleared(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KINTUNE_CACHE", str(tmp_path / "cache"))
-    _, _, err = call(capsys, "similarity", str(photos), "--model", "pocket")
-    assert f"decoded 32 images, 0.1 MB in {tmp_path / 'cache'}" in err
+    _, _, err = call(capsys, "similarity", str(photos), "--model", "pocket", "--verbose")
+    assert f"Decoded 32 images, 0.1 MB in {tmp_path / 'cache'}" in err
     shown = json.loads(call(capsys, "cache", "--json")[1])
     assert {entry["kind"] for entry in shown["entries"]} == {"images", "features"}
     assert shown["bytes"] == sum(entry["bytes"] for entry in shown["entries"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kintune.base.errors import OptionError
+from kintune.base.progress import verbosity
 from kintune.data import cache_contents, clear_cache
 from kintune.data.cache import cached_images
 from kintune.data.catalog import list_images
@@ -157,10 +158,11 @@ def test_many_may_use_it_at_once():
 
 
 def test_a_built_entry_bears_the_mark_and_its_size_is_said(paths, cache, capsys):
-    cached = cached_images(paths, SCALE)
+    with verbosity(verbose=True):
+        cached = cached_images(paths, SCALE)
     (entry,) = (cache / "images").iterdir()
     assert (entry / MARK).is_file()
     size = f"{cached.images.pixels.nbytes / 1e6:.1f} MB"
-    assert f"decoded 5 images, {size} in {entry}" in capsys.readouterr().err
+    assert f"Decoded 5 images, {size} in {entry}" in capsys.readouterr().err
     cached_images(paths, SCALE)
     assert capsys.readouterr().err == ""

@@ -26,23 +26,25 @@ def test_how_far_the_images_are_is_said(make_similarity, distance, words):
 
 def test_what_each_recipe_is_expected_to_reach_is_said(make_similarity):
     text = text_of(make_similarity())
-    assert "frozen batch statistics about 4.1 % (3 % to 6 %), a linear head" in text
+    assert "fine-tuned with frozen batch statistics about 4.1 % (3 % to 6 %), frozen head" in text
     assert "statistics of each batch about 12 % (6 % to 20 %)" in text
-    assert "Start with fine-tuning with frozen batch statistics" in text
+    assert "Advice: fine-tune with frozen batch statistics at a learning rate" in text
+    assert len(text.splitlines()) == 3
     plain = text_of(make_similarity(), RECIPES[:2], has_batch_norm=False)
     assert "batch statistics" not in plain
 
 
 def test_where_the_head_is_expected_to_win_that_is_said(make_similarity):
     text = text_of(make_similarity(), [RECIPES[1], RECIPES[2]])
-    assert "Fine-tuning is not expected to beat the head" in text
+    assert "keep the frozen head; fine-tuning is not expected to beat it" in text
+    assert "use a learning rate of 0.01 with the statistics of each batch and momentum 0.9" in text
 
 
 def test_rates_are_said_with_the_momentum_they_go_with(make_similarity):
     text = text_of(make_similarity())
-    assert "effective learning rate of 0.1 (lr 0.01 with momentum 0.9)" in text
-    assert "between 0.01 and 1. Confidence: medium." in text
-    assert "(lr 0.1 with momentum 0)" in text_of(make_similarity(), momentum=0.0)
+    assert "a learning rate of 0.01 with momentum 0.9 (effective rate 0.1; " in text
+    assert "between 0.01 and 1). Confidence: medium." in text
+    assert "rate of 0.1 with momentum 0 (" in text_of(make_similarity(), momentum=0.0)
 
 
 def settings(**changes):

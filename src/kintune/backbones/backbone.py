@@ -67,7 +67,9 @@ class Backbone:
     weights_sha256: str
     """Hash of the tensors in the order of their names; empty for random weights."""
     notes: tuple[str, ...]
-    """Facts that were used, and their sources, as text."""
+    """Where weights, input and head came from."""
+    warnings: tuple[str, ...] = ()
+    """What was guessed, left out or not found."""
     weights_path: Path | None = None
     """Absolute path of a local file of weights; None for published, shipped or random ones."""
 
@@ -150,6 +152,7 @@ def load_backbone(
         source_labels=_labels(merged, rows) if has_head else (),
         weights_sha256=weights_sha256(network) if file is not None or pretrained else "",
         notes=_notes(asked, file, merged, rows if has_head else None, pretrained),
+        warnings=_warnings(file, merged, has_head=has_head),
         weights_path=None if weights in (None, POCKET_WEIGHTS) else weights.absolute(),
     )
 
@@ -283,26 +286,33 @@ def _notes(
 ) -> tuple[str, ...]:
     if file is None and not pretrained:
         return ("Random weights.", *merged.notes())
-    origin = f"published weights of {model}" if file is None else str(file.path)
-    notes = [f"Weights: {origin}{_published_origin(model) if file is None else ''}."]
-    notes += merged.notes()
-    if file is not None and file.path != POCKET_WEIGHTS:
-        notes += [*file.notes, *storage_notes(file)]
-    if rows is None:
-        notes.append(
-            f"Warning: {origin} holds no head: the source head was not loaded, so there are no "
+    head = () if rows is None else (f"Source head loaded: {rows} classes.",)
+    return (f"Weights: {_origin(model, file)}.", *merged.notes(), *head)
+
+
+def _warnings(file: WeightsFile | None, merged: MergedFacts, *, has_head: bool) -> tuple[str, ...]:
+    if file is None:
+        return ()
+    found = [] if file.path == POCKET_WEIGHTS else [*file.notes, *storage_notes(file)]
+    if not has_head:
+        found.append(
+            f"Warning: {file.path} holds no head: the source head was not loaded, so there are no "
             "source classes. Prototypes of the source need --source."
         )
-    else:
-        notes.append(f"Source head loaded: {rows} classes.")
     guessed = [key for key in ("mean", "std") if merged.source_of(key) is merged.sources[-1]]
-    if file is not None and guessed:
-        notes.append(
+    if guessed:
+        found.append(
             f"Warning: nothing beside {file.path} says its input's {' and '.join(guessed)}, so the "
             "model's own defaults are used. Wrong statistics make a network confidently wrong: "
             f"pass --mean and --std, or write {file.path.with_suffix('.json').name} beside it."
         )
-    return tuple(notes)
+    return tuple(found)
+
+
+def _origin(model: str, file: WeightsFile | None) -> str:
+    if file is not None:
+        return str(file.path)
+    return f"published weights of {model}{_published_origin(model)}"
 
 
 def _published_origin(model: str) -> str:

@@ -33,6 +33,25 @@ def announce(text: str) -> None:
         say(text, sys.stderr)
 
 
+_verbose: ContextVar[bool] = ContextVar("verbose", default=False)
+
+
+@contextmanager
+def verbosity(*, verbose: bool) -> Iterator[None]:
+    """Whether `detail` says anything inside."""
+    token = _verbose.set(verbose)
+    try:
+        yield
+    finally:
+        _verbose.reset(token)
+
+
+def detail(text: str) -> None:
+    """One line about internals, on stderr, where they were asked for (`--verbose`)."""
+    if _verbose.get():
+        announce(f"- {text}")
+
+
 def say(text: str, stream: TextIO) -> None:
     """Print text that may hold names of files and classes: see `printable`. Characters that the
     stream's encoding lacks become escapes, too."""

@@ -13,11 +13,12 @@ import tyro
 
 from kintune.base.errors import KintuneError, OptionError
 from kintune.base.processor import prepare_processor
-from kintune.base.progress import is_first_process, say
+from kintune.base.progress import is_first_process, say, verbosity
 from kintune.base.records import Record
 from kintune.base.streams import lost_output, prepare_streams
 from kintune.base.unexpected import unexpected
 from kintune.cli import tables
+from kintune.cli.flags import unknown_flags
 from kintune.options import (
     CacheOptions,
     CheckOptions,
@@ -40,7 +41,7 @@ DESCRIPTION = """How should I fine-tune it? Give a folder of images and a pretra
 kintune tune photos/ --model resnet50 measures how similar the images are to what the network was
 trained on, recommends a recipe with an expected error, tries a handful of runs and keeps the best
 model with the evidence. kintune demo shows it on embedded data."""
-INTERRUPTED = 130
+INTERRUPTED, MISSPELT = 130, 2
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def _run(words: list[str]) -> int:
         return 0
     _refuse_empty(words)
     _require_current_folder()
+    _refuse_unknown_flags(words)
     options: Options = tyro.extras.subcommand_cli_from_dict(
         {name: command.options for name, command in COMMANDS.items()},
         prog="kintune",
@@ -96,7 +98,7 @@ def _run(words: list[str]) -> int:
     )
     command = next(c for c in COMMANDS.values() if type(options) is c.options)
     # Whatever a library prints must not end up in the answer.
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), verbosity(verbose=options.verbose):
         result = command.call(options)
     if is_first_process():
         text = json.dumps(result.to_json(), indent=1) if options.as_json else command.show(result)
@@ -110,6 +112,18 @@ def _refuse_empty(words: list[str]) -> None:
         if word == "" or (word.startswith("--") and word.endswith("=")):
             name = word.removesuffix("=") or before
             raise OptionError(f"{name}: the value is empty. Give one, or omit the flag.")
+
+
+def _refuse_unknown_flags(words: list[str]) -> None:
+    if not words or words[0] not in COMMANDS:
+        return
+    name = words[0]
+    commands = {name: command.options for name, command in COMMANDS.items()}
+    messages = list(unknown_flags(words[1:], name, commands))
+    if messages:
+        lines = "\n".join([*messages, f"kintune {name} --help lists all."])
+        say(f"kintune {name}: {lines}", sys.stderr)
+        raise SystemExit(MISSPELT)
 
 
 def _require_current_folder() -> None:

@@ -1,5 +1,6 @@
 """Tables on stdout: results as short plain tables."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
@@ -227,13 +228,30 @@ def summary_table(summary: TrainingSummary | Plan) -> str:
     lines = [table]
     if summary.best is not None:
         lines.append(_selected_text(summary.best, differing_fields(trained)))
-        if summary.verdict is not None:
-            lines.append(f"verdict   {summary.verdict.sentence}")
-        lines.append(f"model     {summary.model_path}")
+        lines += _result_lines(summary)
     else:
         lines.append("no run completed: see the reasons above and in the report")
     lines.append(f"repeat    {summary.command}")
     return "\n".join([*lines, summary.report_path])
+
+
+def _result_lines(summary: TrainingSummary) -> list[str]:
+    """Accuracy with its interval, whether fine-tuning was worth it, where the model is and how to
+    use it."""
+    from kintune.report.wording import wilson_interval
+
+    best, lines = summary.best, []
+    images = summary.facts["data"]["counts"]["test"]
+    if best is not None and best.test_top1_error is not None:
+        low, high = wilson_interval(best.test_top1_error, images)
+        lines.append(
+            f"accuracy  {1 - best.test_top1_error:.1%} of {images:,} test images (95 % interval "
+            f"{1 - high:.1%} to {1 - low:.1%})"
+        )
+    if summary.verdict is not None:
+        lines.append(f"verdict   {summary.verdict.sentence}")
+    use = shlex.join(["kintune", "predict", str(summary.model_path)])
+    return [*lines, f"model     {summary.model_path}", f"next      {use} IMAGES"]
 
 
 def _plan_text(plan: Plan) -> str:
@@ -272,6 +290,8 @@ def health_table(health: "HealthReport") -> str:
         for problem in health.problems
     ]
     counts = ", ".join(f"{count} {name}" for name, count in health.counts.items())
+    if not lines:
+        lines.append("No problems found.")
     return "\n".join([*lines, *health.notes, f"{health.source}: {counts}"])
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from kintune.base.arrays import IndexArray
-from kintune.base.progress import announce, megabytes
+from kintune.base.progress import announce, detail, megabytes
 from kintune.base.records import Record
 from kintune.data.decode import (
     DECODER_VERSION,
@@ -145,7 +145,7 @@ def _cached_images(paths: Sequence[str], scale: ImageScale, verify_all: bool) ->
         _build(folder, paths, scale)
         cached = _open(folder, paths, scale)
     size = megabytes(cached.images.pixels.nbytes)
-    announce(f"- decoded {len(paths):,} images, {size} in {entry}")
+    detail(f"Decoded {len(paths):,} images, {size} in {entry}.")
     if isinstance(cached.images, ImagesOnDemand):
         limit = megabytes(_max_bytes(entry.parent))
         announce(

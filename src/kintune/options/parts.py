@@ -37,11 +37,25 @@ Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
 Paths = tyro.conf.UseAppendAction[tuple[Path, ...]]
 
 
+COMMON = ("data", "model", "weights", "output", "runs", "preset", "epochs", "image_size")
+"""Options that the help shows first."""
+
+
 class Options(Record):
     """Base of all options: faults are told in the words of the command line."""
 
     as_json: Annotated[Flag, tyro.conf.arg(name="json")] = False
     """Print one JSON object on stdout and nothing else."""
+    verbose: Flag = False
+    """Also say on stderr where everything was read from, and what was decided about it."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Sort the fields as the help shows them: common ones first, those of all commands last."""
+        names = (*COMMON, *(name for name in cls.model_fields if name not in Options.model_fields))
+        fields = cls.__pydantic_fields__
+        order = [name for name in dict.fromkeys((*names, *fields)) if name in fields]
+        cls.__pydantic_fields__ = {name: fields[name] for name in order}
 
     def __init__(self, **values: Any) -> None:
         try:

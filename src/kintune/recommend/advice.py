@@ -51,22 +51,23 @@ def explanation(
     """
     first: Mode = next(each.mode for each in recipes if each.mode != "head")
     expected = ", ".join(
-        f"{_name(each.mode, has_batch_norm)} about {_percent(each.error)} "
+        f"{_result(each.mode, has_batch_norm)} about {_percent(each.error)} "
         f"({_percent(each.interval[0])} to {_percent(each.interval[1])})"
         for each in recipes
     )
-    verdict = (
-        "Fine-tuning is not expected to beat the head on the frozen features here; where it is "
-        f"tried, use {_name(first, has_batch_norm)}"
+    way = _way(first, has_batch_norm)
+    advice = (
+        "keep the frozen head; fine-tuning is not expected to beat it. Where it is tried, use a"
         if recipes[0].mode == "head"
-        else f"Start with {_name(first, has_batch_norm)}"
+        else f"fine-tune{way} at a"
     )
-    return (
-        f"{_place(similarity)}Expected error on new images, with 80 % intervals: {expected}. "
-        f"{verdict}, at an effective learning rate of {rates.best:.2g} (lr "
-        f"{lr_for(rates.best, momentum):.2g} with momentum {momentum:g}); the best rate is "
-        f"expected between {rates.low:.2g} and {rates.high:.2g}. Confidence: {confidence}."
+    how = f"{way} and" if way and recipes[0].mode == "head" else " with"
+    rate = (
+        f"Advice: {advice} learning rate of {lr_for(rates.best, momentum):.2g}{how} momentum "
+        f"{momentum:g} (effective rate {rates.best:.2g}; the best one is expected between "
+        f"{rates.low:.2g} and {rates.high:.2g}). Confidence: {confidence}."
     )
+    return f"{_place(similarity)}Expected error, with 80 % intervals: {expected}.\n{rate}"
 
 
 def _place(similarity: Similarity | None) -> str:
@@ -76,7 +77,7 @@ def _place(similarity: Similarity | None) -> str:
     return (
         f"Your images are {_how_far(rank_of(similarity))} {similarity.source}: relative distance "
         f"{similarity.relative_distance:.2f} ({low:.2f} to {high:.2f}; 0 is the source itself, 1 "
-        "is unrelated). "
+        "is unrelated).\n"
     )
 
 
@@ -86,16 +87,16 @@ def _how_far(rank: float) -> str:
     return "at a middle distance from" if rank < FAR_RANK else "far from"
 
 
-def _name(mode: Mode, has_batch_norm: bool) -> str:
-    match mode:
-        case "head":
-            return "a linear head on the frozen features"
-        case "frozen" if not has_batch_norm:
-            return "fine-tuning"
-        case "frozen":
-            return "fine-tuning with frozen batch statistics"
-        case "batch":
-            return "fine-tuning with the statistics of each batch"
+def _result(mode: Mode, has_batch_norm: bool) -> str:
+    return "frozen head" if mode == "head" else f"fine-tuned{_way(mode, has_batch_norm)}"
+
+
+def _way(mode: Mode, has_batch_norm: bool) -> str:
+    """Which batch statistics, with a space before; empty where there are none."""
+    if not has_batch_norm:
+        return ""
+    which = "frozen batch statistics" if mode == "frozen" else "the statistics of each batch"
+    return f" with {which}"
 
 
 def _percent(share: float) -> str:

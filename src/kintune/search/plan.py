@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kintune.base.progress import announce, duration
+from kintune.base.progress import announce, detail, duration
 from kintune.data import SPLITS
 from kintune.options import FinetuneOptions, SearchOptions
 from kintune.options.results import Plan
@@ -116,13 +116,15 @@ def _images_outside_runs(task: Task, options: FinetuneOptions | SearchOptions) -
 
 def say_plan(plan: Plan) -> None:
     """Tell the plan on stderr, with a warning when it is long."""
+    runs = "1 training" if plan.runs == 1 else f"{plan.runs} trainings"
+    epochs = "1 epoch" if plan.epochs == 1 else f"{plan.epochs} epochs"
+    announce(f"Plan: {runs} of {epochs}, {duration(plan.seconds)} on {plan.device}")
     rate = "lr decided by measurement" if plan.lr is None else f"first lr {plan.lr:.3g}"
-    announce(
-        f"plan: {plan.runs} x {plan.epochs} epochs of {plan.training_images} images, batch size "
-        f"{plan.batch_size}, momentum {plan.momentum:g}, weight decay {plan.weight_decay:g} "
-        f"({plan.regularizer}), {plan.schedule} schedule, {plan.augmentation}, head start "
-        f"{plan.head_start}, {rate}; {duration(plan.seconds)} on {plan.device}, up "
-        f"to {plan.disk_bytes / 1e6:.0f} MB in {plan.output}"
+    detail(
+        f"Each training: {plan.training_images} images, batch size {plan.batch_size}, momentum "
+        f"{plan.momentum:g}, weight decay {plan.weight_decay:g} ({plan.regularizer}), "
+        f"{plan.schedule} schedule, {plan.augmentation}, head start {plan.head_start}, {rate}. "
+        f"Output: up to {plan.disk_bytes / 1e6:.0f} MB in {plan.output}."
     )
     if (plan.seconds or 0) > defaults.LONG_SECONDS and plan.device == "cpu":
         announce(

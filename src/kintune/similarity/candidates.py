@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone, named_architecture
 from kintune.base.errors import OptionError
-from kintune.base.progress import announce
+from kintune.base.progress import announce, detail
 from kintune.data import ImageDataset, load_unsplit
 from kintune.options import PrototypesOptions, SimilarityOptions
 from kintune.options.results import PrototypeFile
@@ -149,8 +149,10 @@ def _measure(
     )
     dataset = _target(options, backbone)
     source = source_prototypes(backbone, spec, device=device)
-    for note in (*backbone.notes, *dataset.notes, *source.notes):
-        announce(f"- {note}")
+    for warning in (*backbone.warnings, *dataset.notes, *source.notes):
+        announce(f"- {warning}")
+    for note in backbone.notes:
+        detail(note)
     features = extract_features(backbone, dataset, device=device)
     if not dataset.is_labeled:
         features = clustered(features, options.clusters, seed=options.seed)

@@ -9,7 +9,7 @@ import torch
 
 from kintune.backbones import Backbone, BackboneOverrides, load_backbone
 from kintune.base.errors import ModelError, OptionError
-from kintune.base.progress import announce
+from kintune.base.progress import announce, detail
 from kintune.data import ImageDataset, limit_decoding, load_dataset, sample_dataset
 from kintune.options import (
     ComputeOptions,
@@ -38,6 +38,19 @@ class Task:
         model = self.backbone.name.replace("/", "-").replace(":", "-")
         return f"{self.dataset.name}-{model}"
 
+    def description(self) -> str:
+        """The images and the network, one line each."""
+        data, model = self.dataset, self.backbone
+        words = {"train": "training", "val": "validation", "test": "test"}
+        counts = ", ".join(
+            f"{len(rows):,} {words[split]}" for split, rows in data.splits.items() if len(rows)
+        )
+        source = f"pretrained on {model.domain}" if model.weights_sha256 else "random weights"
+        return (
+            f"{data.name}: {len(data.classes)} classes; {counts} images\n"
+            f"{model.name}: {source}; images at {model.input.image_size} pixels"
+        )
+
     def facts(self) -> dict[str, Any]:
         """Facts about what was loaded and decided, as JSON values."""
         data, model = self.dataset, self.backbone
@@ -57,7 +70,7 @@ class Task:
                 "source_classes": model.num_source_classes,
                 "weights_sha256": model.weights_sha256,
                 "input": model.input.to_json(),
-                "notes": list(model.notes),
+                "notes": [*model.notes, *model.warnings],
             },
         }
 
@@ -103,9 +116,13 @@ def load_task(
         val_fraction=options.val_fraction,
         seed=options.seed,
     )
-    for note in (*backbone.notes, *dataset.notes):
-        announce(f"- {note}")
-    return Task(backbone=backbone, dataset=dataset, device=device)
+    task = Task(backbone=backbone, dataset=dataset, device=device)
+    announce(task.description())
+    for warning in (*backbone.warnings, *dataset.notes):
+        announce(f"- {warning}")
+    for note in backbone.notes:
+        detail(note)
+    return task
 
 
 def resolve_device(device: str) -> str:

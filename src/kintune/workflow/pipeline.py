@@ -331,7 +331,7 @@ def command(options: TuneOptions | FinetuneOptions, folder: Path) -> str:
 
 
 def _words(field: str, value: Any) -> list[str]:
-    if field in ("as_json", "dry_run"):
+    if field in ("as_json", "dry_run", "verbose"):
         return []
     if field == "data":
         return [absolute_source(value)]

@@ -111,7 +111,8 @@ def _refuse_contradictions(options: FinetuneOptions) -> None:
     given = [
         f"--{field.replace('_', '-')}"
         for field in FinetuneOptions.model_fields
-        if field not in FREE | {"as_json"} and getattr(options, field) != getattr(default, field)
+        if field not in FREE | {"as_json", "verbose"}
+        and getattr(options, field) != getattr(default, field)
     ]
     if given:
         raise OptionError(
