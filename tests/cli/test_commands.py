@@ -107,7 +107,7 @@ def test_an_unknown_flag_is_named_with_the_one_that_was_meant(words, message, ca
 
 def test_common_flags_come_first_in_the_help(capsys):
     text = call(capsys, "tune", "--help")[1]
-    flags = re.findall(r"^│ --([a-z-]+)", text, re.MULTILINE)
+    flags = re.findall(r"^. --([a-z-]+)", text, re.MULTILINE)
     assert flags[:5] == ["model", "weights", "output", "runs", "preset"]
     assert flags[-2:] == ["json", "verbose"]
 

@@ -117,5 +117,5 @@ def _refuse_contradictions(options: FinetuneOptions) -> None:
     if given:
         raise OptionError(
             f"{', '.join(given)}: --from repeats a recorded configuration, which says this "
-            "already. Leave these flags away, or leave --from away to train something else."
+            "already. Omit these flags, or omit --from to train something else."
         )
