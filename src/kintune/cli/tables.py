@@ -241,8 +241,8 @@ def _result_lines(summary: TrainingSummary) -> list[str]:
     from kintune.report.wording import wilson_interval
 
     best, lines = summary.best, []
-    images = summary.facts["data"]["counts"]["test"]
     if best is not None and best.test_top1_error is not None:
+        images = summary.facts["data"]["counts"]["test"]
         low, high = wilson_interval(best.test_top1_error, images)
         lines.append(
             f"accuracy  {1 - best.test_top1_error:.1%} of {images:,} test images (95 % interval "
