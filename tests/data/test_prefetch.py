@@ -7,11 +7,20 @@ import pytest
 from kintune.data.prefetch import prefetch
 
 
+@pytest.fixture
 def running():
-    return [thread.name for thread in threading.enumerate() if "prefetch" in thread.name]
+    """The threads of this test: those of a generator that another test has not closed, which end
+    when it is collected, are not among them."""
+    before = set(threading.enumerate())
+
+    def found():
+        now = set(threading.enumerate()) - before
+        return [thread.name for thread in now if "prefetch" in thread.name]
+
+    return found
 
 
-def test_the_next_item_is_made_while_the_present_one_is_used():
+def test_the_next_item_is_made_while_the_present_one_is_used(running):
     made = {number: threading.Event() for number in range(4)}
 
     def work(number):
@@ -26,7 +35,7 @@ def test_the_next_item_is_made_while_the_present_one_is_used():
     assert not running()
 
 
-def test_several_threads_work_at_once_and_keep_the_order():
+def test_several_threads_work_at_once_and_keep_the_order(running):
     together = threading.Barrier(3, timeout=10)
 
     def work(number):
@@ -37,13 +46,13 @@ def test_several_threads_work_at_once_and_keep_the_order():
     assert not running()
 
 
-def test_nothing_is_made_before_the_first_is_asked_for():
+def test_nothing_is_made_before_the_first_is_asked_for(running):
     asked = prefetch(lambda _: pytest.fail("made"), range(3))
     assert not running()
     asked.close()
 
 
-def test_an_error_comes_in_its_place():
+def test_an_error_comes_in_its_place(running):
     def work(number):
         if number:
             raise OSError("the disk went away")
@@ -56,7 +65,7 @@ def test_an_error_comes_in_its_place():
     assert not running()
 
 
-def test_the_thread_ends_where_its_user_stops():
+def test_the_thread_ends_where_its_user_stops(running):
     received = prefetch(abs, range(1000))
     assert next(received) == 0
     assert running()
